@@ -1,0 +1,176 @@
+"""The journey: the order of the stages, what each depends on, and the functions that the CLI and notebooks call.
+
+This module alone knows the order. Each function here does one stage of a run unless it is done already, and returns
+its manifest; `run` does them all and writes the report.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .job import Job
+from .pack import Pack
+from .recipe import Recipe, SourceSection, bundled, save_lock
+from .workspace import STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage's dependencies: recipe sections, earlier stages, pack files and source packages.
+
+    `wanted` says from the recipe whether the stage has anything to do.
+    """
+
+    sections: tuple[str, ...]
+    after: tuple[str, ...]
+    pack_files: tuple[str, ...]
+    code: tuple[str, ...]
+    wanted: Callable[[Recipe], bool] = lambda recipe: True
+
+
+STEPS: dict[str, Step] = {
+    "collect": Step(("collect",), (), (), ("stages/collect",), lambda r: bool(r.collect.start_urls or r.collect.sitemaps)),
+    "read": Step(("read",), ("collect",), ("maps",), ("stages/read", "records")),
+    "curate": Step(("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "records")),
+    "synthesize": Step(
+        ("synthesize", "endpoint"),
+        ("read", "curate"),
+        ("prompts.yaml",),
+        ("stages/synthesize", "text", "records", "models/endpoint"),
+        lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
+    ),
+    "judge": Step(
+        ("judge", "endpoint"),
+        ("curate", "synthesize"),
+        ("lexicon.yaml", "rubric.yaml", "prompts.yaml"),
+        ("stages/judge", "text", "records", "models/endpoint"),
+    ),
+    "compose": Step(
+        ("compose", "model"),
+        ("judge",),
+        ("prompts.yaml", "exam"),
+        ("stages/compose", "text", "records", "models/prompt"),
+    ),
+    "train": Step(("train", "model"), ("compose",), ("prompts.yaml",), ("stages/train", "models")),
+    "evaluate": Step(
+        ("evaluate", "generation", "model", "endpoint"),
+        ("compose", "train"),
+        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json"),
+        ("stages/evaluate", "text", "models"),
+    ),
+}
+
+
+def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Do one stage of a run unless it is done; returns its manifest and whether it was skipped."""
+    step = STEPS[stage]
+    pack = Pack.load(recipe.pack)
+    recipe = with_samples(recipe, pack, run)
+    inputs = pack.hashes(*step.pack_files)
+    for earlier in step.after:
+        if run.manifest(earlier) is None and STEPS[earlier].wanted(recipe):
+            run.require(earlier, "manifest.json")
+        inputs |= run.output_hashes(earlier)
+    if stage == "read":
+        inputs |= _source_fingerprints(recipe)
+    if "model" in step.sections:
+        inputs |= _starter_hash(recipe)
+    save_lock(recipe, run.root / "recipe.lock.yaml")
+
+    def work(place: Stage) -> None:
+        module = importlib.import_module(f"mnatune.stages.{stage}")
+        getattr(module, stage)(Job(recipe, pack, run, place))
+
+    code = code_hash(*step.code)
+    return run.perform(stage, recipe.section(*step.sections), inputs, recipe.seed, code, work, force=force)
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    force: frozenset[str] = frozenset(),
+    tell: Callable[[str, Manifest, bool], Any] = lambda stage, manifest, skipped: None,
+) -> Path:
+    """The whole journey; stages that are done are skipped. Returns the path of the report.
+
+    Args:
+        force: stages to do again even if they are done.
+        tell: called after each stage with its name, manifest and whether it was skipped.
+    """
+    unknown = force - set(STAGES)
+    if unknown:
+        raise UsageError(f"no such stage: {', '.join(sorted(unknown))}", next_step=f"stages: {', '.join(STAGES)}")
+    place = Run(Path(out))
+    for stage, step in STEPS.items():
+        if step.wanted(recipe):
+            tell(stage, *perform(stage, recipe, place, force=stage in force))
+    return report(place)
+
+
+def report(run: Run) -> Path:
+    """Write the run's `report.html` from its manifests; returns its path."""
+    from .stages.report import report as write
+
+    return write(run)
+
+
+def _stage_function(stage: str) -> Callable[..., Manifest]:
+    def function(recipe: Recipe, run: Run | str | Path, *, force: bool = False) -> Manifest:
+        place = run if isinstance(run, Run) else Run(Path(run))
+        return perform(stage, recipe, place, force=force)[0]
+
+    function.__name__ = function.__qualname__ = stage
+    function.__doc__ = f"Do the {stage} stage of a run unless it is done; returns its manifest."
+    return function
+
+
+collect = _stage_function("collect")
+read = _stage_function("read")
+curate = _stage_function("curate")
+synthesize = _stage_function("synthesize")
+judge = _stage_function("judge")
+compose = _stage_function("compose")
+train = _stage_function("train")
+evaluate = _stage_function("evaluate")
+
+
+def with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
+    """The recipe with `pack:qa` and `pack:sample` replaced by real paths; the sample archive is built if needed."""
+    from .stages.read.sample import build_sample
+
+    sources = []
+    for source in recipe.read.sources:
+        if source.path == "pack:qa":
+            source = source.model_copy(update={"path": str(pack.path("mna_qa.jsonl"))})
+        elif source.path == "pack:sample":
+            source = source.model_copy(update={"path": str(build_sample(pack, run.root / "sample"))})
+        sources.append(source)
+    return recipe.model_copy(update={"read": recipe.read.model_copy(update={"sources": sources})})
+
+
+def _source_fingerprints(recipe: Recipe) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in recipe.read.sources:
+        if source.kind != "pages":
+            found |= {f"source/{source.path}/{name}": value for name, value in _files_of(source).items()}
+    return found
+
+
+def _files_of(source: SourceSection) -> dict[str, str]:
+    path = Path(source.path)
+    if not path.exists():
+        raise UsageError(
+            f"the source {source.path!r} does not exist", where="read.sources", next_step="correct the path in the recipe"
+        )
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}
+
+
+def _starter_hash(recipe: Recipe) -> dict[str, str]:
+    if recipe.model.id != "starter":
+        return {}
+    return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}

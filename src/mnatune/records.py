@@ -1,0 +1,167 @@
+"""The two currencies of the pipeline: `QA` and `Document`, with typed provenance, and their Parquet schemas.
+
+Every stage reads and writes only these. A record always says where it came from (archive, member, index, licence)
+and which group (source document) it belongs to, so that splits can respect it and an answer can be traced back.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ID_LENGTH = 20  # hex digits: 80 bits, so a billion rows collide with probability below 1e-6
+
+
+def content_id(*parts: str) -> str:
+    """The identity of a record: a hash of its text alone, the same on every machine."""
+    joined = "\x1f".join(parts).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=ID_LENGTH // 2).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a record came from.
+
+    Attributes:
+        name: the data set ("aihub-71748", "mna_ko", a site).
+        archive: the file it was in, relative to the source's root.
+        member: the member of the archive; empty for plain files.
+        index: position within the member, from 0.
+        licence: a short licence note.
+        split: the publisher's own split, "train" or "valid"; empty where there is none.
+    """
+
+    name: str
+    archive: str = ""
+    member: str = ""
+    index: int = 0
+    licence: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QA:
+    """One question with its answer.
+
+    Attributes:
+        id: hash of question and answer.
+        group: the source document; records of one group never stand on both sides of a split.
+        alternatives: lower-ranked answers, best first, kept for preference training.
+        reference: the statute, standard or page that the answer rests on; empty if unknown.
+        flags: remarks of the reader, such as "unpaired-numbering".
+        cluster: near-duplicate cluster, set by `curate`; empty before.
+        score: usefulness for the domain, 0–100, set by `judge`; -1 before.
+        reason: why the judge gave that score.
+        judge: which judge gave it.
+    """
+
+    id: str
+    question: str
+    answer: str
+    category: str
+    group: str
+    source: Source
+    alternatives: list[str] = field(default_factory=list)
+    reference: str = ""
+    flags: list[str] = field(default_factory=list)
+    cluster: str = ""
+    score: int = -1
+    reason: str = ""
+    judge: str = ""
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(**{**row, "source": Source(**row["source"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text to read from: a statute article, a decision, a page.
+
+    Attributes:
+        in_force: date of the text, ISO 8601; empty if unknown.
+    """
+
+    id: str
+    title: str
+    text: str
+    group: str
+    source: Source
+    in_force: str = ""
+    flags: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        return cls(**{**row, "source": Source(**row["source"])})
+
+
+SOURCE_TYPE = pa.struct(
+    [
+        ("name", pa.string()),
+        ("archive", pa.string()),
+        ("member", pa.string()),
+        ("index", pa.int64()),
+        ("licence", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
+QA_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("category", pa.string()),
+        ("group", pa.string()),
+        ("source", SOURCE_TYPE),
+        ("alternatives", pa.list_(pa.string())),
+        ("reference", pa.string()),
+        ("flags", pa.list_(pa.string())),
+        ("cluster", pa.string()),
+        ("score", pa.int16()),
+        ("reason", pa.string()),
+        ("judge", pa.string()),
+    ]
+)
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("text", pa.string()),
+        ("group", pa.string()),
+        ("source", SOURCE_TYPE),
+        ("in_force", pa.string()),
+        ("flags", pa.list_(pa.string())),
+    ]
+)
+
+# A dropped record is the record and why; text that could not become a record is kept in `answer`, cut to 2,000 characters.
+DROPPED_SCHEMA = QA_SCHEMA.append(pa.field("drop_reason", pa.string()))
+
+
+def to_table(records: Iterable[QA] | Iterable[Document], schema: pa.Schema) -> pa.Table:
+    """The records as an Arrow table of `schema`."""
+    return pa.Table.from_pylist([asdict(r) for r in records], schema=schema)
+
+
+def iter_qa(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file or folder of shards, batch by batch, as plain dicts (bounded memory)."""
+    for shard in shards(path):
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(batch_size=8192, columns=columns):
+                yield from batch.to_pylist()
+
+
+def shards(path: Path) -> list[Path]:
+    """The Parquet files of `path`: itself, or the files of a folder in name order."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def read_qa(path: Path) -> list[QA]:
+    """All `QA` of a Parquet file or folder of shards."""
+    return [QA.from_row(row) for row in iter_qa(path)]
