@@ -1,0 +1,1 @@
+"""What users say about answers: stored, reviewed, exported, learned from."""
