@@ -1,0 +1,145 @@
+"""Rows collected as columns and written to Parquet shards: no object per row, memory bounded by one shard."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...records import DROPPED_SCHEMA, QA_SCHEMA, SOURCE_TYPE, content_id
+from ...workspace import atomic_path
+from .tally import Tally
+
+SHOWN = 2000  # characters of a dropped row that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The part of provenance that all rows of one archive share."""
+
+    name: str
+    archive: str
+    licence: str
+    split: str
+
+
+@dataclass
+class Columns:
+    """Rows of one origin, column by column."""
+
+    origin: Origin
+    tally: Tally = field(default_factory=Tally)
+    question: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)
+    category: list[str] = field(default_factory=list)
+    group: list[str] = field(default_factory=list)
+    member: list[str] = field(default_factory=list)
+    index: list[int] = field(default_factory=list)
+    alternatives: list[list[str]] = field(default_factory=list)
+    reference: list[str] = field(default_factory=list)
+    flags: list[list[str]] = field(default_factory=list)
+    drops: list[dict[str, Any]] = field(default_factory=list)
+    characters: int = 0
+
+    def add(
+        self, member: str, index: int, question: str, answer: str, *, category: str = "", group: str = "",
+        reference: str = "", alternatives: list[str] | None = None, flags: list[str] | None = None,
+    ) -> None:
+        """Append a row. Without a group the row is its own."""
+        self.question.append(question)
+        self.answer.append(answer)
+        self.category.append(category)
+        self.group.append(group)
+        self.member.append(member)
+        self.index.append(index)
+        self.reference.append(reference)
+        self.alternatives.append(alternatives or [])
+        self.flags.append(flags or [])
+        self.characters += len(question) + len(answer)
+
+    def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
+        """Count a row that cannot become a record, and keep the beginning of its text."""
+        self.tally.dropped[reason] += 1
+        origin = self.origin
+        source = {"name": origin.name, "archive": origin.archive, "member": member, "index": index,
+                  "licence": origin.licence, "split": origin.split}
+        shown = shown[:SHOWN].encode("utf-8", "replace").decode("utf-8")
+        question = question[:SHOWN].encode("utf-8", "replace").decode("utf-8")
+        self.drops.append({
+            "id": content_id(origin.archive, member, str(index), reason), "question": question, "answer": shown,
+            "category": "", "group": "", "source": source, "alternatives": [], "reference": "", "flags": [],
+            "cluster": "", "score": -1, "reason": "", "judge": "", "drop_reason": reason,
+        })
+
+    def table(self) -> pa.Table:
+        """The rows as an Arrow table of `QA_SCHEMA`."""
+        count = len(self.question)
+        ids = [content_id(q, a) for q, a in zip(self.question, self.answer, strict=True)]
+        groups = [group or id_ for group, id_ in zip(self.group, ids, strict=True)]
+
+        def same(value: Any, kind: Any = None) -> pa.Array:
+            return pa.repeat(pa.scalar(value, kind or pa.string()), count)
+
+        origin = self.origin
+        source = pa.StructArray.from_arrays(
+            [same(origin.name), same(origin.archive), pa.array(self.member, pa.string()), pa.array(self.index, pa.int64()),
+             same(origin.licence), same(origin.split)],
+            fields=list(SOURCE_TYPE),
+        )
+        strings = pa.list_(pa.string())
+        columns = [
+            pa.array(ids, pa.string()), pa.array(self.question, pa.string()), pa.array(self.answer, pa.string()),
+            pa.array(self.category, pa.string()), pa.array(groups, pa.string()), source,
+            pa.array(self.alternatives, strings), pa.array(self.reference, pa.string()), pa.array(self.flags, strings),
+            same(""), same(-1, pa.int16()), same(""), same(""),
+        ]
+        return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
+
+    def clear(self) -> None:
+        """Forget the rows (their counts stay)."""
+        for name in ("question", "answer", "category", "group", "member", "index", "alternatives", "reference", "flags"):
+            getattr(self, name).clear()
+        self.characters = 0
+
+
+class ShardWriter:
+    """Writes a shard in row groups as rows come, under its name only when closed without an error."""
+
+    def __init__(self, path: Path, origin: Origin, flush_at: int = 8_000_000) -> None:
+        self.columns = Columns(origin)
+        self._path = path
+        self._flush_at = flush_at
+        self._context = atomic_path(path)
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "ShardWriter":
+        self._partial = self._context.__enter__()
+        return self
+
+    def flush(self, least: int | None = None) -> None:
+        """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
+        columns = self.columns
+        if not columns.question or columns.characters < (self._flush_at if least is None else least):
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
+        columns.tally.rows += len(columns.question)
+        columns.tally.splits[columns.origin.split or "none"] += len(columns.question)
+        self._writer.write_table(columns.table())
+        columns.clear()
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.flush(0)
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
+        if self._writer is not None:
+            self._writer.close()
+        self._context.__exit__(*error)
+
+
+def write_dropped(path: Path, drops: list[dict[str, Any]]) -> None:
+    """Write the rows that could not be read, each with its reason."""
+    with atomic_path(path) as partial:
+        pq.write_table(pa.Table.from_pylist(drops, schema=DROPPED_SCHEMA), partial, compression="zstd")
