@@ -140,7 +140,7 @@ evaluate = _stage_function("evaluate")
 
 def with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
     """The recipe with `pack:qa` and `pack:sample` replaced by real paths; the sample archive is built if needed."""
-    from .stages.read.sample import build_sample
+    from .sample import build_sample
 
     sources = []
     for source in recipe.read.sources:

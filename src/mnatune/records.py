@@ -13,6 +13,8 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .workspace import atomic_path
+
 ID_LENGTH = 20  # hex digits: 80 bits, so a billion rows collide with probability below 1e-6
 
 
@@ -144,9 +146,19 @@ DOCUMENT_SCHEMA = pa.schema(
 DROPPED_SCHEMA = QA_SCHEMA.append(pa.field("drop_reason", pa.string()))
 
 
-def to_table(records: Iterable[QA] | Iterable[Document], schema: pa.Schema) -> pa.Table:
-    """The records as an Arrow table of `schema`."""
-    return pa.Table.from_pylist([asdict(r) for r in records], schema=schema)
+def to_table(records: Iterable[QA] | Iterable[Document], schema: pa.Schema, **columns: list[Any]) -> pa.Table:
+    """The records as an Arrow table of `schema`; `columns` are columns that the records themselves lack."""
+    rows = [asdict(r) for r in records]
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write an Arrow table as Parquet, atomically; equal tables give equal bytes."""
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=65_536)
 
 
 def iter_qa(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,41 @@
+"""The dataset card: metadata that `datasets.load_dataset` understands, and what a reader must know."""
+
+from ...job import Job
+from ...workspace import atomic_text
+
+
+def write_card(job: Job, counts: dict[str, int]) -> None:
+    """Write README.md, with which `load_dataset("<run>/5-compose")` gives the three splits."""
+    recipe = job.recipe
+    files = [f"  - split: {name}\n    path: {name}.jsonl" for name in ("train", "valid", "test") if counts.get(name)]
+    configs = "configs:\n- config_name: default\n  default: true\n  data_files:\n" + "\n".join(files)
+    if counts.get("preferences"):
+        configs += "\n- config_name: preferences\n  data_files:\n  - split: train\n    path: preferences.jsonl"
+    sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in job.manifest.per_source.items())
+    licences = sorted({s.licence for s in recipe.read.sources if s.licence})
+    shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
+    text = f"""---
+language:
+- ko
+task_categories:
+- text-generation
+pretty_name: {recipe.name}
+{configs}
+---
+
+# {recipe.name}
+
+`mnatune`가 만든 대화형 학습 데이터입니다. {shares} 행.
+
+| 출처 | 행 |
+|---|---:|
+{sources}
+
+- 한 문서(group)와 근접 중복 묶음(cluster)은 한쪽 분할에만 들어갑니다. 증명은 `leakage.json`에 있습니다.
+- {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
+- 사고(think) 정책 `{recipe.model.thinking}`: 학습과 추론 때 사용자 발화 끝에 `/no_think`가 붙고, 답변은 손실이 없는 빈 think 블록
+  뒤에서 시작합니다. `messages`에는 붙이지 않은 원문이 들어 있습니다.
+- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.
+"""
+    with atomic_text(job.path("README.md")) as handle:
+        handle.write(text)

@@ -1,0 +1,103 @@
+"""Training rows: tokenised once by the one rendering function, and put in an order that is fixed before training.
+
+The whole training is laid out as one sequence of steps: epoch after epoch, shuffled, rows of like length together.
+The trainer walks it from front to back, so that resuming is skipping, and 1 row × 8 accumulation steps sees exactly
+the rows of 8 × 1.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from ...models.prompt import Example, examples
+from ...workspace import read_jsonl
+
+IGNORED = -100  # label of tokens without loss, by the convention of torch's cross_entropy
+CHUNK_STEPS = 50  # rows are sorted by length within chunks of this many steps, which keeps epochs well shuffled
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokenised rows of a split, with the ids they came from."""
+
+    examples: list[Example]
+    ids: list[str]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, prompt and answer."""
+        return [len(e) for e in self.examples]
+
+    def shared_prefix(self) -> int:
+        """Number of leading prompt tokens that all rows have in common (the system prompt's turn)."""
+        if not self.examples:
+            return 0
+        first, last = min(e.prompt for e in self.examples), max(e.prompt for e in self.examples)
+        shared = 0
+        for a, b in zip(first, last, strict=False):
+            if a != b:
+                break
+            shared += 1
+        return min(shared, min(len(e.prompt) for e in self.examples) - 1)
+
+
+def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
+    """The rows of a composed JSONL file as token ids; a row longer than `max_length` is an error (compose drops them)."""
+    found, ids = [], []
+    for number, row in enumerate(read_jsonl(path), 1):
+        for example in examples(tokenizer, row["messages"]):
+            if len(example) > max_length:
+                raise DataError(
+                    f"a row of {len(example)} tokens is longer than model.max_length {max_length}",
+                    where=f"{path}:{number}",
+                    next_step="run compose again with this model and max_length",
+                )
+            found.append(example)
+            ids.append(str(row["id"]))
+    return Rows(found, ids)
+
+
+def step_order(lengths: Sequence[int], rows_per_step: int, epochs: float, seed: int) -> list[int]:
+    """Row indices in training order, `rows_per_step` at a time.
+
+    Each epoch is shuffled anew, cut into whole steps (what does not fill a step is left out of that epoch, another
+    remainder each time), and sorted by length within chunks of 50 steps, the steps then shuffled: like lengths meet
+    in a batch, and little is spent on padding.
+    """
+    if not lengths:
+        raise DataError("there is no row to train on", next_step="look at the funnel in report.html; lower judge.keep_above")
+    rows_per_step = min(rows_per_step, len(lengths))
+    steps_per_epoch = len(lengths) // rows_per_step
+    wanted = max(1, int(steps_per_epoch * epochs))
+    order: list[int] = []
+    epoch = 0
+    while len(order) < wanted * rows_per_step:
+        draw = random.Random(f"{seed}/{epoch}")
+        indices = list(range(len(lengths)))
+        draw.shuffle(indices)
+        indices = indices[: steps_per_epoch * rows_per_step]
+        steps: list[list[int]] = []
+        for at in range(0, len(indices), CHUNK_STEPS * rows_per_step):
+            chunk = sorted(indices[at : at + CHUNK_STEPS * rows_per_step], key=lambda i: lengths[i])
+            steps += [chunk[i : i + rows_per_step] for i in range(0, len(chunk), rows_per_step)]
+        draw.shuffle(steps)
+        order += [i for step in steps for i in step]
+        epoch += 1
+    return order[: wanted * rows_per_step]
+
+
+def as_dataset(rows: Rows, order: Sequence[int] | None = None) -> Any:
+    """The rows, in the given order, as a `datasets.Dataset` with input_ids and labels (loss on the completion only)."""
+    from datasets import Dataset
+
+    def columns(example: Example) -> dict[str, list[int]]:
+        return {
+            "input_ids": example.prompt + example.completion,
+            "labels": [IGNORED] * len(example.prompt) + example.completion,
+        }
+
+    dataset = Dataset.from_list([columns(e) for e in rows.examples])
+    return dataset if order is None else dataset.select(list(order))
