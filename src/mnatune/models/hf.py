@@ -114,8 +114,11 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
 
 
-def attach_adapter(model: Any, adapter: Path, model_id: str) -> Any:
-    """The base with a LoRA adapter on it; refuses pickles and an adapter that was made for another base."""
+def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "default") -> Any:
+    """The base with a LoRA adapter on it; refuses pickles and an adapter that was made for another base.
+
+    A model that carries an adapter already gets this one beside it under `name`; `set_adapter` chooses between them.
+    """
     from peft import PeftModel
 
     refuse_unsafe(adapter)
@@ -128,7 +131,10 @@ def attach_adapter(model: Any, adapter: Path, model_id: str) -> Any:
         if made_for and made_for != base_fingerprint(model_id):
             raise DataError("the adapter was made for another base model", where=str(adapter))
     try:
-        return PeftModel.from_pretrained(model, str(adapter))
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(adapter), adapter_name=name)
+            return model
+        return PeftModel.from_pretrained(model, str(adapter), adapter_name=name)
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
 

@@ -42,10 +42,16 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
     """The prompt up to where the answer begins, as the chat template renders it under the think policy."""
     if not messages or messages[-1]["role"] not in ("user", "tool"):
         raise DataError("a dialogue must end with a user turn before it can be answered")
-    marked = [_marked(message) if message["role"] == "user" else message for message in messages]
     return str(
-        tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        tokenizer.apply_chat_template(
+            under_policy(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
     )
+
+
+def under_policy(messages: Sequence[Message]) -> list[Message]:
+    """The messages with every user turn marked /no_think; all that a server which renders by itself has to be told."""
+    return [_marked(message) if message["role"] == "user" else message for message in messages]
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
