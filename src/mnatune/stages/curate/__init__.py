@@ -1,73 +1,50 @@
-"""`curate`: records → clean, unique records. Every row that does not come out is in `dropped.parquet` with its reason."""
+"""`curate`: records → clean, unique records. What does not come out is in `dropped.parquet` with its reason."""
 
-from collections import Counter
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+import shutil
 from ...job import Job
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_id, shards
-from ...text.normalize import normalize
-from ...workspace import atomic_path
-from .rules import Drops, Rules
+from ...records import shards
+from ...workers import cores, spread
+from ...workspace import read_jsonl
+from .clean import Cleaner, clean_shard
+from .documents import tidy_documents
+from .result import Fate, report, write
+from .rules import Drops
+from .unique import exact, near
 
-BATCH = 4096
-CLUSTER_SCHEMA = pa.schema([("id", pa.string()), ("cluster", pa.string())])
+SMALL = 64 << 20  # bytes of Parquet below which worker processes do not pay
 
 
 def curate(job: Job) -> None:
-    """Clean, judge by the pack's rules, and remove duplicates.
+    """Tidy, mask and judge every row, and remove exact and near-duplicates.
 
-    Writes `qa.parquet`, `dropped.parquet` (the record and `drop_reason`) and `clusters.parquet` (id, cluster).
+    Writes `qa.parquet`, `dropped.parquet` (the record, masked, and `drop_reason`), `clusters.parquet` (id, cluster: every row
+    that has a near relative, dropped or not) and `documents.parquet` (the documents of `read`, tidied and masked).
     """
-    rules = Rules(Drops.of(job.pack))
-    manifest = job.manifest
-    seen: set[str] = set()
-    counts: dict[str, Counter[str]] = {}
+    work = job.path(".work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     files = shards(job.run.require("read", "qa"))
-    with (
-        atomic_path(job.path("qa.parquet")) as kept_path,
-        atomic_path(job.path("dropped.parquet")) as dropped_path,
-        pq.ParquetWriter(kept_path, QA_SCHEMA, compression="zstd") as kept,
-        pq.ParquetWriter(dropped_path, DROPPED_SCHEMA, compression="zstd") as dropped,
-    ):
-        for file in job.track(files, "curate"):
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH):
-                rows = [_clean(row) for row in batch.to_pylist()]
-                reasons = rules.reasons(
-                    [r["question"] for r in rows], [r["answer"] for r in rows], [r["category"] for r in rows]
-                )
-                out: list[dict[str, Any]] = []
-                lost: list[dict[str, Any]] = []
-                for row, reason in zip(rows, reasons, strict=True):
-                    reason = reason or ("duplicate" if row["id"] in seen else "")
-                    count = counts.setdefault(row["source"]["name"], Counter())
-                    count["rows_in"] += 1
-                    if reason:
-                        lost.append({**row, "drop_reason": reason})
-                        count[f"dropped/{reason}"] += 1
-                        manifest.drop(reason)
-                    else:
-                        seen.add(row["id"])
-                        out.append(row)
-                        count["rows_out"] += 1
-                manifest.rows_in += len(rows)
-                manifest.rows_out += len(out)
-                kept.write_table(pa.Table.from_pylist(out, schema=QA_SCHEMA))
-                dropped.write_table(pa.Table.from_pylist(lost, schema=DROPPED_SCHEMA))
-    manifest.per_source = {name: dict(sorted(count.items())) for name, count in counts.items()}
-    with atomic_path(job.path("clusters.parquet")) as partial:
-        pq.write_table(CLUSTER_SCHEMA.empty_table(), partial)
+    cleaner = cleaner_of(job)
+    kept = [work / f"kept-{number:05d}.parquet" for number in range(len(files))]
+    lost = [work / f"lost-{number:05d}.parquet" for number in range(len(files))]
+    tasks = [(cleaner, file, n, kept[n], lost[n]) for n, file in enumerate(files)]
+    processes = cores() if sum(f.stat().st_size for f in files) > SMALL else 1
+    cleaned = list(job.track(spread(clean_shard, tasks, processes), "clean", total=len(tasks)))
+    fate = Fate([len(c.ids) for c in cleaned])
+    exact(cleaned, cleaner.drops.licences, fate)
+    if job.recipe.curate.near_duplicates > 0:
+        near(job.recipe.curate, kept, cleaned, cleaner.drops.licences, fate)
+    counts = write(job, kept, lost, fate)
+    report(job, cleaned, counts)
+    tidy_documents(job, cleaner)
+    shutil.rmtree(work)
 
 
-def _clean(row: dict[str, Any]) -> dict[str, Any]:
-    row["question"], row["answer"] = normalize(row["question"]), normalize(row["answer"])
-    row["alternatives"] = [normalize(text) for text in row["alternatives"]]
-    row["reference"] = normalize(row["reference"])
-    own = row["group"] == row["id"]
-    row["id"] = content_id(row["question"], row["answer"])
-    if own:
-        row["group"] = row["id"]
-    row["cluster"] = row["id"]
-    return row
+def cleaner_of(job: Job) -> Cleaner:
+    """The first pass as the recipe and the pack define it."""
+    exam: list[str] = []
+    if (job.pack.root / "exam").is_dir():
+        for file in sorted((job.pack.root / "exam").glob("*.jsonl")):
+            exam += [str(item["question"]) for item in read_jsonl(file) if item.get("question")]
+    personal = job.pack.yaml("pii.yaml") if job.recipe.curate.mask_personal_data else None
+    return Cleaner(Drops.of(job.pack), personal, exam)

@@ -18,6 +18,7 @@ from ...pack import Pack
 
 OTHER, HANGUL, LETTER, SIGN, SPACE, BROKEN = range(6)
 PIECE = 10  # characters of the piece whose repetition shows a loop
+PIECE_FIGURES = 3  # figures from which a piece is part of a calculation, whose zeros repeat
 LOOP_LEAST = 60  # characters below which a repetition is no loop
 
 Ints = npt.NDArray[np.int64]
@@ -49,6 +50,8 @@ class Drops(BaseModel):
     max_repeated_ngram_ratio: float = 1.0
     min_echo_similarity: float = 1.01
     max_broken_chars_per_1000: float = 1000.0
+    licences: list[str] = []
+    """Licences from the freest on, as parts of a licence note; of two equal rows the better licensed one stays."""
 
     @classmethod
     def of(cls, pack: Pack) -> "Drops":
@@ -164,8 +167,10 @@ class Rules:
             hashes = hashes * np.uint64(0x100000001B3) + codes[offset : offset + len(hashes)]
         lengths = np.diff(np.concatenate(([0], ends)))
         row_of = np.repeat(np.arange(len(answers), dtype=np.uint64), lengths)
+        figures = np.concatenate(([0], np.cumsum((codes >= 0x30) & (codes <= 0x39))))
         at = np.arange(len(hashes))
         whole = at + PIECE <= ends[row_of[: len(hashes)].astype(np.int64)]
+        whole &= figures[at + PIECE] - figures[at] < PIECE_FIGURES
         keys = np.sort((row_of[: len(hashes)][whole] << np.uint64(40)) | (hashes[whole] >> np.uint64(24)))
         if not len(keys):
             return mask

@@ -1,0 +1,139 @@
+"""The first pass: tidy and mask every row, judge it by the rules, and set the dropped ones aside. One call per shard."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_id
+from ...text.normalize import normalize
+from ...text.personal import Personal
+from ...text.shingles import ExamOverlap
+from .rules import Drops, Rules
+
+BATCH = 8192
+CLEAN_SCHEMA = QA_SCHEMA.append(pa.field("row", pa.int64()))
+ROWS_PER_SHARD = 1 << 32  # row number = shard number × this + position
+
+
+@dataclass
+class Cleaned:
+    """What a shard became.
+
+    Attributes:
+        ids: of the rows that stay.
+        lengths: characters of their answers.
+        licences: their licences, as positions in `licence_names`.
+        counts: source → split → what happened → rows.
+        masked: kind of personal data → occurrences.
+    """
+
+    ids: npt.NDArray[np.bytes_]
+    lengths: npt.NDArray[np.int32]
+    licences: npt.NDArray[np.int32]
+    licence_names: list[str]
+    counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    masked: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """All that the pass depends on; it travels to worker processes."""
+
+    drops: Drops
+    personal: dict[str, Any] | None
+    exam: list[str]
+
+    def ready(self) -> tuple[Rules, Personal | None, ExamOverlap]:
+        """The rules compiled, once per process."""
+        key = id(self)
+        if key not in _READY:
+            _READY.clear()
+            personal = Personal(self.personal) if self.personal else None
+            _READY[key] = (Rules(self.drops), personal, ExamOverlap(self.exam))
+        return _READY[key]
+
+
+_READY: dict[int, tuple[Rules, Personal | None, ExamOverlap]] = {}
+
+
+def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped: Path) -> Cleaned:
+    """Clean one shard into two files: the rows that stay (`CLEAN_SCHEMA`) and the dropped ones (`DROPPED_SCHEMA`)."""
+    rules, personal, exam = cleaner.ready()
+    ids: list[str] = []
+    lengths: list[int] = []
+    licences: list[int] = []
+    names: dict[str, int] = {}
+    result = Cleaned(np.zeros(0, "S20"), np.zeros(0, np.int32), np.zeros(0, np.int32), [])
+    with (
+        pq.ParquetFile(shard) as file,
+        pq.ParquetWriter(kept, CLEAN_SCHEMA, compression="zstd", compression_level=1) as keep,
+        pq.ParquetWriter(dropped, DROPPED_SCHEMA, compression="zstd", compression_level=1) as drop,
+    ):
+        for batch in file.iter_batches(batch_size=BATCH):
+            table = _tidy(batch, personal, result.masked)
+            questions, answers = table["question"].to_pylist(), table["answer"].to_pylist()
+            reasons = rules.reasons(questions, answers, table["category"].to_pylist())
+            for row in exam.find([f"{q}\n{a}" for q, a in zip(questions, answers, strict=True)]):
+                reasons[row] = reasons[row] or "exam-overlap"
+            _count(table, reasons, result.counts)
+            stays = pa.array([not reason for reason in reasons])
+            good = table.filter(stays)
+            first = number * ROWS_PER_SHARD + len(ids)
+            ids += good["id"].to_pylist()
+            lengths += [len(answer) for answer, reason in zip(answers, reasons, strict=True) if not reason]
+            licence = good["source"].combine_chunks().field("licence").to_pylist() if len(good) else []
+            licences += [names.setdefault(name, len(names)) for name in licence]
+            keep.write_table(good.append_column("row", pa.array(range(first, first + len(good)), pa.int64())))
+            if len(good) < len(table):
+                lost = [reason for reason in reasons if reason]
+                drop.write_table(table.filter(pa.compute.invert(stays)).append_column("drop_reason", pa.array(lost)))
+    result.ids = np.array(ids, "S20")
+    result.lengths = np.array(lengths, np.int32)
+    result.licences = np.array(licences, np.int32)
+    result.licence_names = list(names)
+    return result
+
+
+def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]) -> pa.Table:
+    """The batch with its texts normalised and masked, and its ids made anew."""
+    columns = {name: batch.column(name) for name in QA_SCHEMA.names}
+
+    def tidy(text: str) -> str:
+        text = normalize(text)
+        return personal.mask(text, masked) if personal else text
+
+    questions = [tidy(text) for text in columns["question"].to_pylist()]
+    answers = [tidy(text) for text in columns["answer"].to_pylist()]
+    ids = [content_id(q, a) for q, a in zip(questions, answers, strict=True)]
+    groups = [
+        new if group == old else group
+        for group, old, new in zip(columns["group"].to_pylist(), columns["id"].to_pylist(), ids, strict=True)
+    ]
+    columns |= {
+        "question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string()),
+        "id": pa.array(ids, pa.string()), "cluster": pa.array(ids, pa.string()), "group": pa.array(groups, pa.string()),
+        "category": pa.array([normalize(text) for text in columns["category"].to_pylist()], pa.string()),
+    }
+    if any(columns["reference"].to_pylist()):
+        columns["reference"] = pa.array([tidy(text) for text in columns["reference"].to_pylist()], pa.string())
+    if len(columns["alternatives"].flatten()):
+        others = [[tidy(text) for text in texts] for texts in columns["alternatives"].to_pylist()]
+        columns["alternatives"] = pa.array(others, pa.list_(pa.string()))
+    return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
+
+
+def _count(table: pa.Table, reasons: list[str], counts: dict[tuple[str, str], Counter[str]]) -> None:
+    source = table["source"].combine_chunks()
+    for name, split, reason in zip(
+        source.field("name").to_pylist(), source.field("split").to_pylist(), reasons, strict=True
+    ):
+        count = counts.setdefault((name, split), Counter())
+        count["rows"] += 1
+        if reason:
+            count[reason] += 1

@@ -1,0 +1,28 @@
+"""Documents, tidied and masked like the rows, for the stages that write questions from them."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...job import Job
+from ...records import DOCUMENT_SCHEMA
+from ...text.normalize import normalize
+from ...text.personal import Personal
+from ...workspace import atomic_path
+from .clean import BATCH, Cleaner
+
+
+def tidy_documents(job: Job, cleaner: Cleaner) -> None:
+    """Write `documents.parquet`: the documents of `read` in NFC, tidy and masked; their ids stay."""
+    personal = Personal(cleaner.personal) if cleaner.personal else None
+    with (
+        pq.ParquetFile(job.run.require("read", "documents.parquet")) as file,
+        atomic_path(job.path("documents.parquet")) as partial,
+        pq.ParquetWriter(partial, DOCUMENT_SCHEMA, compression="zstd") as writer,
+    ):
+        for batch in file.iter_batches(batch_size=BATCH):
+            table = pa.Table.from_batches([batch], schema=DOCUMENT_SCHEMA)
+            for name in ("title", "text"):
+                texts = [normalize(text) for text in table[name].to_pylist()]
+                texts = [personal.mask(text) for text in texts] if personal else texts
+                table = table.set_column(DOCUMENT_SCHEMA.get_field_index(name), name, pa.array(texts, pa.string()))
+            writer.write_table(table)
