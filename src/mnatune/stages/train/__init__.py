@@ -1,1 +1,25 @@
-"""Stage `train`."""
+"""LoRA and QLoRA through TRL and PEFT: one path, where `train.quantize` is the only difference.
+
+Training is laid out as one fixed sequence of steps (data.py), checkpointed atomically (checkpoints.py) and continued
+from the newest checkpoint that verifies; the result after an interruption equals the uninterrupted one bit for bit.
+
+    adapter/         LoRA weights, tokenizer, template, model card, mnatune.json with the lineage
+    metrics.jsonl    one line per log step
+    checkpoints/     state for continuing; not a result
+"""
+
+from ...job import Job
+
+__all__ = ["train"]
+
+
+def train(job: Job) -> None:
+    """Train the adapter of a run's composed data; continues after an interruption.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
+        EnvironmentFault: the machine cannot do it (memory, CUDA, disk, a missing extra).
+    """
+    from .loop import train_adapter
+
+    train_adapter(job)

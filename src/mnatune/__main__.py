@@ -1,0 +1,5 @@
+"""`python -m mnatune`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""The command line. Every command is a thin skin over one function; heavy imports happen inside commands only."""
+
+import errno
+import sys
+
+import click
+import typer
+
+from ..errors import EnvironmentFault, MnatuneError
+from . import ask, doctor, export, feedback, improve, init, journey, judge, models, pack, serve
+
+app = typer.Typer(
+    name="mnatune",
+    help="Make a Korean M&A, finance and law expert model, and prove that it is better.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"mnatune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Options before the command."""
+
+
+for module in (journey, ask, doctor, init, pack, judge, export, serve, models, feedback, improve):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except MnatuneError as error:
+        code = error.exit_code
+        typer.echo(f"error: {error}", err=True)
+    except click.exceptions.Abort:
+        code = 130
+        typer.echo("interrupted; run the same command again to continue", err=True)
+    except click.ClickException as error:
+        code = error.exit_code
+        error.show()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        code = EnvironmentFault.exit_code
+        typer.echo(f"error: the disk is full\n  where: {error.filename}\n  next:  free some space and run again", err=True)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""`mnatune ask` and `mnatune chat`: talk to the model of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..models.hf import ChatModel
+    from ..models.prompt import Message
+    from ..recipe import Recipe
+
+RunFolder = Annotated[Path, typer.Option("--run", help="Run folder whose model answers.")]
+Base = Annotated[bool, typer.Option("--base", help="Ask the base model instead of the tuned one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ask)
+    app.command()(chat)
+
+
+def open_model(run: Path) -> "tuple[Recipe, ChatModel, str]":
+    """Recipe, model and system prompt of a run.
+
+    Raises:
+        UsageError: the run has no trained adapter yet.
+    """
+    from ..models.hf import ChatModel
+    from ..pack import Pack
+    from ..recipe import load_recipe
+    from ..workspace import Run
+
+    place = Run(run)
+    adapter = place.require("train", "adapter")
+    recipe = load_recipe(run / "recipe.lock.yaml")
+    model = ChatModel(recipe.model.id, adapter, recipe.model.revision)
+    return recipe, model, Pack.load(recipe.pack).system_prompt
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    run: RunFolder,
+    base: Base = False,
+    greedy: Annotated[bool, typer.Option("--greedy", help="The most likely answer instead of a sampled one.")] = False,
+) -> None:
+    """Ask one question and print the answer."""
+    from ..errors import UsageError
+    from ..models.hf import GREEDY
+    from ..models.prompt import dialogue
+
+    if not question.strip():
+        raise UsageError("the question is empty")
+    recipe, model, system = open_model(run)
+    limit = {"max_new_tokens": recipe.generation.max_new_tokens}
+    generation = GREEDY.model_copy(update=limit) if greedy else recipe.generation
+    answers = model.answer([dialogue(question, system)], tuned=not base, generation=generation, seed=recipe.seed)
+    typer.echo(answers[0].text)
+
+
+def chat(run: RunFolder, base: Base = False) -> None:
+    """Talk in the terminal; /new begins a new dialogue, /quit ends."""
+    from ..models.prompt import dialogue
+
+    recipe, model, system = open_model(run)
+    typer.echo("질문을 입력하십시오. /new 새 대화, /quit 끝내기")
+    history: list[Message] = []
+    while True:
+        try:
+            question = typer.prompt(">", prompt_suffix=" ").strip()
+        except typer.Abort:
+            return
+        if question == "/quit":
+            return
+        if question == "/new":
+            history = []
+            continue
+        turns = dialogue(question, system, history)
+        text = model.answer([turns], tuned=not base, generation=recipe.generation, seed=recipe.seed)[0].text
+        typer.echo(text)
+        history += [{"role": "user", "content": question}, {"role": "assistant", "content": text}]

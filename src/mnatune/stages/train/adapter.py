@@ -1,0 +1,74 @@
+"""The result: adapter, tokenizer, template, lineage and model card in one folder that plain PEFT can load."""
+
+from typing import Any
+
+from ...job import Job
+from ...workspace import atomic_path, file_hash, write_json
+
+
+def save_adapter(job: Job, model: Any, tokenizer: Any, identity: dict[str, str]) -> None:
+    """Write `adapter/` atomically."""
+    with atomic_path(job.path("adapter")) as folder:
+        folder.mkdir()
+        model.save_pretrained(str(folder), safe_serialization=True)
+        tokenizer.save_pretrained(str(folder))
+        write_json(folder / "mnatune.json", lineage(job, identity))
+        (folder / "README.md").write_text(model_card(job), encoding="utf-8")
+    job.manifest.facts["adapter_sha256"] = file_hash(job.path("adapter") / "adapter_model.safetensors")
+
+
+def lineage(job: Job, identity: dict[str, str]) -> dict[str, Any]:
+    """From this adapter back to its base, recipe and data."""
+    compose = job.run.manifest("compose")
+    return {
+        "base": job.recipe.model.id,
+        "revision": job.recipe.model.revision,
+        "base_sha256": identity["base model"],
+        "recipe_sha256": identity["recipe"],
+        "data_sha256": identity["data"],
+        "thinking": job.recipe.model.thinking,
+        "pack": job.recipe.pack,
+        "composed": compose.outputs if compose else {},
+    }
+
+
+def model_card(job: Job) -> str:
+    """A Korean model card with the data's sources."""
+    recipe, compose = job.recipe, job.run.manifest("compose")
+    sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in (compose.per_source if compose else {}).items())
+    licences = sorted({s.licence for s in recipe.read.sources if s.licence})
+    train = recipe.train
+    return f"""---
+base_model: {recipe.model.id}
+library_name: peft
+language:
+- ko
+tags:
+- lora
+- mnatune
+---
+
+# {recipe.name}
+
+`{recipe.model.id}` 위에 학습한 LoRA 어댑터입니다. `mnatune`로 만들었습니다.
+
+| 항목 | 값 |
+|---|---|
+| 방식 | {train.method}, 양자화 {train.quantize} |
+| LoRA | r {train.r}, alpha {train.alpha}, dropout {train.dropout} |
+| 학습률 / 에폭 | {train.learning_rate:g} / {train.epochs:g} |
+| 최대 길이 | {recipe.model.max_length} 토큰 |
+| 사고(think) 정책 | {recipe.model.thinking}: 사용자 발화 끝에 `/no_think`, 답변 앞에 빈 think 블록 |
+
+## 학습 데이터
+
+| 출처 | 행 |
+|---|---:|
+{sources}
+
+이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}.
+
+## 한계
+
+법률·세무 자문을 대신하지 않습니다. 답변의 조문과 숫자는 반드시 원문으로 확인하십시오.
+"""

@@ -1,0 +1,261 @@
+"""What a training will take, by arithmetic alone, before anything is downloaded: memory, steps, tokens, disk, hours.
+
+Parameters follow the Qwen3 architecture. Memory is counted part by part:
+
+* weights: bf16 2 bytes; nf4 0.5 bytes plus 0.127 bits for its doubly quantised scales (Dettmers et al. 2023, QLoRA,
+  arXiv 2305.14314, §3), embedding and head staying bf16; fp8 1 byte;
+* adapter, gradient and AdamW state: 16 bytes per trainable parameter (fp32 weight, gradient, two moments);
+* activations: what the backward pass keeps per token and layer, counted tensor by tensor in `activation_bytes`;
+* head: the logits of the answer tokens held at once (trainer.HEAD_CHUNK_ELEMENTS), in bf16, fp32 and their gradient;
+* overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
+
+FLOP per token: (6 · matmul parameters + causal attention) · (2 + trainable/frozen) / 3, since a frozen weight needs no
+weight gradient; the formula of NVIDIA NeMo Automodel's benchmark recipe. Hours assume 35 % of a card's dense bf16 peak.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import EnvironmentFault
+from ...models.hf import model_path
+from ...recipe import Recipe, TrainSection
+
+GIB = 2**30
+HEAD_CHUNK_ELEMENTS = 1 << 26
+ASSUMED_MFU = 0.35
+# Dense bf16 tensor peak in TFLOP/s, from the vendor's data sheets.
+PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "4090": 165, "5090": 210, "3090": 71, "A6000": 155, "L40S": 362, "L4": 121}
+# Shapes of the Qwen3 family (config.json of each hub repository), so that planning needs no network.
+QWEN3 = {
+    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 3072, True),
+    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 6144, True),
+    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 9728, True),
+    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 12288, False),
+    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 17408, False),
+    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 25600, False),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a Qwen3-like model that memory and FLOP depend on."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """Adapted modules of one layer: name → (inputs, outputs)."""
+        q, k = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (self.hidden, q),
+            "k_proj": (self.hidden, k),
+            "v_proj": (self.hidden, k),
+            "o_proj": (q, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of all layers' matrices."""
+        return self.layers * sum(i * o for i, o in self.linear.values())
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Embedding, and the head where it is not tied to it."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, norms included."""
+        norms = self.layers * (2 * self.hidden + 2 * self.head_dim) + self.hidden
+        return self.linear_parameters + self.embedding_parameters + norms
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The estimate. Bytes by part in `memory`; `hours` is None on a device whose peak is not known."""
+
+    parameters: int
+    trainable: int
+    memory: dict[str, int]
+    rows_per_step: int
+    steps_per_epoch: int
+    steps: int
+    warmup_steps: int
+    tokens: int
+    checkpoint_bytes: int
+    gradient_checkpointing: bool
+    flop: float
+    hours: float | None
+
+    @property
+    def total_gb(self) -> float:
+        """Peak memory in GiB."""
+        return sum(self.memory.values()) / GIB
+
+    def facts(self) -> dict[str, Any]:
+        """The plan as plain values, for the manifest."""
+        return {**asdict(self), "total_gb": round(self.total_gb, 3)}
+
+
+def shape_of(model_id: str) -> Shape:
+    """The model's shape from its configuration, or from the built-in table for the Qwen3 family."""
+    path = model_path(model_id)
+    if not Path(path).is_dir() and path in QWEN3:
+        hidden, layers, heads, kv_heads, intermediate, tied = QWEN3[path]
+        return Shape(hidden, layers, heads, kv_heads, 128, intermediate, 151_936, tied)
+    from transformers import AutoConfig
+
+    try:
+        c = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(f"the configuration of {model_id!r} cannot be loaded", next_step="mnatune doctor") from error
+    head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    return Shape(
+        c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads, head_dim,
+        c.intermediate_size, c.vocab_size, bool(c.tie_word_embeddings),
+    )  # fmt: skip
+
+
+def activation_bytes(shape: Shape, train: TrainSection) -> int:
+    """Bytes kept for the backward pass per token and layer, without gradient checkpointing.
+
+    bf16 compute with LoRA on every matrix and memory-efficient attention. A frozen matrix keeps nothing by itself; its
+    adapter keeps its input, in a copy of its own and a mask where there is dropout.
+    """
+    h, f = shape.hidden, shape.intermediate
+    q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    norms = 2 * (4 + 2) * h + (4 + 2) * (q + k)  # fp32 input of each RMSNorm and its normalised bf16 copy
+    rotary = 2 * (q + k)
+    attention = 2 * (2 * q + 2 * k)  # query, key, value, output
+    gated = 2 * (3 * f)  # gate, its sigmoid product, up
+    copies = 0
+    for name, (inputs, outputs) in shape.linear.items():
+        if name in train.targets:
+            copies += (3 if train.dropout else 2) * inputs + 2 * train.r
+    return norms + rotary + attention + gated + copies
+
+
+def make_plan(recipe: Recipe, lengths: Sequence[int]) -> Plan:
+    """The plan of a recipe on rows of these token lengths.
+
+    Args:
+        lengths: tokens of each training row, prompt and answer.
+    """
+    train, shape = recipe.train, shape_of(recipe.model.id)
+    rows_per_step = min(train.batch * train.accumulate, max(1, len(lengths)))
+    steps_per_epoch = len(lengths) // rows_per_step
+    steps = max(1, int(steps_per_epoch * train.epochs))
+    mean = sum(lengths) / max(1, len(lengths))
+    tokens = round(mean * rows_per_step * steps)
+    trainable = shape.layers * sum(
+        train.r * (i + o) for name, (i, o) in shape.linear.items() if name in train.targets
+    )
+    checkpointing = bool(train.extra.get("gradient_checkpointing", False))
+    widest = max(lengths, default=recipe.model.max_length)
+    memory = memory_parts(shape, train, trainable, train.batch * widest, checkpointing)
+    matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
+    attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
+    flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
+    return Plan(
+        parameters=shape.parameters,
+        trainable=trainable,
+        memory=memory,
+        rows_per_step=rows_per_step,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        warmup_steps=math.ceil(steps * train.warmup),
+        tokens=tokens,
+        checkpoint_bytes=12 * trainable * (train.keep_checkpoints + 1),
+        gradient_checkpointing=checkpointing,
+        flop=flop,
+        hours=_hours(flop),
+    )
+
+
+def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int, checkpointing: bool) -> dict[str, int]:
+    """Peak bytes by part for a micro-batch of `tokens` tokens, padding included."""
+    per_weight = {"none": 2.0, "nf4": 0.5 + 0.127 / 8, "fp8": 1.0}[train.quantize]
+    weights = shape.linear_parameters * per_weight + (shape.parameters - shape.linear_parameters) * 2
+    layer = activation_bytes(shape, train) * tokens
+    activations = layer + shape.layers * 2 * shape.hidden * tokens if checkpointing else layer * shape.layers
+    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * (2 + 4 + 4)
+    subtotal = weights + 16 * trainable + activations + head
+    return {
+        "weights": round(weights),
+        "adapter": 8 * trainable,
+        "optimizer": 8 * trainable,
+        "activations": round(activations),
+        "head": round(head),
+        "overhead": round(0.7 * GIB + 0.04 * subtotal),
+    }
+
+
+def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
+    """The train section made to fit `train.memory_gb`, keeping rows per step, rank and everything that changes results.
+
+    Tried in order of speed: no gradient checkpointing before checkpointing, the recipe's quantisation before nf4, and
+    within each the largest micro-batch that divides the rows of a step.
+
+    Raises:
+        EnvironmentFault: nothing fits; says by how much, and which keys would.
+    """
+    train = recipe.train
+    assert train.memory_gb is not None
+    product = train.batch * train.accumulate
+    kinds = [train.quantize] if train.quantize != "none" else ["none", "nf4"]
+    smallest: Plan | None = None
+    for quantize in kinds:
+        for checkpointing in (False, True):
+            for batch in (b for b in range(product, 0, -1) if product % b == 0):
+                trial = train.model_copy(
+                    update={
+                        "quantize": quantize,
+                        "batch": batch,
+                        "accumulate": product // batch,
+                        "extra": {**train.extra, "gradient_checkpointing": checkpointing},
+                    }
+                )
+                smallest = make_plan(recipe.model_copy(update={"train": trial}), lengths)
+                if smallest.total_gb <= train.memory_gb:
+                    return trial
+    assert smallest is not None
+    raise EnvironmentFault(
+        f"{recipe.model.id} needs {smallest.total_gb:.1f} GiB at least, and train.memory_gb is {train.memory_gb:g}",
+        next_step="lower model.max_length or train.r, or choose a smaller model.id",
+    )
+
+
+def refuse_unfitting(plan: Plan) -> None:
+    """Raise `EnvironmentFault` if the plan needs more than this machine's card has."""
+    import torch
+
+    if torch.cuda.is_available():
+        have = torch.cuda.get_device_properties(0).total_memory / GIB
+        if plan.total_gb > have:
+            raise EnvironmentFault(
+                f"the training needs {plan.total_gb:.1f} GiB and the card has {have:.1f}",
+                next_step=f"set train.memory_gb: {have:.0f}; it derives train.batch, train.quantize and checkpointing",
+            )
+
+
+def _hours(flop: float) -> float | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name()
+    peak = next((t for key, t in PEAK_TFLOPS.items() if key in name), None)
+    return None if peak is None else flop / (peak * 1e12 * ASSUMED_MFU) / 3600
