@@ -1,6 +1,5 @@
-"""The training itself: model, adapter, TRL configuration, trainer, result."""
+"""Supervised training: model, adapter, TRL configuration, trainer, result."""
 
-import gc
 import logging
 import os
 import shutil
@@ -67,30 +66,37 @@ def train_adapter(job: Job) -> None:
     report_to = prepare_tracker(setting.train, job.path("state"))
 
     set_seed(recipe.seed)  # before the adapter: its matrices are drawn at random
-    model = adapted(recipe, setting)
+    model = adapted(recipe, setting.train, setting.plan)
+    order = step_order(rows.lengths, setting.plan.rows_per_step, setting.train.epochs, recipe.seed)
     trainer = AnswerTrainer(
         model=model,
         args=trl_config(recipe, setting, keeper.folder / WRITING, report_to),
-        train_dataset=as_dataset(rows, step_order(rows.lengths, setting.plan.rows_per_step, setting.train.epochs, recipe.seed)),
-        eval_dataset=as_dataset(valid) if valid.examples else None,
+        train_dataset=as_dataset(rows, order),
+        eval_dataset=as_dataset(valid if valid.examples else rows),
         processing_class=tokenizer,
         data_collator=collator(tokenizer, setting),
         callbacks=[keeper, metrics, ProgressLine()],
         prefix=setting.prefix,
         own_loss=int(os.environ.get("WORLD_SIZE", "1")) == 1,
     )
+    run_trainer(job, trainer, keeper, metrics, resume)
+    if trainer.is_world_process_zero():
+        save_adapter(job, trainer.model, tokenizer, identity)
+
+
+def run_trainer(job: Job, trainer: Any, keeper: CheckpointKeeper, metrics: MetricsFile, resume: Path | None) -> None:
+    """Train to the end, from `resume` if there is a checkpoint; records what was measured.
+
+    Raises:
+        Interrupted: a signal came and a checkpoint was saved.
+    """
     trainer.remove_callback(PrinterCallback)
-    with handled_signals(keeper), memory_faults(recipe):
+    with handled_signals(keeper), memory_faults():
         result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if keeper.stopped_by is not None:
         raise stopped(keeper.stopped_by, job)
-    if not trainer.is_world_process_zero():
-        return
     job.manifest.facts["measured"] = measured(trainer, metrics, result)
-    save_adapter(job, trainer.model, tokenizer, identity)
     shutil.rmtree(keeper.folder / WRITING, ignore_errors=True)
-    del trainer, model
-    gc.collect()
 
 
 def decide(recipe: Recipe, rows: Rows) -> Setting:
@@ -127,13 +133,12 @@ def identity_of(recipe: Recipe, rows: Rows) -> dict[str, str]:
     }
 
 
-def adapted(recipe: Recipe, setting: Setting) -> Any:
+def adapted(recipe: Recipe, train: TrainSection, plan: Plan) -> Any:
     """The frozen base, in bf16 or quantised, with a LoRA adapter in fp32: new, or continued from `from_adapter`."""
-    train = setting.train
     model = load_base(recipe.model.id, recipe.model.revision, quantize=train.quantize, dtype="bf16")
     model.config.use_cache = False
     if train.quantize == "nf4":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=setting.plan.gradient_checkpointing)
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.gradient_checkpointing)
     if train.from_adapter:
         refuse_unsafe(Path(train.from_adapter))
         return PeftModel.from_pretrained(model, train.from_adapter, is_trainable=True)
@@ -152,11 +157,15 @@ def adapted(recipe: Recipe, setting: Setting) -> Any:
 
 
 def trl_config(recipe: Recipe, setting: Setting, writing: Path, report_to: list[str]) -> SFTConfig:
-    """The recipe as TRL's configuration; `train.extra` goes in last and may override anything."""
-    train, plan = setting.train, setting.plan
+    """The recipe as TRL's configuration for supervised training; the data comes prepared."""
+    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None, "remove_unused_columns": False}
+    return build_config(SFTConfig, recipe, setting.train, setting.plan, {"output_dir": str(writing), "report_to": report_to, **own})
+
+
+def build_config(kind: type, recipe: Recipe, train: TrainSection, plan: Plan, own: dict[str, Any]) -> Any:
+    """A TRL configuration of `kind` from the recipe; `train.extra` goes in last and may override anything."""
     cuda = torch.cuda.is_available()
     values: dict[str, Any] = {
-        "output_dir": str(writing),
         "num_train_epochs": 1,  # the dataset is already all epochs, laid end to end
         "train_sampling_strategy": "sequential",
         "per_device_train_batch_size": train.batch,
@@ -175,16 +184,12 @@ def trl_config(recipe: Recipe, setting: Setting, writing: Path, report_to: list[
         "logging_first_step": True,
         "save_steps": train.save_every,
         "save_total_limit": None,  # the keeper rotates
-        "eval_strategy": "epoch" if train.epochs <= 1 else "steps",
-        "eval_steps": max(1, plan.steps_per_epoch),
-        "report_to": report_to,
+        "eval_strategy": "steps",
+        "eval_steps": max(1, min(plan.steps, plan.steps_per_epoch)),
         "run_name": train.run_name,
         "project": train.project,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "max_length": None,
-        "remove_unused_columns": False,
         "dataloader_pin_memory": cuda,
         "disable_tqdm": True,
         "log_level": "error",
@@ -193,9 +198,9 @@ def trl_config(recipe: Recipe, setting: Setting, writing: Path, report_to: list[
     try:
         with warnings.catch_warnings():  # newer Transformers rename gradient_checkpointing; the old name works in all
             warnings.simplefilter("ignore", FutureWarning)
-            return SFTConfig(**{**values, **train.extra})
+            return kind(**{**values, **own, **train.extra})
     except (TypeError, ValueError) as error:
-        raise UsageError(f"train.extra does not fit TRL's SFTConfig: {error}", next_step="correct train.extra") from error
+        raise UsageError(f"train.extra does not fit TRL's {kind.__name__}: {error}", next_step="correct train.extra") from error
 
 
 def collator(tokenizer: Any, setting: Setting) -> Any:
@@ -218,7 +223,7 @@ def handled_signals(keeper: CheckpointKeeper) -> Iterator[None]:
 
 
 @contextmanager
-def memory_faults(recipe: Recipe) -> Iterator[None]:
+def memory_faults() -> Iterator[None]:
     """Turn CUDA's out-of-memory into a message that says which keys help."""
     try:
         yield
@@ -241,12 +246,12 @@ def stopped(number: int, job: Job) -> Interrupted:
     return error
 
 
-def measured(trainer: AnswerTrainer, metrics: MetricsFile, result: Any) -> dict[str, Any]:
+def measured(trainer: Any, metrics: MetricsFile, result: Any) -> dict[str, Any]:
     """What the run really took, to stand beside the plan."""
     facts = {
         "seconds": round(result.metrics["train_runtime"], 1),
         "steps": trainer.state.global_step,
-        "tokens": trainer.tokens_seen,
+        "tokens": int(trainer.state.log_history[-1].get("num_tokens", 0)),
         "mean_loss": round(result.training_loss, 4),
         "peak_rss_mb": round(metrics.peak_rss_mb),
     }

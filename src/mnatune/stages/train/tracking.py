@@ -120,7 +120,7 @@ def prepare_tracker(train: TrainSection, state_folder: Path) -> list[str]:
         os.environ["WANDB_RUN_ID"] = _lasting_run_id(state_folder / "wandb_run_id")
         os.environ["WANDB_RESUME"] = "allow"
         os.environ.setdefault("WANDB_DIR", str(state_folder))
-        if not _wandb_logged_in():
+        if not wandb_ready():
             os.environ["WANDB_MODE"] = "offline"
     if train.tracking == "trackio":
         os.environ.setdefault("TRACKIO_PROJECT", train.project)
@@ -136,7 +136,7 @@ def _lasting_run_id(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _wandb_logged_in() -> bool:
+def wandb_ready() -> bool:
     """A key in the environment or in ~/.netrc, and a server that answers within two seconds."""
     import netrc
     import socket
