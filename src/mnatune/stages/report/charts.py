@@ -1,0 +1,175 @@
+"""Charts as plotly figures in JSON: bars and lines in one restrained style.
+
+Colours are those of the light palette; the page swaps them for the dark one where the reader prefers that. Every chart
+comes with a sentence that says what it shows, for readers who cannot see it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import korean
+
+# role → (light, dark); the style sheet takes its colours from here too
+PALETTE = {
+    "ink": ("#1b2430", "#e7ebf0"),
+    "muted": ("#5d6b7a", "#9aa7b5"),
+    "rule": ("#dfe4ea", "#2d3743"),
+    "paper": ("#ffffff", "#12171d"),
+    "wash": ("#f5f7f9", "#1a2129"),
+    "accent": ("#1f5c99", "#7db5ec"),
+    "accent_soft": ("#dbe8f5", "#1d3550"),
+    "base": ("#8a97a6", "#76838f"),
+    "good": ("#1c7a54", "#5fc79a"),
+    "good_soft": ("#dff2e9", "#163a2b"),
+    "bad": ("#b03a2e", "#f0897d"),
+    "bad_soft": ("#fae4e1", "#46211d"),
+    "warn": ("#8a5a00", "#e0b45c"),
+    "warn_soft": ("#fbf0d9", "#3d2f12"),
+}
+LIGHT = {role: colours[0] for role, colours in PALETTE.items()}
+FONT = (
+    "Pretendard, 'Apple SD Gothic Neo', 'Noto Sans KR', 'Noto Sans CJK KR', 'Malgun Gothic', "
+    "'NanumBarunGothic', 'Nanum Gothic', system-ui, sans-serif"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line or set of bars.
+
+    Attributes:
+        role: colour, a key of `PALETTE`.
+        dots: markers on the line (few points).
+    """
+
+    label: str
+    x: Sequence[Any]
+    y: Sequence[float | None]
+    role: str = "accent"
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure ready for the page.
+
+    Attributes:
+        id: element id, unique on the page.
+        summary: what the chart shows, in a sentence.
+        figure: plotly's data and layout.
+    """
+
+    id: str
+    title: str
+    summary: str
+    figure: dict[str, Any]
+    height: int = 240
+
+
+def lines(id: str, title: str, series: Sequence[Series], *, x_title: str, summary: str, tick: str = "") -> Chart:
+    """Curves over a common x axis. `tick` is a d3 format of the y axis."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for one in series:
+        figure.add_scatter(
+            x=list(one.x),
+            y=list(one.y),
+            name=one.label,
+            mode="lines+markers" if one.dots else "lines",
+            line={"color": LIGHT[one.role], "width": 2},
+            marker={"size": 6},
+            hovertemplate=f"%{{x:,}} · %{{y{':' + tick if tick else ''}}}<extra>{one.label}</extra>",
+        )
+    figure.update_layout(_layout(len(series) > 1))
+    figure.update_xaxes(_axis(x_title) | {"showgrid": False, "tickformat": ",~r"})
+    figure.update_yaxes(_axis("") | ({"tickformat": tick} if tick else {"tickformat": ",~r"}))
+    return Chart(id, title, summary, _json(figure))
+
+
+def columns(
+    id: str, title: str, series: Sequence[Series], *, x_title: str, y_title: str, summary: str, mark: float | None = None
+) -> Chart:
+    """Vertical bars, stacked; `mark` draws a dashed vertical line."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for one in series:
+        figure.add_bar(
+            x=list(one.x),
+            y=list(one.y),
+            name=one.label,
+            marker={"color": LIGHT[one.role], "line": {"width": 0}},
+            hovertemplate=f"%{{x}} · %{{y:,}}행<extra>{one.label}</extra>",
+        )
+    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack", "bargap": 0.12})
+    figure.update_xaxes(_axis(x_title) | {"showgrid": False})
+    figure.update_yaxes(_axis(y_title) | {"tickformat": ",~r", "rangemode": "tozero"})
+    if mark is not None:
+        figure.add_vline(x=mark, line={"color": LIGHT["warn"], "width": 2, "dash": "dash"})
+    return Chart(id, title, summary, _json(figure), height=280)
+
+
+def bars(id: str, title: str, series: Sequence[Series], *, summary: str) -> Chart:
+    """Horizontal stacked bars; the labels are the series' `x`, in reading order."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for one in series:
+        figure.add_bar(
+            y=list(one.x),
+            x=list(one.y),
+            name=one.label,
+            orientation="h",
+            marker={"color": LIGHT[one.role], "line": {"width": 0}},
+            hovertemplate=f"%{{y}} · %{{x:,}}행<extra>{one.label}</extra>",
+        )
+    rows = len(series[0].x) if series else 0
+    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack", "bargap": 0.28})
+    figure.update_xaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero", "nticks": 5})
+    figure.update_yaxes(_axis("") | {"autorange": "reversed", "showgrid": False, "ticksuffix": "  ", "type": "category"})
+    return Chart(id, title, summary, _json(figure), height=90 + 26 * rows)
+
+
+def in_units(values: Sequence[float | None], unit: str) -> tuple[list[float | None], str]:
+    """Large counts in 만 or 억, so that axes stay readable: the values and their unit ("만 토큰")."""
+    top = max((abs(v) for v in values if v is not None), default=0)
+    for size, name in korean.UNITS:
+        if top >= 10 * size:
+            return [None if v is None else v / size for v in values], f"{name} {unit}"
+    return list(values), unit
+
+
+def _layout(legend: bool) -> dict[str, Any]:
+    return {
+        "template": "none",
+        "font": {"family": FONT, "size": 12, "color": LIGHT["ink"]},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 8, "r": 12, "t": 34 if legend else 10, "b": 8},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": LIGHT["muted"]}},
+        "hoverlabel": {"font": {"family": FONT}},
+        "dragmode": False,
+    }
+
+
+def _axis(title: str) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "font": {"color": LIGHT["muted"], "size": 11}, "standoff": 6},
+        "automargin": True,
+        "gridcolor": LIGHT["rule"],
+        "linecolor": LIGHT["rule"],
+        "zerolinecolor": LIGHT["rule"],
+        "tickfont": {"color": LIGHT["muted"], "size": 11},
+        "fixedrange": True,
+        "exponentformat": "none",
+    }
+
+
+def _json(figure: Any) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(figure.to_json())
+    made["layout"].pop("template", None)
+    return made

@@ -1,0 +1,97 @@
+"""What `evaluate` has found: metrics.json and verdict.json, and the report's one-sentence conclusion."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from ...workspace import STAGES, Run
+from . import korean
+
+VERDICTS = ("valid", "invalid", "unresolved")
+LAWS = 12  # laws in the table of citations
+SENTENCES = {
+    "promote": ("good", "학습 후 모델이 더 낫습니다. 배포를 권합니다."),
+    "hold": ("warn", "더 나아졌다고 단정하기 이릅니다. 배포를 보류합니다."),
+    "reject": ("bad", "학습 후 모델이 더 낫지 않습니다. 배포하지 않기를 권합니다."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The content of metrics.json and verdict.json."""
+
+    metrics: dict[str, Any]
+    verdict: dict[str, Any]
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric that decides."""
+        return str(self.verdict.get("primary", ""))
+
+    @property
+    def citations(self) -> list[tuple[str, list[int]]]:
+        """Citations in all and per law, most cited first: (law, base and tuned by `VERDICTS`)."""
+        counts = (self.metrics.get("counts") or {}).get("citations") or {}
+        sides = [counts.get(model) or {} for model in ("base", "tuned")]
+        laws = dict.fromkeys(law for side in reversed(sides) for law in side.get("per_law", {}))
+        rows = [("모든 법령", [int(side.get(v, 0)) for side in sides for v in VERDICTS])]
+        for law in laws:
+            cells = [side.get("per_law", {}).get(law, {}) for side in sides]
+            rows.append((law, [int(cell.get(v, 0)) for cell in cells for v in VERDICTS]))
+        ranked = sorted(rows[1:], key=lambda row: (-sum(row[1]), row[0]))[:LAWS]
+        return [rows[0], *ranked] if sum(rows[0][1]) else []
+
+    @property
+    def premises(self) -> list[tuple[str, int, int]]:
+        """Answers to false premises by verdict: (verdict, base, tuned)."""
+        counts = (self.metrics.get("counts") or {}).get("false_premise") or {}
+        return [(v, counts["base"][v], counts["tuned"][v]) for v in counts.get("base", {})]
+
+    @property
+    def primary_metric(self) -> dict[str, Any] | None:
+        """The primary metric's row of metrics.json."""
+        return next((metric for metric in self.metrics["metrics"] if metric["name"] == self.primary), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The conclusion: one sentence with its tone (good, warn, bad, none) and the reasons for it."""
+
+    tone: str
+    sentence: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def evaluation(run: Run) -> Evaluation | None:
+    """The evaluation of a run; None before `evaluate`."""
+    if run.manifest("evaluate") is None:
+        return None
+    folder = run.folder("evaluate")
+    metrics, verdict = _load(folder / "metrics.json"), _load(folder / "verdict.json")
+    if not isinstance(metrics.get("metrics"), list):
+        raise DataError("no list of metrics", where=str(folder / "metrics.json"), next_step="mnatune evaluate --force")
+    return Evaluation(metrics, verdict)
+
+
+def headline(run: Run, found: Evaluation | None) -> Headline:
+    """The verdict in one sentence, or how far the run has come."""
+    if found is not None:
+        tone, sentence = SENTENCES.get(str(found.verdict.get("verdict")), ("none", "평가를 마쳤으나 판정이 없습니다."))
+        return Headline(tone, sentence, [str(reason) for reason in found.verdict.get("reasons", [])])
+    done = [stage for stage in STAGES if run.manifest(stage) is not None]
+    last = korean.name("stages", done[-1])
+    return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"the evaluation lacks {path.name}", where=str(path), next_step="mnatune evaluate --force") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+    if not isinstance(found, dict):
+        raise DataError("not a JSON object", where=str(path))
+    return found
