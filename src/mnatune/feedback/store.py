@@ -112,7 +112,7 @@ class FeedbackStore:
         wanted = (FeedbackRow.active.is_(True), FeedbackRow.state == state)
         with Session(self.engine) as session:
             total = session.scalar(select(func.count()).select_from(FeedbackRow).where(*wanted)) or 0
-            query = _with_generations().where(*wanted).order_by(FeedbackRow.created, FeedbackRow.id)
+            query = with_generations().where(*wanted).order_by(FeedbackRow.created, FeedbackRow.id)
             found = session.execute(query.limit(limit).offset(offset)).all()
             return ReviewPage([_review_item(row) for row in found], total)
 
@@ -263,7 +263,7 @@ def _own_generation(session: Session, generation: str, rater: str, *, lock: bool
     return row
 
 
-def _with_generations() -> Any:
+def with_generations() -> Any:
     """Feedback with what it is about: its generation, or its pair's left and right generation."""
     one, left, right = (aliased(GenerationRow, name=name) for name in ("one", "left_side", "right_side"))
     return (
