@@ -196,10 +196,7 @@ class FalseFriend(Form):
 
     @model_validator(mode="after")
     def _pattern_compiles(self) -> Self:
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from None
+        _compiled(self.pattern)
         return self
 
 
@@ -225,6 +222,19 @@ class RubricPart(Form):
     anchors: dict[int, Text]
 
 
+class Guard(Form):
+    """Sentences that speak to the judge, and what stands in their place before it reads a row."""
+
+    replacement: Text
+    patterns: list[Text]
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in self.patterns:
+            _compiled(pattern)
+        return self
+
+
 class RubricFile(Form):
     """rubric.yaml."""
 
@@ -233,6 +243,8 @@ class RubricFile(Form):
     rule: str = ""
     cap: dict[str, Any] = {}
     parts: dict[str, RubricPart]
+    guard: Guard | None = None
+    injections: list[Text] = []
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -270,6 +282,9 @@ PLACEHOLDERS = {
     "system": (),
     "judge_system": (),
     "judge_user": ("rubric", "row_id", "question", "answer"),
+    "judge_repair": ("error",),
+    "grounding_system": (),
+    "grounding_user": ("passage", "question", "answer"),
     "synthesize_system": (),
     "synthesize_user": ("passage", "title", "count", "question_types"),
     "essay_judge_system": (),
@@ -371,6 +386,13 @@ class PackData:
         """All exam items."""
         found: list[tuple[str, ExamItem]] = [*self.choice, *self.essay, *self.false_premise]
         return [item for _, item in found]
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {pattern!r}: {error}") from None
 
 
 def _lines(error: ValidationError) -> list[str]:
