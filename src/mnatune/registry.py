@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from .errors import DataError, UsageError
 from .models.hf import refuse_unsafe
-from .workspace import atomic_path, file_hash, read_jsonl, write_json
+from .workspace import Run, atomic_path, file_hash, read_jsonl, write_json
 
 POINTER = "production.json"
 HISTORY = "history.jsonl"
@@ -56,6 +56,22 @@ class Lineage:
     data: dict[str, str] = field(default_factory=dict)
     feedback: str = ""
     verdict: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: Run, *, parent: str = "", feedback: str = "") -> Self:
+        """What a run's own files say of its adapter; the verdict is left empty if it was not evaluated."""
+        facts = run.require("train", "adapter") / "mnatune.json"
+        told = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        verdict = run.folder("evaluate") / "verdict.json"
+        return cls(
+            base=str(told.get("base", "")),
+            base_sha256=str(told.get("base_sha256", "")),
+            parent=parent,
+            run=str(run.root),
+            data=run.output_hashes("compose"),
+            feedback=feedback,
+            verdict=json.loads(verdict.read_text(encoding="utf-8")) if verdict.is_file() else {},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from ..errors import DataError, UsageError
+from ..pack import Pack
 from ..records import content_id
+from ..text.personal import Personal
 from .database import connect
 from .sink import (
     DayUsage,
@@ -39,6 +41,11 @@ CHOICES = ("left", "right", "tie", "both_bad")
 THUMBS = {1: "up", -1: "down"}
 DAY = 86_400
 SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def open_store(url: str, pack: Pack) -> "FeedbackStore":
+    """The store at a URL or file path, masking by the pack's patterns of personal data."""
+    return FeedbackStore(url, Personal(pack.yaml("pii.yaml")).mask)
 
 
 class FeedbackStore:

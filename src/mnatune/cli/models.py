@@ -1,0 +1,84 @@
+"""`mnatune models`: what was trained here, what serves, and how it came to be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Option("--models", envvar="MNATUNE_MODELS", help="Folder of the registered models.")]
+Name = Annotated[str, typer.Argument(help="Name of a model, or the beginning of it.")]
+ROOT = Path("models")
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register, promote and roll back trained models.")
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    cli.add_typer(app, name="models")
+
+
+@app.command("list")
+def list_models(models: Folder = ROOT) -> None:
+    """List the models, oldest first; a star marks the one in production."""
+    from ..registry import Registry
+
+    registry = Registry(models)
+    serving = registry.pointer.model
+    for model in registry.models():
+        mark = "*" if model.name == serving else " "
+        lineage = model.lineage
+        typer.echo(f"{mark} {model.name}  {model.created}  {model.decision or '-':8}  {lineage.base}  {lineage.run}")
+    if not serving:
+        typer.echo("the base serves alone")
+
+
+@app.command("register")
+def register_model(
+    run: Annotated[Path, typer.Argument(help="Run folder with a trained adapter.")], models: Folder = ROOT
+) -> None:
+    """Copy a run's adapter into the registry."""
+    from ..registry import Lineage, Registry
+    from ..workspace import Run
+
+    place, registry = Run(run), Registry(models)
+    lineage = Lineage.of_run(place, parent=registry.pointer.model)
+    model = registry.register(place.require("train", "adapter"), lineage)
+    typer.echo(f"{model.name} registered; next: mnatune models promote {model.name}")
+
+
+@app.command()
+def show(name: Name, models: Folder = ROOT) -> None:
+    """Print a model's lineage: base, parent, run, data, feedback and verdict."""
+    import json
+    from dataclasses import asdict
+
+    from ..registry import Registry
+    from ..workspace import read_jsonl
+
+    model = Registry(models).get(name, verify=True)
+    facts = {"name": model.name, "adapter_sha256": model.adapter_sha256, "created": model.created}
+    items = model.adapter.parent / "feedback.jsonl"
+    learned = read_jsonl(items) if items.is_file() else []
+    typer.echo(json.dumps({**facts, **asdict(model.lineage), "items": learned}, ensure_ascii=False, indent=1))
+
+
+@app.command()
+def promote(
+    name: Name,
+    models: Folder = ROOT,
+    override: Annotated[str, typer.Option(help="Why it may serve although its verdict is not 'promote'.")] = "",
+) -> None:
+    """Put a model into production; running servers take it up without dropping a request."""
+    from ..registry import Registry
+
+    model = Registry(models).promote(name, override=override)
+    typer.echo(f"{model.name} is in production; back again: mnatune models rollback")
+
+
+@app.command()
+def rollback(models: Folder = ROOT) -> None:
+    """Put back what served before the last promotion."""
+    from ..registry import Registry
+
+    model = Registry(models).rollback()
+    typer.echo(f"{model.name} is in production again" if model else "the base serves alone again")
