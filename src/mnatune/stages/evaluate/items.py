@@ -1,0 +1,103 @@
+"""What is asked: held-out questions of the run and items of the pack's exam, chosen by a seeded stratified draw."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import DataError
+from ...job import Job
+from ...models.prompt import Example, Message, examples
+from ...workspace import read_jsonl
+
+SMALL_TEST = 30  # rows below which the validation split is asked too
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A held-out question.
+
+    Attributes:
+        messages: the dialogue up to the question.
+        reference: the answer that the data give.
+        split: "test", or "valid" where test is too small.
+    """
+
+    id: str
+    messages: list[Message]
+    reference: str
+    category: str
+    group: str
+    source: str
+    split: str
+
+    @property
+    def question(self) -> str:
+        """The last user turn."""
+        return self.messages[-1]["content"]
+
+    def example(self, tokenizer: Any) -> Example:
+        """The reference answer as token ids after its prompt, exactly as in training."""
+        return examples(tokenizer, [*self.messages, {"role": "assistant", "content": self.reference}])[-1]
+
+
+def held_out(job: Job) -> list[Item]:
+    """At most `evaluate.items` held-out rows; the validation split joins in if test has fewer than 30."""
+    wanted = job.recipe.evaluate.items
+    items = _read(job.run.require("compose", "test.jsonl"), "test")
+    if len(items) < min(SMALL_TEST, wanted):
+        items += _read(job.run.require("compose", "valid.jsonl"), "valid")
+    if not items:
+        raise DataError(
+            "there is no held-out row to evaluate on",
+            where=str(job.run.folder("compose")),
+            next_step="give the test split a share in compose.splits, or read more rows",
+        )
+    return stratified(items, wanted, job.recipe.seed, lambda item: item.category, lambda item: item.id)
+
+
+def stratified(
+    items: Sequence[T], limit: int, seed: int, stratum: Callable[[T], str], identity: Callable[[T], str]
+) -> list[T]:
+    """At most `limit` items, every stratum in proportion, the same on every machine; in the order given."""
+    if len(items) <= limit:
+        return list(items)
+
+    def place(at: int) -> tuple[str, str]:
+        return stratum(items[at]), hashlib.sha256(f"{seed}/{identity(items[at])}".encode()).hexdigest()
+
+    ranked = sorted(range(len(items)), key=place)
+    step = len(ranked) / limit
+    chosen = {ranked[int((k + 0.5) * step)] for k in range(limit)}
+    return [items[at] for at in range(len(items)) if at in chosen]
+
+
+def exam_items(job: Job, name: str, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` rows of the pack's exam/NAME.jsonl, topics in proportion; none if the pack lacks the file."""
+    path = job.pack.root / "exam" / f"{name}.jsonl"
+    rows = read_jsonl(path) if path.is_file() else []
+    return stratified(rows, limit, job.recipe.seed, lambda row: str(row.get("topic", "")), lambda row: str(row["id"]))
+
+
+def _read(path: Path, split: str) -> list[Item]:
+    found = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        turns = row.get("messages") or []
+        if len(turns) < 2 or turns[-1].get("role") != "assistant":
+            raise DataError("not a chat example: the last turn must be the assistant's", where=f"{path}:{number}")
+        source = row.get("source") or {}
+        found.append(
+            Item(
+                id=str(row["id"]),
+                messages=turns[:-1],
+                reference=str(turns[-1]["content"]),
+                category=str(row.get("category", "")),
+                group=str(row.get("group") or row["id"]),
+                source=str(source.get("name", "")) if isinstance(source, dict) else str(source),
+                split=split,
+            )
+        )
+    return found

@@ -1,0 +1,170 @@
+"""What one answer is worth: every per-item metric as a (numerator, denominator) pair, and the marks behind it.
+
+A metric of many items is the sum of the numerators over the sum of the denominators; a denominator of 0 leaves the
+item out. Marks are stretches of the answer that the report colours: citations with their verdict, and leaks.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...models.hf import Answer
+from ...pack import Pack
+from ...text import language
+from ...text.citations import Citation, CitationChecker
+from ...text.facts import facts
+from ...text.morphemes import content_words, rouge, spacing_edits
+
+Pair = tuple[float, float]
+WORDLIST = "evaluate.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An answer's metrics and the marks to show in it."""
+
+    pairs: dict[str, Pair]
+    marks: list[dict[str, Any]]
+    citations: list[Citation]
+
+
+class Yardstick:
+    """Measures answers with the knowledge of a pack: its laws, glossary and allowed foreign words."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.words: dict[str, Any] = pack.yaml(WORDLIST) if (pack.root / WORDLIST).is_file() else {}
+
+    @cached_property
+    def checker(self) -> CitationChecker | None:
+        """The citation checker, or None if the pack has no statute index."""
+        return CitationChecker(self.pack) if (self.pack.root / "statutes.json").is_file() else None
+
+    @cached_property
+    def terms(self) -> list[str]:
+        """Glossary terms of three characters or more; shorter ones stand inside other words too often."""
+        return sorted({str(row["term"]) for row in self._glossary if len(str(row["term"])) >= 3})
+
+    @cached_property
+    def latin(self) -> frozenset[str]:
+        """Lower-case foreign words that belong to the field: the glossary's English and the pack's list."""
+        allowed = {str(word).lower() for word in self.words.get("latin", [])}
+        for row in self._glossary:
+            for phrase in (row.get("english") or "", *row.get("aliases", []), row["term"]):
+                allowed.add(phrase.lower())
+                allowed |= {word.strip(".,()'’").lower() for word in phrase.replace("-", " ").replace("/", " ").split()}
+        return frozenset(allowed - {""})
+
+    @cached_property
+    def hanja(self) -> frozenset[str]:
+        """Hanja terms of the glossary."""
+        return frozenset(str(row["hanja"]) for row in self._glossary if row.get("hanja"))
+
+    def measure(self, answer: Answer, question: str, reference: str) -> Measured:
+        """All metrics of an answer that need no model."""
+        text = answer.text
+        leaks = [
+            *language.chinese_leaks(text, self.hanja),
+            *language.kana(text),
+            *language.latin_runs(text, self.latin),
+        ]
+        citations = self.checker.find(text) if self.checker else []
+        unsupported, figures = self._unsupported(text, f"{question}\n{reference}")
+        pairs = {
+            **_likeness(text, reference),
+            **self._language(answer, {leak.kind for leak in leaks}),
+            **_citation_pairs(citations),
+            "unsupported_numbers": (float(len(unsupported)), float(figures)),
+            "terms": self._terms(text, reference),
+        }
+        marks = [{"start": leak.start, "end": leak.end, "kind": leak.kind, "note": ""} for leak in leaks]
+        marks += [
+            {"start": c.start, "end": c.end, "kind": f"citation-{c.verdict}", "note": c.note or c.title}
+            for c in citations
+        ]
+        return Measured(pairs, sorted(marks, key=lambda mark: (mark["start"], mark["end"])), citations)
+
+    @cached_property
+    def _glossary(self) -> list[dict[str, Any]]:
+        return self.pack.glossary if (self.pack.root / "glossary.jsonl").is_file() else []
+
+    def _language(self, answer: Answer, leaks: set[str]) -> dict[str, Pair]:
+        text = answer.text
+        ratio = language.hangul_ratio(text)
+        style = language.register(text)
+        edits, places = spacing_edits(text)
+        return {
+            "hangul_ratio": (ratio or 0.0, 1.0),
+            "chinese_leak": (float(bool(leaks & {"simplified", "han-run", "han-function"})), 1.0),
+            "kana": (float("kana" in leaks), 1.0),
+            "latin": (float("latin" in leaks), 1.0),
+            "formal_register": (float(style.formal), float(style.sentences)),
+            "mixed_register": (float(style.mixed), 1.0),
+            "repetition": (float(language.is_repetitive(text)), 1.0),
+            "truncated": (float(language.is_truncated(text)), 1.0),
+            "spacing": (float(edits), float(places)),
+            "think_leak": (float(language.leaks_thinking(text)), 1.0),
+            "empty": (float(not text.strip()), 1.0),
+            "stop_rate": (float(answer.stopped), 1.0),
+        }
+
+    def _unsupported(self, text: str, support: str) -> tuple[list[str], int]:
+        """Figures of the answer that neither question nor reference has, and how many figures it has."""
+        found = facts(text)
+        known = set(facts(support))
+        return [figure for figure in found if figure not in known], len(found)
+
+    def _terms(self, text: str, reference: str) -> Pair:
+        """Glossary terms of the reference that the answer uses, of those that the reference has."""
+        wanted = [term for term in self.terms if term in reference]
+        return float(sum(term in text for term in wanted)), float(len(wanted))
+
+
+def citation_summary(measured: Sequence[Measured]) -> dict[str, Any]:
+    """Citations of a model's answers by verdict, in all and per law."""
+    verdicts: Counter[str] = Counter()
+    laws: dict[str, Counter[str]] = {}
+    repealed = 0
+    for citation in (c for m in measured for c in m.citations):
+        verdicts[citation.verdict] += 1
+        laws.setdefault(citation.law or "법령 이름 없음", Counter())[citation.verdict] += 1
+        repealed += citation.verdict == "valid" and not citation.in_force
+    ranked = sorted(laws.items(), key=lambda pair: (-pair[1].total(), pair[0]))
+    return {**_verdicts(verdicts), "not_in_force": repealed, "per_law": {law: _verdicts(n) for law, n in ranked}}
+
+
+def case_summary(yardstick: Yardstick, texts: Sequence[str]) -> dict[str, int]:
+    """Case numbers of the answers, and how many have a form that no court gives."""
+    found = [case for text in texts for case in yardstick.checker.cases(text)] if yardstick.checker else []
+    return {"found": len(found), "malformed": sum(not case.well_formed for case in found)}
+
+
+def _verdicts(counts: Counter[str]) -> dict[str, int]:
+    return {verdict: counts[verdict] for verdict in ("valid", "invalid", "unresolved")}
+
+
+def _likeness(text: str, reference: str) -> dict[str, Pair]:
+    """chrF++ (0–1), morpheme ROUGE-L and overlap of figures with the reference."""
+    wanted, given = Counter(facts(reference)), Counter(facts(text))
+    shared = ((wanted & given).total(), wanted.total() + given.total())
+    return {
+        "chrf": (chrf(text, reference), 1.0),
+        "rouge_l": (rouge(content_words(text), content_words(reference))["rougeL"], 1.0),
+        "fact_overlap": (2 * shared[0] / shared[1], 1.0) if wanted else (0.0, 0.0),
+    }
+
+
+def chrf(text: str, reference: str) -> float:
+    """Sentence chrF++ (character 6-grams, word 2-grams; Popović 2017) by sacrebleu, 0 to 1."""
+    from sacrebleu.metrics import CHRF
+
+    return float(CHRF(word_order=2).sentence_score(text, [reference]).score) / 100
+
+
+def _citation_pairs(citations: Sequence[Citation]) -> dict[str, Pair]:
+    """False citations among the decided ones."""
+    invalid = sum(c.verdict == "invalid" for c in citations)
+    decided = invalid + sum(c.verdict == "valid" for c in citations)
+    return {"false_citations": (float(invalid), float(decided))}

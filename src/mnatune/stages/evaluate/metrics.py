@@ -1,0 +1,179 @@
+"""From per-item pairs to the table of metrics: names, labels, directions, intervals, Holm, and a row per topic."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .measures import Pair
+from .statistics import compare_paired, holm
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of the table.
+
+    Attributes:
+        area: "accuracy", "language", "consistency" or "expertise".
+        kind: which direction is better.
+        unit: "percent" (shown 0–100), "nats" or "count".
+        binary: every item is 0 or 1.
+        guard: must not get worse by more than the recipe's margin.
+    """
+
+    name: str
+    label: str
+    area: Literal["accuracy", "language", "consistency", "expertise"]
+    kind: Literal["higher", "lower"]
+    unit: Literal["percent", "nats", "count"] = "percent"
+    binary: bool = False
+    guard: bool = False
+    note: str = ""
+
+    @property
+    def scale(self) -> float:
+        """Factor from stored values to shown ones."""
+        return 100.0 if self.unit == "percent" else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One item under one metric: base and tuned as (numerator, denominator)."""
+
+    metric: str
+    item: str
+    group: str
+    topic: str
+    base: Pair
+    tuned: Pair
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("loss", "보류 문항 손실", "accuracy", "lower", "nats", note="정답 토큰의 평균 음의 로그우도"),
+    Metric("token_accuracy", "토큰 정확도", "accuracy", "higher", note="정답 토큰을 1순위로 예측한 비율"),
+    Metric("chrf", "chrF++", "accuracy", "higher", note="참조 답변과의 문자 n-그램 유사도, 문항 평균"),
+    Metric("rouge_l", "형태소 ROUGE-L", "accuracy", "higher", note="내용어 형태소의 최장 공통 부분열 F1"),
+    Metric("fact_overlap", "수치·조문 일치", "accuracy", "higher", note="숫자, 날짜, 조문 번호의 F1"),
+    Metric(
+        "exam_letter",
+        "객관식: 보기 글자 우도",
+        "accuracy",
+        "higher",
+        binary=True,
+        guard=True,
+        note="'정답:' 다음에 올 글자 A–D 가운데 가장 그럴듯한 것",
+    ),
+    Metric(
+        "exam_text",
+        "객관식: 보기 문장 우도",
+        "accuracy",
+        "higher",
+        binary=True,
+        note="보기 문장의 글자당 로그우도가 가장 높은 것",
+    ),
+    Metric(
+        "exam_generated",
+        "객관식: 생성",
+        "accuracy",
+        "higher",
+        binary=True,
+        note="생성한 답에서 글자를 읽음, 읽을 수 없으면 오답",
+    ),
+    Metric(
+        "false_premise",
+        "거짓 전제 대응: 정답",
+        "accuracy",
+        "higher",
+        binary=True,
+        note="전제가 틀렸음을 밝히고 바로잡음",
+    ),
+    Metric("false_premise_wrong", "거짓 전제 대응: 오답", "accuracy", "lower", binary=True, note="거절은 오답이 아님"),
+    Metric("essay", "서술형 채점", "accuracy", "higher", note="채점 항목별 판정의 배점 비율"),
+    Metric("pairwise", "쌍대 비교 승률", "accuracy", "higher", note="두 순서로 물어 엇갈리면 무승부"),
+    Metric("hangul_ratio", "한글 비율", "language", "higher", guard=True, note="글자 가운데 한글의 비율"),
+    Metric("chinese_leak", "중국어 누출 답변", "language", "lower", binary=True, guard=True),
+    Metric("kana", "일본어 누출 답변", "language", "lower", binary=True),
+    Metric("latin", "용어가 아닌 로마자 답변", "language", "lower", binary=True),
+    Metric("formal_register", "합니다체 문장", "language", "higher", note="종결어미를 알 수 있는 문장 가운데"),
+    Metric("mixed_register", "말투가 섞인 답변", "language", "lower", binary=True),
+    Metric("repetition", "반복 답변", "language", "lower", binary=True, guard=True),
+    Metric("truncated", "끊긴 답변", "language", "lower", binary=True, guard=True),
+    Metric("spacing", "띄어쓰기 수정률", "language", "lower", note="형태소 분석기와 다른 자리, 상대 비교용"),
+    Metric("think_leak", "사고 표지 노출", "language", "lower", binary=True, guard=True),
+    Metric("empty", "빈 답변", "language", "lower", binary=True, guard=True),
+    Metric(
+        "stop_rate",
+        "스스로 끝맺음",
+        "language",
+        "higher",
+        binary=True,
+        guard=True,
+        note="제한 안에서 <|im_end|>로 끝냄",
+    ),
+    Metric("agreement", "표본 일치도", "consistency", "higher", note="같은 질문에 표집한 답변끼리의 평균 chrF++"),
+    Metric(
+        "flip_rate",
+        "바꿔 쓴 질문에서 답이 바뀜",
+        "consistency",
+        "lower",
+        note="조사, 말투, 띄어쓰기를 바꾼 객관식 문항",
+    ),
+    Metric("batch_change", "배치 크기에 따라 바뀐 답변", "consistency", "lower", binary=True),
+    Metric("terms", "전문 용어 사용", "expertise", "higher", note="참조 답변의 용어집 표제어를 쓴 비율"),
+    Metric("false_citations", "허위 조문 인용", "expertise", "lower", note="판정할 수 있는 인용 가운데"),
+    Metric("unsupported_numbers", "근거 없는 수치", "expertise", "lower", note="질문과 참조 답변에 없는 수치의 비율"),
+)
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def table(samples: Iterable[Sample], seed: int) -> list[dict[str, Any]]:
+    """Rows of metrics.json for every metric that has samples, in the order of `METRICS`, p values Holm-corrected."""
+    grouped: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        grouped[sample.metric].append(sample)
+    rows = [_row(metric, grouped[metric.name], seed) for metric in METRICS if _has_values(grouped[metric.name])]
+    for row, corrected in zip(rows, holm([row["difference"]["p"] for row in rows]), strict=True):
+        row["difference"]["p_holm"] = corrected
+    return rows
+
+
+def topics(samples: Iterable[Sample], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Values of base and tuned per topic for the named metrics, topics with most items first."""
+    sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0] * 5))
+    for sample in samples:
+        if sample.metric in names:
+            cell = sums[sample.topic][sample.metric]
+            for at, value in enumerate((*sample.base, *sample.tuned, 1.0)):
+                cell[at] += value
+    rows = []
+    for topic, cells in sums.items():
+        metrics = {
+            name: {
+                "base": _ratio(cell[0], cell[1], BY_NAME[name].scale),
+                "tuned": _ratio(cell[2], cell[3], BY_NAME[name].scale),
+                "n": int(cell[4]),
+            }
+            for name, cell in cells.items()
+        }
+        rows.append({"topic": topic, "n": max(int(cell[4]) for cell in cells.values()), "metrics": metrics})
+    return sorted(rows, key=lambda row: (-row["n"], row["topic"]))
+
+
+def _has_values(samples: Sequence[Sample]) -> bool:
+    return any(sample.base[1] for sample in samples) and any(sample.tuned[1] for sample in samples)
+
+
+def _row(metric: Metric, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
+    base = np.array([sample.base for sample in samples], dtype=np.float64)
+    tuned = np.array([sample.tuned for sample in samples], dtype=np.float64)
+    compared = compare_paired(base, tuned, [sample.group for sample in samples], binary=metric.binary, seed=seed)
+    facts = {key: value for key, value in asdict(metric).items() if key != "binary"}
+    return {**facts, **compared.as_dict(metric.scale)}
+
+
+def _ratio(numerator: float, denominator: float, scale: float) -> float | None:
+    value = numerator / denominator * scale if denominator else math.nan
+    return round(value, 4) if math.isfinite(value) else None

@@ -1,0 +1,38 @@
+"""Case numbers such as 2003두4355 in Korean text, and whether a court could have given them."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+CASE = re.compile(
+    r"(?<![\dA-Za-z가-힣])(\d{2}|\d{4})\s?([가-힣]{1,3})\s?(\d{1,7})(?:\s?-\s?\d{1,3})?(?!\d|\s*[년월일원주])"
+)
+DECIDED = re.compile(r"\s*(?:전원합의체\s*)?(?:판결|결정|명령)")
+FIRST_CASE_YEAR = 1945
+
+
+@dataclass(frozen=True, slots=True)
+class CaseNumber:
+    """A case number; `well_formed` if the kind of case exists and the year is one that courts have used."""
+
+    start: int
+    end: int
+    text: str
+    well_formed: bool
+
+
+def case_numbers(text: str, kinds: Collection[str], last_year: int) -> list[CaseNumber]:
+    """Case numbers of a text: those of a known kind, and whatever is followed by 판결 or 결정.
+
+    Args:
+        kinds: kinds of case ("다", "가합").
+        last_year: the latest year that a case can have; two-digit years are of the 20th century.
+    """
+    found = []
+    for match in CASE.finditer(text):
+        known = match[2] in kinds
+        if known or DECIDED.match(text, match.end()):
+            year = int(match[1]) + (0 if len(match[1]) == 4 else 1900)
+            formed = known and FIRST_CASE_YEAR <= year <= last_year and int(match[3]) > 0
+            found.append(CaseNumber(match.start(), match.end(), match.group(), formed))
+    return found

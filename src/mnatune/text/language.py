@@ -1,0 +1,213 @@
+"""Is this good Korean? Leaks of Chinese, kana and Latin, register, repetition, broken endings: each a pure function.
+
+Chinese leak: a Han character that gb2312 encodes and euc_kr does not exists only in simplified Chinese. Legal Korean is
+full of Hanja, so "any Han character" would flag four statutes in five; `chinese_leaks` has other rules.
+
+Does not: judge grammar or style, or tell Japanese written in Hanja alone from Korean.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+KANA = re.compile(r"[\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fd-\u30ff\uff66-\uff9f]+")
+HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff\u3130-\u318f]")
+LATIN = re.compile(r"[A-Za-z][A-Za-z.&'’/+\-]*(?:\s+[A-Za-z][A-Za-z.&'’/+\-]*)*")
+LETTERS = re.compile(rf"[\uac00-\ud7a3\u1100-\u11ff\u3130-\u318fA-Za-z\u3041-\u30ff{HAN}]")
+BRACKETED = re.compile(r"[(（\[〔「『《〈【][^()（）\[\]〔〕「」『』《》〈〉【】]*[)）\]〕」』》〉】]")
+HAN_RUN = re.compile(rf"[{HAN}]+")
+LONG_RUN = 4
+PARTICLE = re.compile(r"[\uac00-\ud7a3]")
+STRONG = re.compile("[這們嗎呢吧麼您你很哪]")  # never in Korean Hanja words
+WEAK = re.compile(rf"(?<=[{HAN}])[的了是在和](?=[{HAN}])")  # in some: 私的自治, 滿了日, 現在價値, 和議
+THINK = re.compile(r"</?think>")
+SENTENCE_END = re.compile(r"(?<=[다까요오죠함음임됨])[.?!。]+[\"'”’)\]]*(?=\s|$)|\n+")
+LIST_MARK = re.compile(r"^\s*(?:[-*•·▪○●]|\(?\d{1,2}[.)]|[①-⑳]|[가-하][.)])\s*")
+FORMAL = re.compile(r"(?:니다|니까|시오|시다)$")
+POLITE = re.compile(r"(?:요|죠)$")
+PLAIN = re.compile(r"(?:다|까|라|자|가|나|지|야|어|해)$")
+CLOSED = re.compile(r"(?:[.?!。…]|다|요|까|함|음|임|됨|것)[\"'”’)\]」』*]*$")
+PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
+GRAM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A stretch of another script. kind: "simplified", "han-run", "han-function", "kana" or "latin"."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Sentence endings of a text, counted: 합니다체, 해요체, plain; others (nouns, lists) do not count."""
+
+    formal: int
+    polite: int
+    plain: int
+
+    @property
+    def sentences(self) -> int:
+        return self.formal + self.polite + self.plain
+
+    @property
+    def mixed(self) -> bool:
+        """More than one register in one answer."""
+        return sum(count > 0 for count in (self.formal, self.polite, self.plain)) > 1
+
+
+@cache
+def simplified_only() -> frozenset[str]:
+    """Han characters of simplified Chinese alone: gb2312 has them and euc_kr does not (4,079 characters).
+
+    Characters that standard Korean Hanja shares with simplified Chinese are in both sets and are not counted.
+    """
+    return frozenset(c for c in map(chr, range(0x4E00, 0xA000)) if _encodes(c, "gb2312") and not _encodes(c, "euc_kr"))
+
+
+def chinese_leaks(text: str, known: Collection[str] = ()) -> list[Leak]:
+    """Chinese in a Korean text, one leak at most for each run of Han.
+
+    Rules: anywhere, the run holds a simplified-only character; outside brackets, it holds a function character that
+    Korean Hanja never uses, or two of 的 了 是 在 和 between Han, or one of them, or four Han in all, while no Hangul
+    touches the run (Hanja words carry particles, Chinese does not).
+
+    Args:
+        known: Hanja terms of the field that are allowed to stand alone.
+    """
+    if not HAN_RUN.search(text):
+        return []
+    simplified = simplified_only()
+    bracketed = [match.span() for match in BRACKETED.finditer(text)]
+    leaks = []
+    for match in HAN_RUN.finditer(text):
+        start, end = match.span()
+        run = match.group()
+        if any(c in simplified for c in run):
+            leaks.append(Leak(start, end, "simplified"))
+        elif not any(a <= start and end <= b for a, b in bracketed) and run not in known:
+            kind = _leak_of_shared(run, _touches_hangul(text, start, end))
+            leaks += [Leak(start, end, kind)] if kind else []
+    return leaks
+
+
+def kana(text: str) -> list[Leak]:
+    """Runs of Japanese kana; the middle dot and the long mark, which Korean texts use too, are none."""
+    return [Leak(m.start(), m.end(), "kana") for m in KANA.finditer(text)]
+
+
+def latin_runs(text: str, allowed: Collection[str] = ()) -> list[Leak]:
+    """Latin words that are not allowed terms, single letters ("A사") and abbreviations in capitals left out.
+
+    Args:
+        allowed: lower-case words and phrases of the glossary; a phrase of allowed words passes.
+    """
+    leaks = []
+    for match in LATIN.finditer(text):
+        phrase = match.group().strip(" .'’-").lower()
+        if phrase in allowed or all(_is_term(word, allowed) for word in re.split(r"[\s/&]+", match.group()) if word):
+            continue
+        leaks.append(Leak(match.start(), match.end(), "latin"))
+    return leaks
+
+
+def hangul_ratio(text: str) -> float | None:
+    """Share of Hangul among the letters (Hangul, Han, Latin, kana); None for a text without letters."""
+    letters = len(LETTERS.findall(text))
+    return len(HANGUL.findall(text)) / letters if letters else None
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences and lines, list marks and closing marks removed."""
+    found = []
+    at = 0
+    for match in [*SENTENCE_END.finditer(text), None]:
+        part = text[at : match.start() if match else len(text)]
+        at = match.end() if match else at
+        part = LIST_MARK.sub("", part).strip().rstrip(".?!。…\"'”’)] ").strip()
+        if part:
+            found.append(part)
+    return found
+
+
+def register(text: str) -> Register:
+    """How the sentences of a text end."""
+    counts: Counter[str] = Counter()
+    for sentence in sentences(BRACKETED.sub("", text)):
+        ending = sentence.strip()
+        if FORMAL.search(ending):
+            counts["formal"] += 1
+        elif POLITE.search(ending):
+            counts["polite"] += 1
+        elif PLAIN.search(ending) and " " in ending:
+            counts["plain"] += 1
+    return Register(counts["formal"], counts["polite"], counts["plain"])
+
+
+def repetition(text: str) -> float:
+    """Share of word 4-grams that stood in the text before; for texts of fewer words, of character 8-grams."""
+    words: list[str] | str = text.split()
+    size = GRAM
+    if len(words) < 3 * GRAM:
+        words, size = "".join(words), 2 * GRAM
+    grams = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def is_repetitive(text: str, limit: float = 0.2) -> bool:
+    """A model caught in a loop: many repeated 4-grams, or one short phrase three times in a row."""
+    return repetition(text) > limit or bool(re.search(r"(.{6,60}?)(?:\s*\1){2,}", text, re.DOTALL))
+
+
+def is_truncated(text: str) -> bool:
+    """An answer that breaks off: no sentence end, or a bracket or quotation mark left open."""
+    text = text.rstrip()
+    if not text:
+        return False
+    return not CLOSED.search(text) or _unclosed(text)
+
+
+def leaks_thinking(text: str) -> bool:
+    """A think mark stands in the visible answer."""
+    return bool(THINK.search(text))
+
+
+def _encodes(character: str, codec: str) -> bool:
+    try:
+        character.encode(codec)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leak_of_shared(run: str, touched: bool) -> str:
+    """Kind of leak of a run whose characters Korean has too; empty if it can be Hanja."""
+    weak = len(WEAK.findall(run))
+    if STRONG.search(run) or weak >= 2 or (weak and not touched):
+        return "han-function"
+    return "han-run" if len(run) >= LONG_RUN and not touched else ""
+
+
+def _touches_hangul(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return bool(PARTICLE.match(before) or PARTICLE.match(after))
+
+
+def _is_term(word: str, allowed: Collection[str]) -> bool:
+    bare = word.strip(".,'’-")
+    return len(bare) <= 1 or bare.lower() in allowed or (bare.upper() == bare and len(bare) <= 6)
+
+
+def _unclosed(text: str) -> bool:
+    stack = []
+    for character in LIST_MARK.sub("", text):
+        if character in PAIRS.values():
+            stack.append(character)
+        elif character in PAIRS and stack and stack[-1] == PAIRS[character]:
+            stack.pop()
+    return bool(stack)
