@@ -7,18 +7,21 @@ Measure: Broder, "On the resemblance and containment of documents", 1997.
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from ..records import content_id
+from .codes import Codes
 
 LONG, SHORT = 5, 3  # characters of a shingle in long and in short texts
 SHORT_BELOW = 80  # characters without spaces below which a text is short
-# What makes two texts different facts however alike they are: every number with its unit, and every negation.
-GUARD = r"\d+(?:[.,]\d+)* ?[십백천만억조%]*|없|않|아니"
-_GUARD = re.compile(GUARD)
+# What makes two texts different facts however alike they are: every number with its unit, and every negation. (Not \d, which
+# in Rust's expressions is twenty times slower.)
+NUMBERS = r"[0-9０-９]+(?:[.,][0-9０-９]+)* ?[십백천만억조%]*"
+NEGATIONS = r"없|않|아니"
+_NUMBERS, _NEGATIONS = re.compile(NUMBERS), re.compile(NEGATIONS)
 
 
 def spaceless(text: str) -> str:
@@ -44,9 +47,9 @@ def resemblance(one: str, other: str) -> float:
     return len(first & second) / len(first | second)
 
 
-def facts_of(text: str) -> list[str]:
-    """The numbers with their units and the negations of a text, in order: texts that differ here are never merged."""
-    return [fact.replace(" ", "") for fact in _GUARD.findall(text)]
+def facts_of(text: str) -> tuple[list[str], list[str]]:
+    """The numbers with their units, and the negations of a text, in order: texts that differ here are never merged."""
+    return [number.replace(" ", "") for number in _NUMBERS.findall(text)], _NEGATIONS.findall(text)
 
 
 class ExamOverlap:
@@ -73,9 +76,8 @@ class ExamOverlap:
             self._items.append(pieces)
             for piece in pieces:
                 self._where[piece].append(number)
-        whole = [piece for piece in self._where if len(piece) == length]
-        if whole:
-            self._table[self._slots(_codes("".join(whole)))[::length]] = True
+        hashes, whole = Codes.of([piece for piece in self._where if len(piece) == length]).pieces(length)
+        self._table[self._slots(hashes[whole])] = True
 
     def overlaps(self, text: str) -> float:
         """The largest share of any item's n-grams that the text holds."""
@@ -90,37 +92,17 @@ class ExamOverlap:
         """Positions of the texts that give an item away."""
         if not self._items:
             return []
-        bare = ["".join(text.split()) for text in texts]
-        codes = _codes("".join(bare))
-        if len(codes) < self._length:
-            return []
-        ends = np.cumsum([len(text) for text in bare])
-        running = np.concatenate(([0], np.cumsum(self._table[self._slots(codes)])))
-        last = len(running) - 1
-        starts = np.minimum(np.concatenate(([0], ends[:-1])), last)
-        stops = np.minimum(np.maximum(ends - self._length + 1, starts), last)
-        hits = running[stops] - running[starts]
+        codes = Codes.of(texts).without(_blank())
+        hashes, whole = codes.pieces(self._length)
+        hits = codes.sums(whole & self._table[self._slots(hashes)])
         least = max(1, int(self._share * min(len(pieces) for pieces in self._items)))
         return [int(row) for row in np.flatnonzero(hits >= least) if self.overlaps(texts[row]) >= self._share]
 
-    def _slots(self, codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-        """The table slot of the n-gram that begins at each position."""
-        count = len(codes) - self._length + 1
-        hashes = np.zeros(count, np.uint64)
-        for offset in range(self._length):
-            hashes = (hashes + codes[offset : offset + count]) * np.uint64(0x9E3779B97F4A7C15)
+    def _slots(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         return (hashes >> np.uint64(64 - self.BITS)).astype(np.int64)
 
 
-def exam_questions(items: Iterable[dict[str, object]]) -> list[str]:
-    """The question texts of exam items of any form."""
-    return [str(item[key]) for item in items for key in ("question",) if item.get(key)]
-
-
-def row_key(text: str) -> str:
-    """Identity of a text whatever its spacing."""
-    return content_id(spaceless(text))
-
-
-def _codes(text: str) -> npt.NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+@cache
+def _blank() -> npt.NDArray[np.uint8]:
+    """1 for every white space of the Basic Multilingual Plane."""
+    return np.array([chr(code).isspace() for code in range(0x10000)] + [False], np.uint8)

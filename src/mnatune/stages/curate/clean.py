@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_id
-from ...text.normalize import normalize
+from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
 from .rules import Drops, Rules
 
-BATCH = 8192
+BATCH = 4096
 CLEAN_SCHEMA = QA_SCHEMA.append(pa.field("row", pa.int64()))
 ROWS_PER_SHARD = 1 << 32  # row number = shard number × this + position
 
@@ -104,12 +104,11 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]
     """The batch with its texts normalised and masked, and its ids made anew."""
     columns = {name: batch.column(name) for name in QA_SCHEMA.names}
 
-    def tidy(text: str) -> str:
-        text = normalize(text)
-        return personal.mask(text, masked) if personal else text
+    def tidy(texts: list[str]) -> list[str]:
+        texts = normalize_all(texts)
+        return personal.mask_all(texts, masked) if personal else texts
 
-    questions = [tidy(text) for text in columns["question"].to_pylist()]
-    answers = [tidy(text) for text in columns["answer"].to_pylist()]
+    questions, answers = tidy(columns["question"].to_pylist()), tidy(columns["answer"].to_pylist())
     ids = [content_id(q, a) for q, a in zip(questions, answers, strict=True)]
     groups = [
         new if group == old else group
@@ -118,22 +117,22 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]
     columns |= {
         "question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string()),
         "id": pa.array(ids, pa.string()), "cluster": pa.array(ids, pa.string()), "group": pa.array(groups, pa.string()),
-        "category": pa.array([normalize(text) for text in columns["category"].to_pylist()], pa.string()),
+        "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
     }
     if any(columns["reference"].to_pylist()):
-        columns["reference"] = pa.array([tidy(text) for text in columns["reference"].to_pylist()], pa.string())
-    if len(columns["alternatives"].flatten()):
-        others = [[tidy(text) for text in texts] for texts in columns["alternatives"].to_pylist()]
-        columns["alternatives"] = pa.array(others, pa.list_(pa.string()))
+        columns["reference"] = pa.array(tidy(columns["reference"].to_pylist()), pa.string())
+    if len(columns["alternatives"].values):
+        columns["alternatives"] = pa.ListArray.from_arrays(
+            columns["alternatives"].offsets, pa.array(tidy(columns["alternatives"].values.to_pylist()), pa.string())
+        )
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
 
 
 def _count(table: pa.Table, reasons: list[str], counts: dict[tuple[str, str], Counter[str]]) -> None:
     source = table["source"].combine_chunks()
-    for name, split, reason in zip(
-        source.field("name").to_pylist(), source.field("split").to_pylist(), reasons, strict=True
-    ):
+    names, splits = source.field("name").to_pylist(), source.field("split").to_pylist()
+    for (name, split, reason), rows in Counter(zip(names, splits, reasons, strict=True)).items():
         count = counts.setdefault((name, split), Counter())
-        count["rows"] += 1
+        count["rows"] += rows
         if reason:
-            count[reason] += 1
+            count[reason] += rows

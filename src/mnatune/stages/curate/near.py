@@ -1,8 +1,8 @@
 """Near-duplicates of Korean rows: MinHash by Daft, bands of equal hashes, exact check, connected components.
 
 Two questions are answered at once. *Clusters* join rows whose character n-grams resemble each other, whatever their numbers: a
-split keeps them together. *Merges* join only rows of a cluster that also state the same facts (`text.shingles.GUARD`: numbers
-with units, negations): all but one of them are dropped.
+split keeps them together. *Merges* join only rows of a cluster that also state the same facts (numbers with units, negations; see
+`text.shingles`): all but one of them are dropped.
 
 Signatures: 100 MinHash values (Broder 1997) in 20 bands of 5, so that a pair of similarity s shares a band with probability
 1 − (1 − s⁵)²⁰: 0.9996 at 0.8, 0.47 at 0.5. Within a band's bucket a row is compared with the next rows in order of the next
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...text.shingles import GUARD, LONG, SHORT, SHORT_BELOW, resemblance
+from ...text.shingles import LONG, NEGATIONS, NUMBERS, SHORT, SHORT_BELOW, resemblance
 
 BANDS, WIDTH = 20, 5
 HASHES = BANDS * WIDTH
@@ -63,7 +63,9 @@ def frame(paths: Sequence[Path]) -> Any:
         chosen = F.when(wanted, col("spaced")).otherwise("")
         return F.minhash(chosen, num_hashes=HASHES, ngram_size=length, seed=SEED, hash_function="xxhash3_64")
 
-    facts = F.hash(F.replace(F.list_join(F.regexp_extract_all(col("text"), GUARD), "|"), " ", ""))
+    numbers = F.replace(F.list_join(F.regexp_extract_all(col("text"), NUMBERS), "|"), " ", "")
+    negations = F.list_join(F.regexp_extract_all(col("text"), NEGATIONS), "|")
+    facts = F.hash(F.concat(F.concat(numbers, daft.lit("#")), negations))
     rows = daft.read_parquet([str(path) for path in paths]).select(col("row"), text.alias("text"))
     rows = rows.with_column("bare", bare).with_column("spaced", spaced)
     return rows.select(

@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import DataError
 from ...pack import Pack
+from ...text.codes import MULTIPLIER, Bools, Codes, Ints
 
 OTHER, HANGUL, LETTER, SIGN, SPACE, BROKEN = range(6)
 PIECE = 10  # characters of the piece whose repetition shows a loop
 PIECE_FIGURES = 3  # figures from which a piece is part of a calculation, whose zeros repeat
 LOOP_LEAST = 60  # characters below which a repetition is no loop
 
-Ints = npt.NDArray[np.int64]
+SLOT_BITS = 22
 
 
 class Category(BaseModel):
@@ -95,13 +96,13 @@ class Rules:
 
     def reasons(self, questions: list[str], answers: list[str], categories: list[str]) -> list[str]:
         """Why each row is dropped; "" for rows that stay. The first rule that applies names the reason."""
-        counts_q = self._counts(questions)
-        counts_a = self._counts(answers)
+        codes_a = Codes.of(answers)
+        counts_q, counts_a = self._counts(Codes.of(questions)), self._counts(codes_a)
         total_q, total_a = counts_q.sum(axis=1), counts_a.sum(axis=1)
         solid_q, solid_a = total_q - counts_q[:, SPACE], total_a - counts_a[:, SPACE]
         letters = counts_a[:, HANGUL] + counts_a[:, LETTER]
         drops = self.drops
-        checks: list[tuple[str, npt.NDArray[np.bool_]]] = [
+        checks: list[tuple[str, Bools]] = [
             ("empty", (solid_q == 0) | (solid_a == 0)),
             ("echo", np.fromiter((q == a for q, a in zip(questions, answers, strict=True)), bool, len(answers))),
             ("category", np.fromiter((c in self._categories for c in categories), bool, len(answers))),
@@ -115,7 +116,7 @@ class Rules:
             ("phrase", self._with_phrase(answers)),
             ("near-echo", self._near_echo(questions, answers)),
             ("repeated-lines", self._repeated_lines(answers)),
-            ("loop", self._loops(answers)),
+            ("loop", self._loops(codes_a)),
         ]
         reasons = [""] * len(answers)
         for name, mask in reversed(checks):
@@ -123,23 +124,18 @@ class Rules:
                 reasons[row] = name
         return reasons
 
-    def _counts(self, texts: list[str]) -> Ints:
+    def _counts(self, codes: Codes) -> Ints:
         """rows × classes: how many characters of each class a text has."""
-        codes, ends = _codes(texts)
-        classes = self._table[np.minimum(codes, 0xFFFF)]
-        counts = np.zeros((len(texts), 6), np.int64)
-        for kind in range(6):
-            running = np.concatenate(([0], np.cumsum(classes == kind)))
-            counts[:, kind] = np.diff(running[np.concatenate(([0], ends))])
-        return counts
+        classes = codes.look_up(self._table)
+        return np.stack([codes.sums(classes == kind) for kind in range(6)], axis=1)
 
-    def _with_phrase(self, answers: list[str]) -> npt.NDArray[np.bool_]:
+    def _with_phrase(self, answers: list[str]) -> Bools:
         if not self._phrases:
             return np.zeros(len(answers), bool)
         found = pc.match_substring_regex(pa.array(answers, pa.large_string()), self._phrases)
         return np.asarray(found.to_numpy(zero_copy_only=False), bool)
 
-    def _near_echo(self, questions: list[str], answers: list[str]) -> npt.NDArray[np.bool_]:
+    def _near_echo(self, questions: list[str], answers: list[str]) -> Bools:
         limit = self.drops.min_echo_similarity
         mask = np.zeros(len(answers), bool)
         for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
@@ -148,7 +144,7 @@ class Rules:
                 mask[row] = sum(piece in answer for piece in pieces) >= limit * len(pieces)
         return mask
 
-    def _repeated_lines(self, answers: list[str]) -> npt.NDArray[np.bool_]:
+    def _repeated_lines(self, answers: list[str]) -> Bools:
         mask = np.zeros(len(answers), bool)
         for row, answer in enumerate(answers):
             if answer.count("\n") >= 3:
@@ -156,35 +152,20 @@ class Rules:
                 mask[row] = len(lines) - len(set(lines)) > self.drops.max_duplicate_line_ratio * len(lines)
         return mask
 
-    def _loops(self, answers: list[str]) -> npt.NDArray[np.bool_]:
-        """Rows of which the most frequent ten-character piece covers more than the limit."""
-        mask = np.zeros(len(answers), bool)
-        codes, ends = _codes(answers)
-        if len(codes) < PIECE:
-            return mask
-        hashes = np.zeros(len(codes) - PIECE + 1, np.uint64)
-        for offset in range(PIECE):
-            hashes = hashes * np.uint64(0x100000001B3) + codes[offset : offset + len(hashes)]
-        lengths = np.diff(np.concatenate(([0], ends)))
-        row_of = np.repeat(np.arange(len(answers), dtype=np.uint64), lengths)
-        figures = np.concatenate(([0], np.cumsum((codes >= 0x30) & (codes <= 0x39))))
-        at = np.arange(len(hashes))
-        whole = at + PIECE <= ends[row_of[: len(hashes)].astype(np.int64)]
-        whole &= figures[at + PIECE] - figures[at] < PIECE_FIGURES
-        keys = np.sort((row_of[: len(hashes)][whole] << np.uint64(40)) | (hashes[whole] >> np.uint64(24)))
-        if not len(keys):
-            return mask
-        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        runs = np.diff(np.concatenate((starts, [len(keys)])))
-        most = np.zeros(len(answers), np.int64)
-        np.maximum.at(most, (keys[starts] >> np.uint64(40)).astype(np.int64), runs)
-        return (most > 1) & (lengths >= LOOP_LEAST) & (most * PIECE > self.drops.max_repeated_ngram_ratio * lengths)
-
-
-def _codes(texts: list[str]) -> tuple[npt.NDArray[np.uint32], Ints]:
-    """All texts' code points in one array, and where each text ends."""
-    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
-    ends = np.cumsum(np.fromiter((len(t) for t in texts), np.int64, len(texts)))
-    return np.frombuffer(joined, np.uint32), ends
-
-
+    def _loops(self, codes: Codes) -> Bools:
+        """Rows of which the most frequent ten-character piece covers more than the limit; figures do not count."""
+        limit = self.drops.max_repeated_ngram_ratio
+        mask = np.zeros(len(codes.ends), bool)
+        hashes, whole = codes.pieces(PIECE)
+        figures = np.concatenate(([0], np.cumsum((codes.points >= 0x30) & (codes.points <= 0x39))))
+        whole &= figures[PIECE : PIECE + len(whole)] - figures[: len(whole)] < PIECE_FIGURES
+        rows = np.repeat(np.arange(len(mask)), codes.lengths)[: len(whole)]
+        slots = ((hashes ^ rows.astype(np.uint64) * MULTIPLIER) >> np.uint64(64 - SLOT_BITS)).astype(np.int64)
+        often = np.bincount(slots[whole], minlength=1 << SLOT_BITS)
+        least = np.maximum(2, limit * codes.lengths / PIECE)
+        crowded = whole & (often[slots] > least[rows]) & (codes.lengths[rows] >= LOOP_LEAST)
+        for row in np.unique(rows[crowded]):
+            own = slice(codes.starts[row], codes.ends[row])
+            _, counts = np.unique(hashes[own][whole[own]], return_counts=True)
+            mask[row] = counts.max() > 1 and counts.max() * PIECE > limit * codes.lengths[row]
+        return mask
