@@ -1,9 +1,8 @@
 """What the server needs of a feedback store, as plain data: generations, ratings, edits, blind pairs, the review queue.
 
-`FeedbackSink` is the seam between `mnatune serve` and the database: `feedback/store.py` implements it with SQLAlchemy,
-`feedback/memory.py` in memory for tests. All methods are synchronous and may be called from several threads at once;
-the server calls them outside its event loop. Masking personal data before it is written is the sink's duty, not the
-caller's. Times are Unix seconds.
+`FeedbackSink` is the seam between `mnatune serve` and the database; `feedback/store.py` implements it with SQLAlchemy.
+All methods are synchronous and may be called from several threads at once; the server calls them outside its event
+loop. Masking personal data before it is written is the sink's duty, not the caller's. Times are Unix seconds.
 """
 
 from collections.abc import Mapping, Sequence

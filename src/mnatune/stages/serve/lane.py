@@ -1,0 +1,225 @@
+"""A running batch of answers over one cache: rows join and leave between steps.
+
+Rows are left-padded to a common width. A joining row is prefilled on its own (with those that join with it) and its
+cache is set beside the running one; a leaving row is cut out, and padding that no row needs any more goes with it.
+"""
+
+import asyncio
+import hashlib
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .emitter import Emitter
+from .engine import Piece
+from .envelope import ApiError
+from .sampler import Draw, next_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """One answer in the making. The engine's thread writes to it; `cancelled` alone is set from outside.
+
+    Attributes:
+        prompt: token ids.
+        limit: new tokens at most.
+        outbox: what the waiting request reads, on `loop`.
+        length: tokens in the cache, prompt and answer.
+        last: the newest token, not yet in the cache.
+    """
+
+    prompt: list[int]
+    limit: int
+    draw: Draw
+    emitter: Emitter
+    loop: asyncio.AbstractEventLoop
+    deadline: float = float("inf")
+    outbox: "asyncio.Queue[Piece | ApiError]" = field(default_factory=asyncio.Queue)
+    cancelled: bool = False
+    length: int = 0
+    made: int = 0
+    last: int = -1
+
+    @property
+    def room(self) -> int:
+        """Tokens that the row may come to hold."""
+        return len(self.prompt) + self.limit
+
+    def overdue(self) -> bool:
+        """True once the deadline has passed."""
+        return time.monotonic() > self.deadline
+
+    @property
+    def prompt_hash(self) -> str:
+        """Hash of the prompt's token ids."""
+        return hashlib.sha256(array("q", self.prompt).tobytes()).hexdigest()
+
+
+class Outgoing:
+    """Pieces collected during a step and handed to each event loop in one call."""
+
+    def __init__(self) -> None:
+        self._mail: dict[asyncio.AbstractEventLoop, list[tuple[Row, Piece | ApiError]]] = {}
+
+    def put(self, row: Row, item: Piece | ApiError) -> None:
+        """Add an item for a row's reader."""
+        if not row.cancelled:
+            self._mail.setdefault(row.loop, []).append((row, item))
+
+    def flush(self) -> None:
+        """Deliver; a loop that is closed has no readers any more."""
+        for loop, mail in self._mail.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, mail)
+            except RuntimeError:
+                continue
+        self._mail = {}
+
+
+def _deliver(mail: list[tuple[Row, Piece | ApiError]]) -> None:
+    for row, item in mail:
+        row.outbox.put_nowait(item)
+
+
+class Lane:
+    """The rows that one variant of the model (the base, or one adapter) is answering.
+
+    Args:
+        model: a causal language model; the caller has put the right adapter on before `join` and `step`.
+        pad: padding token id. end: id that ends an answer.
+    """
+
+    def __init__(self, model: Any, pad: int, end: int) -> None:
+        self._model = model
+        self._pad = pad
+        self._end = end
+        self.rows: list[Row] = []
+        self._cache: Any = None
+        self._mask: torch.Tensor | None = None  # (rows, width) of 0 and 1
+
+    def join(self, rows: Sequence[Row], outgoing: Outgoing) -> None:
+        """Prefill new rows, make their first token, and set them beside the running ones."""
+        import torch
+        from transformers import DynamicCache
+
+        device = self._model.device
+        width = max(len(row.prompt) for row in rows)
+        gaps = [width - len(row.prompt) for row in rows]
+        ids = torch.tensor([[self._pad] * g + r.prompt for g, r in zip(gaps, rows, strict=True)], device=device)
+        mask = torch.tensor([[0] * g + [1] * (width - g) for g in gaps], device=device)
+        cache = DynamicCache(config=self._model.config)
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            for row in rows:
+                row.length = len(row.prompt)
+                if row.draw.sampling.repetition_penalty != 1:
+                    row.draw.seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=device)
+                    row.draw.seen[torch.tensor(row.prompt, device=device)] = True
+            tokens = next_tokens(logits, [row.draw for row in rows])
+            self._merge(cache, mask)
+        self.rows.extend(rows)
+        self._accept(dict(zip(rows, tokens, strict=True)), outgoing)
+
+    def step(self, outgoing: Outgoing) -> None:
+        """One more token for every row."""
+        import torch
+
+        assert self._mask is not None
+        device = self._mask.device
+        with torch.inference_mode():
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
+            logits = self._model(
+                input_ids=torch.tensor([[row.last] for row in self.rows], device=device),
+                attention_mask=self._mask,
+                position_ids=torch.tensor([[row.length] for row in self.rows], device=device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            for row in self.rows:
+                row.length += 1
+            tokens = next_tokens(logits, [row.draw for row in self.rows])
+        self._accept(dict(zip(self.rows, tokens, strict=True)), outgoing)
+
+    def sweep(self, outgoing: Outgoing, late: ApiError) -> None:
+        """Take out rows that were cancelled or are past their deadline."""
+        gone = {row for row in self.rows if row.cancelled or row.overdue()}
+        for row in gone:
+            outgoing.put(row, late)
+        self._leave(gone)
+
+    def abort(self, error: ApiError, outgoing: Outgoing) -> None:
+        """Fail every row and forget the cache."""
+        for row in self.rows:
+            outgoing.put(row, error)
+        self.rows, self._cache, self._mask = [], None, None
+
+    def _accept(self, tokens: dict[Row, int], outgoing: Outgoing) -> None:
+        """Book one new token per row; send what is certain, let go of what is finished."""
+        done = set()
+        for row, token in tokens.items():
+            row.made += 1
+            row.last = token
+            if row.draw.seen is not None:
+                row.draw.seen[token] = True
+            ended = token == self._end
+            text = "" if ended else row.emitter.add(token)
+            if ended or row.emitter.stopped or row.made >= row.limit:
+                natural = ended or row.emitter.stopped
+                text += row.emitter.finish()
+                outgoing.put(row, Piece(text, 1, "stop" if natural or row.emitter.stopped else "length"))
+                done.add(row)
+            else:
+                outgoing.put(row, Piece(text, 1))
+        self._leave(done)
+
+    def _merge(self, cache: Any, mask: "torch.Tensor") -> None:
+        """Set a new cache and mask beside the running ones, both padded on the left to the wider of the two."""
+        import torch
+        from torch.nn.functional import pad
+
+        if self._mask is None:
+            self._cache, self._mask = cache, mask
+            return
+        width = max(self._mask.shape[1], mask.shape[1])
+        self._mask, old_gap = pad(self._mask, (width - self._mask.shape[1], 0)), width - self._mask.shape[1]
+        mask, new_gap = pad(mask, (width - mask.shape[1], 0)), width - mask.shape[1]
+        self._mask = torch.cat([self._mask, mask])
+        for ours, theirs in zip(self._cache.layers, cache.layers, strict=True):
+            for name in ("keys", "values"):
+                old = pad(getattr(ours, name), (0, 0, old_gap, 0))
+                new = pad(getattr(theirs, name), (0, 0, new_gap, 0))
+                setattr(ours, name, torch.cat([old, new]))
+
+    def _leave(self, gone: set[Row]) -> None:
+        """Cut rows out of cache and mask, and the padding that no remaining row needs."""
+        import torch
+
+        if not gone:
+            return
+        stay = [at for at, row in enumerate(self.rows) if row not in gone]
+        self.rows = [self.rows[at] for at in stay]
+        if not stay:
+            self._cache, self._mask = None, None
+            return
+        assert self._mask is not None
+        with torch.inference_mode():
+            keep = torch.tensor(stay, device=self._mask.device)
+            mask = self._mask[keep]
+            slack = int(mask.shape[1] - max(row.length for row in self.rows))
+            self._mask = mask[:, slack:]
+            for layer in self._cache.layers:
+                layer.keys = layer.keys[keep, :, slack:]
+                layer.values = layer.values[keep, :, slack:]

@@ -1,0 +1,258 @@
+"""`mnatune serve`: from options to a running server that drains on SIGTERM and follows promotions."""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ...errors import EnvironmentFault, MnatuneError, UsageError
+from ...feedback.sink import FeedbackSink
+from ...pack import Pack
+from ...recipe import GenerationSection, Recipe, load_recipe
+from ...registry import Registry
+from .app import create_app
+from .engine import EchoEngine, Engine
+from .keys import KeyStore
+from .service import LOOPBACK_HOSTS, Checker, Service, Settings
+from .upstream import Upstream, UpstreamEngine
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from .batch import BatchEngine, Names
+
+log = logging.getLogger(__name__)
+
+POINTER_SECONDS = 2.0  # between two looks at the production pointer
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What `mnatune serve` is told; exactly one of run, registry, upstream and echo says who answers.
+
+    Attributes:
+        run: a run folder: its 6-train/adapter over the base of its recipe.lock.yaml.
+        registry: a folder of registered models: the promoted one, and each later promotion or rollback.
+        base: the base model for `registry` before anything was promoted.
+        upstream: an OpenAI-compatible server.
+        echo: answer with the question, to try out clients and the page.
+        pack: the domain pack whose system prompt is used, unless a run's recipe names one.
+        feedback: database of the feedback store: a file or URL; empty keeps feedback in memory only.
+        keys: the file of API keys.
+        drain_seconds: how long answers in flight may take after SIGTERM.
+    """
+
+    run: Path | None = None
+    registry: Path | None = None
+    base: str = "starter"
+    upstream: Upstream | None = None
+    echo: bool = False
+    pack: str = "mna_ko"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    feedback: str = "feedback.db"
+    keys: Path = field(default_factory=lambda: Path("keys.json"))
+    drain_seconds: int = 60
+
+
+def serve(options: ServeOptions, *, ready: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until SIGTERM or Ctrl-C; answers in flight are finished first.
+
+    Args:
+        ready: called with the address once requests are answered.
+
+    Raises:
+        UsageError: no keys although other machines can connect, or not exactly one source of answers.
+    """
+    listening = _listen(options)
+    with listening:
+        app = build(options)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{host}:{listening.getsockname()[1]}"
+        _server(app, options.drain_seconds, lambda: ready(address)).run(sockets=[listening])
+    failure: MnatuneError | None = app.state.failure
+    if failure:
+        raise failure
+
+
+def build(options: ServeOptions) -> "FastAPI":
+    """The application that the options describe, its model loaded."""
+    from ...feedback.store import FeedbackStore
+
+    keys = _keys(options)
+    recipe = _recipe(options)
+    pack = Pack.load(recipe.pack if recipe else options.pack)
+    settings = Settings(
+        system=pack.system_prompt,
+        generation=recipe.generation if recipe else GenerationSection(),
+        title=str(pack.facts.get("title", "mnatune")),
+        examples=tuple(str(text) for text in pack.facts.get("examples", ())),
+        require_keys=keys is not None,
+        hosts=LOOPBACK_HOSTS if keys is None else frozenset(),
+    )
+    engine, follow = _engine(options, recipe, settings.generation)
+    feedback: FeedbackSink = FeedbackStore(options.feedback or "sqlite://", _mask(pack))
+    app = create_app(engine, feedback, keys, settings, _checker(pack))
+    app.state.follow = follow
+    return app
+
+
+def _keys(options: ServeOptions) -> KeyStore | None:
+    """The key store if keys are needed; keys may be missing only where nobody else can connect."""
+    store = KeyStore(options.keys)
+    if store.all():
+        return store
+    if not _is_loopback(options.host):
+        raise UsageError(
+            f"serving on {options.host} without API keys would let everybody in",
+            next_step=f"mnatune keys create NAME --file {options.keys}, or --host 127.0.0.1",
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
+
+
+def _recipe(options: ServeOptions) -> Recipe | None:
+    sources = [options.run, options.registry, options.upstream, options.echo or None]
+    if sum(source is not None for source in sources) != 1:
+        raise UsageError(
+            "say who answers: exactly one of --run, --models, --upstream and --echo",
+            next_step="mnatune serve --run runs/x",
+        )
+    if options.run is None:
+        return None
+    lock = options.run / "recipe.lock.yaml"
+    if not lock.is_file():
+        raise UsageError("not a run folder", where=str(options.run), next_step="mnatune run RECIPE --out runs/x")
+    return load_recipe(lock)
+
+
+def _engine(
+    options: ServeOptions, recipe: Recipe | None, generation: GenerationSection
+) -> "tuple[Engine, PointerFollower | None]":
+    if options.upstream:
+        return UpstreamEngine(options.upstream), None
+    if options.echo:
+        return EchoEngine(pause=0.02), None
+    from ...models.hf import ChatModel
+    from .batch import BatchEngine
+
+    if recipe and options.run:
+        adapter: Path | None = options.run / "6-train" / "adapter"
+        if not (options.run / "6-train" / "manifest.json").is_file():
+            raise UsageError(
+                "this run has no trained adapter yet",
+                where=str(adapter),
+                next_step=f"mnatune run RECIPE --out {options.run}",
+            )
+        chat = ChatModel(recipe.model.id, adapter, recipe.model.revision)
+        return BatchEngine(chat, _names(recipe.model.id, recipe.name), generation), None
+    registry = Registry(options.registry or Path())
+    production = registry.production()
+    base = production.lineage.base if production and production.lineage.base else options.base
+    chat = ChatModel(base, production.adapter if production else None)
+    engine = BatchEngine(chat, _names(base, "production"), generation)
+    return engine, PointerFollower(registry, engine)
+
+
+def _names(model_id: str, tuned: str) -> "Names":
+    from .batch import Names
+
+    base = model_id.rstrip("/").rpartition("/")[2] or model_id
+    return Names(base, tuned if tuned != base else f"{tuned}-tuned")
+
+
+class PointerFollower:
+    """Watches the registry's production pointer and has the engine follow it."""
+
+    def __init__(self, registry: Registry, engine: "BatchEngine") -> None:
+        self._registry = registry
+        self._engine = engine
+        self._seen = registry.pointer
+
+    async def run(self) -> None:
+        """Look every `POINTER_SECONDS` until cancelled; a pointer that cannot be followed leaves the old model on."""
+        while True:
+            await asyncio.sleep(POINTER_SECONDS)
+            try:
+                await self.look()
+            except MnatuneError as error:
+                log.error("the production pointer cannot be followed: %s", error)
+
+    async def look(self) -> None:
+        """Promote or roll back if the pointer has changed."""
+        pointer = await asyncio.to_thread(lambda: self._registry.pointer)
+        if pointer == self._seen:
+            return
+        self._seen = pointer
+        model = await asyncio.to_thread(self._registry.production)
+        await self._engine.promote(model.adapter if model else None)
+
+
+def _mask(pack: Pack) -> Callable[[str], str]:
+    """Replaces personal data by tokens before anything is written."""
+    from ...text.personal import Personal
+
+    return Personal(pack.yaml("pii.yaml")).mask
+
+
+def _checker(pack: Pack) -> Checker | None:
+    """The citation checker, if the pack brings an index of statutes."""
+    from ...text.citations import CitationChecker
+
+    return CitationChecker(pack) if (pack.root / "statutes.json").is_file() else None
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    """The listening socket, taken before the model is loaded, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host.strip("[]"), options.port), family=family, backlog=2048)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"port {options.port} of {options.host} cannot be used: {error.strerror}", next_step="choose another --port"
+        ) from error
+
+
+def _server(app: "FastAPI", drain_seconds: int, ready: Callable[[], None]) -> "uvicorn.Server":
+    import uvicorn
+
+    service: Service = app.state.service
+    follower: PointerFollower | None = app.state.follow
+
+    class Server(uvicorn.Server):
+        """uvicorn that tells the app when draining begins, and follows promotions while it serves."""
+
+        following: asyncio.Task[None] | None = None
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                if follower:
+                    self.following = asyncio.create_task(follower.run())
+                ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if self.following:
+                self.following.cancel()
+            await super().shutdown(sockets)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            service.draining = True
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_seconds, server_header=False
+    )
+    return Server(config)
