@@ -1,23 +1,26 @@
 """`read`: sources → `QA` and `Document` records in Parquet, with the place of every row and a reason for every loss."""
 
-import zipfile
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Any
+import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from ...errors import DataError
 from ...job import Job
 from ...recipe import SourceSection
-from ...records import DOCUMENT_SCHEMA
+from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
+from ...workers import cores, spread
 from ...workspace import atomic_path
-from .archive import find_archives, member_name
-from .fieldmap import FieldMap, Reader, load_map
-from .members import read_member
+from .archive import find_archives
+from .fieldmap import load_map
+from .members import shape_of
 from .shards import Origin, ShardWriter, write_dropped
 from .tables import read_tables
 from .tally import Tally
+from .tasks import Task, batches_of, cost, read_task
+from .zips import entries_of
+
+PARALLEL_FROM = 48 << 20  # bytes of JSON below which worker processes do not pay
 
 
 def read(job: Job) -> None:
@@ -26,21 +29,24 @@ def read(job: Job) -> None:
     Raises:
         DataError: a source holds nothing that its map or kind describes.
     """
-    drops: list[dict[str, Any]] = []
-    job.path("qa").mkdir(parents=True, exist_ok=True)
-    for old in job.path("qa").glob("*.parquet"):
-        old.unlink()
+    for folder in (job.path("qa"), job.path(".work")):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    manifest = job.manifest
     for number, source in enumerate(job.recipe.read.sources):
-        tally = _read_source(job, source, f"{number:02d}", drops)
+        tally = _read_source(job, source, f"{number:02d}")
         name = source_name(job, source)
-        job.manifest.per_source[name] = tally.facts()
-        job.manifest.rows_out += tally.rows
-        job.manifest.rows_in += tally.rows + sum(tally.dropped.values())
+        manifest.per_source[name if name not in manifest.per_source else f"{name}#{number}"] = tally.facts()
+        manifest.rows_out += tally.rows
+        manifest.rows_in += tally.rows + tally.dropped.total()
         for reason, count in tally.dropped.items():
-            job.manifest.drop(reason, count)
-    write_dropped(job.path("dropped.parquet"), drops)
+            manifest.drop(reason, count)
+    with atomic_path(job.path("dropped.parquet")) as partial, pq.ParquetWriter(partial, DROPPED_SCHEMA) as writer:
+        for file in sorted(job.path(".work").glob("*.parquet")):
+            writer.write_table(pq.read_table(file, schema=DROPPED_SCHEMA))
     with atomic_path(job.path("documents.parquet")) as partial:
         pq.write_table(DOCUMENT_SCHEMA.empty_table(), partial)
+    shutil.rmtree(job.path(".work"))
 
 
 def source_name(job: Job, source: SourceSection) -> str:
@@ -50,52 +56,51 @@ def source_name(job: Job, source: SourceSection) -> str:
     return load_map(source.map, job.pack).name if source.kind == "archive" else Path(source.path).stem
 
 
-def _read_source(job: Job, source: SourceSection, number: str, drops: list[dict[str, Any]]) -> Tally:
+def _read_source(job: Job, source: SourceSection, number: str) -> Tally:
     path = Path(source.path)
     if source.kind == "qa":
         origin = Origin(source_name(job, source), path.name, source.licence, "")
         with ShardWriter(job.path(f"qa/{number}-00000.parquet"), origin) as writer:
             read_tables(path, writer)
-        drops += writer.columns.drops
+        write_dropped(job.path(f".work/{number}-00000.parquet"), writer.columns.drops)
         return writer.columns.tally
-    return _read_archives(job, source, number, drops)
+    return _read_archives(job, source, number)
 
 
-def _read_archives(job: Job, source: SourceSection, number: str, drops: list[dict[str, Any]]) -> Tally:
-    field_map = load_map(source.map, job.pack)
+def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
     tally = Tally()
-    archives, others = find_archives(Path(source.path))
-    for _, reason in others:
-        tally.archives_skipped[reason] += 1
-    for order, archive in enumerate(archives):
-        rule = field_map.rule_for(archive.name)
-        if rule.skip:
-            tally.archives_skipped[rule.skip] += 1
-            continue
-        origin = Origin(source_name(job, source), archive.name, source.licence or field_map.licence, rule.split)
-        with archive.open() as stream, ShardWriter(job.path(f"qa/{number}-{order:05d}.parquet"), origin) as writer:
-            _read_zip(job, stream, field_map, writer)
-        drops += writer.columns.drops
-        tally.add(writer.columns.tally)
+    tasks = _plan(job, source, number, tally)
+    processes = cores() if sum(map(cost, tasks)) > PARALLEL_FROM else 1
+    for result in job.track(spread(read_task, [(t,) for t in tasks], processes), "read", total=len(tasks)):
+        tally.add(result)
     if not tally.rows:
-        raise DataError("the source holds no row that its field map describes", where=source.path)
+        shown = f"first member without rows: {tally.unknown[0]} {shape_of(tally.unknown[1])}" if tally.unknown else ""
+        losses = {**tally.archives_skipped, **tally.members_skipped, **tally.dropped}
+        told = ", ".join(f"{reason} ({count})" for reason, count in losses.items())
+        raise DataError(
+            f"no question-answer row was found: {told or 'there is no archive'}", where=f"{source.path}\n  {shown}".rstrip(),
+            next_step=f"check the path, or describe the layout in a field map (read.sources.map is {source.map!r})",
+        )
     return tally
 
 
-def _read_zip(job: Job, stream: Any, field_map: FieldMap, writer: ShardWriter) -> None:
-    readers = [Reader(layout) for layout in field_map.layouts]
-    tally = writer.columns.tally
-    with zipfile.ZipFile(stream) as archive:
-        for info in job.track(archive.infolist(), "members"):
-            name = member_name(info)
-            if info.is_dir():
-                continue
-            if not fnmatchcase(PurePosixPath(name).name, field_map.members):
-                tally.members_skipped["not a JSON member"] += 1
-                continue
-            with archive.open(info) as member:
-                reason = read_member(member, name, readers, writer)
-            if reason:
-                tally.members_skipped[reason] += 1
-            else:
-                tally.members += 1
+def _plan(job: Job, source: SourceSection, number: str, tally: Tally) -> list[Task]:
+    """The tasks of a source; what is skipped on the way is counted."""
+    field_map = load_map(source.map, job.pack)
+    archives, others = find_archives(Path(source.path), Path(field_map.members).suffix)
+    for _, reason in others:
+        tally.archives_skipped[reason] += 1
+    tasks: list[Task] = []
+    for archive in archives:
+        rule = field_map.rule_for(archive.name)
+        entries, fault = ([], rule.skip) if rule.skip else entries_of(archive)
+        if fault:
+            (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
+            tally.warnings.append(f"{archive.name}: {fault}")
+        origin = Origin(source_name(job, source), archive.name, source.licence or field_map.licence, rule.split)
+        for batch in batches_of(entries):
+            shard = f"{number}-{len(tasks):05d}.parquet"
+            tasks.append(
+                Task(archive, tuple(batch), origin, field_map, job.path(f"qa/{shard}"), job.path(f".work/{shard}"))
+            )
+    return tasks

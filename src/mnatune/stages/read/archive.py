@@ -1,21 +1,23 @@
-"""Finding and opening archives: plain zips, zips in parts, and both inside a tar, without a second copy on disk.
+"""Finding archives: plain zips, zips in parts, both inside a tar, and trees of loose files, without a second copy on disk.
 
-AI Hub delivers a tar of `X.zip.part0`, `X.zip.part1073741824`, …; a part's number is its offset in the whole. A tar's members lie
-uncompressed at known offsets, so every archive is a list of (file, offset, size) spans that read as one seekable stream.
+AI Hub delivers a tar of `X.zip.part0`, `X.zip.part1073741824`, …; a part's number is its offset in the whole. A tar's
+members lie uncompressed at known offsets, so every archive is a list of (file, offset, size) spans that read as one stream.
 """
 
 import io
 import re
 import tarfile
 import unicodedata
-import zipfile
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
 
 from ...errors import DataError
 
 PART = re.compile(r"^(?P<stem>.+\.zip)\.part(?P<number>\d+)$", re.IGNORECASE)
+OPEN_FILES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,18 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip, wherever its bytes lie. `name` is its path from the source's root."""
+    """A zip, or a folder of loose files, wherever its bytes lie.
+
+    Attributes:
+        name: its path from the source's root.
+        members: names and sizes of loose files that lie end to end; empty for a zip.
+        fault: what is known to be wrong with it, such as a missing part.
+    """
 
     name: str
     spans: tuple[Span, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return sum(s.size for s in self.spans)
+    members: tuple[tuple[str, int], ...] = ()
+    fault: str = ""
 
     def open(self) -> io.BufferedReader:
         """The archive's bytes as one seekable stream."""
@@ -49,10 +54,9 @@ class _Joined(io.RawIOBase):
 
     def __init__(self, spans: tuple[Span, ...]) -> None:
         self._spans = spans
-        self._starts = [sum(s.size for s in spans[:i]) for i in range(len(spans))]
-        self._size = sum(s.size for s in spans)
+        self._starts = [0, *accumulate(span.size for span in spans)]
         self._at = 0
-        self._handles: dict[Path, io.BufferedReader] = {}
+        self._handles: dict[Path, io.FileIO] = {}
 
     def readable(self) -> bool:
         return True
@@ -61,25 +65,30 @@ class _Joined(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
         if base + offset < 0:
             raise OSError("seek before the start")
         self._at = base + offset
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        for start, span in zip(self._starts, self._spans, strict=True):
-            if start <= self._at < start + span.size:
-                wanted = min(len(buffer), start + span.size - self._at)
-                handle = self._handles.get(span.file)
-                if handle is None:
-                    handle = self._handles[span.file] = span.file.open("rb", buffering=0)  # type: ignore[assignment]
-                handle.seek(span.offset + self._at - start)
-                data = handle.read(wanted)
-                buffer[: len(data)] = data
-                self._at += len(data)
-                return len(data)
-        return 0
+        if self._at >= self._starts[-1]:
+            return 0
+        number = bisect_right(self._starts, self._at) - 1
+        span, within = self._spans[number], self._at - self._starts[number]
+        handle = self._handle(span.file)
+        handle.seek(span.offset + within)
+        data = handle.read(min(len(buffer), span.size - within))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _handle(self, file: Path) -> io.FileIO:
+        if file not in self._handles:
+            if len(self._handles) >= OPEN_FILES:
+                self._handles.pop(next(iter(self._handles))).close()
+            self._handles[file] = io.FileIO(file)
+        return self._handles[file]
 
     def close(self) -> None:
         for handle in self._handles.values():
@@ -87,54 +96,84 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
-def find_archives(root: Path) -> tuple[list[Archive], list[tuple[str, str]]]:
-    """All zips of a file or folder, in name order, and the files that are none, each with the reason."""
+def find_archives(root: Path, loose: str) -> tuple[list[Archive], list[tuple[str, str]]]:
+    """All archives of a file or folder, in name order, and the other files, each with the reason why it is none.
+
+    Args:
+        loose: suffix of loose files (".json") that are read as members where the tree has no zip at all.
+    """
+    named, skipped = _files(root)
+    zips: dict[str, list[tuple[int, Span]]] = {}
+    others: list[tuple[str, Span]] = []
+    for name, span in named:
+        part = PART.match(name)
+        if part:
+            zips.setdefault(part["stem"], []).append((int(part["number"]), span))
+        elif name.lower().endswith(".zip"):
+            zips.setdefault(name, []).append((0, span))
+        else:
+            others.append((name, span))
+    archives = [_assemble(name, parts) for name, parts in sorted(zips.items())]
+    if not archives:
+        archives, others = _folders(others, loose)
+    return archives, [*skipped, *((name, "not an archive") for name, _ in others)]
+
+
+def _files(root: Path) -> tuple[list[tuple[str, Span]], list[tuple[str, str]]]:
+    """Every file below the root and within its tars."""
     files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     base = root if root.is_dir() else root.parent
     named: list[tuple[str, Span]] = []
     skipped: list[tuple[str, str]] = []
     for file in files:
         name = unicodedata.normalize("NFC", file.relative_to(base).as_posix())
-        if file.suffix.lower() == ".tar":
+        lower = name.lower()
+        if lower.endswith(".tar"):
             named += _tar_members(name, file)
+        elif lower.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".egg", ".alz")):
+            skipped.append((name, "compressed archive of another kind: unpack it first"))
         else:
             named.append((name, Span(file, 0, file.stat().st_size)))
-    whole: dict[str, list[tuple[int, Span]]] = {}
-    for name, span in named:
-        part = PART.match(name)
-        if part:
-            whole.setdefault(part["stem"], []).append((int(part["number"]), span))
-        elif name.lower().endswith(".zip"):
-            whole.setdefault(name, []).append((0, span))
-        else:
-            skipped.append((name, "not an archive"))
-    archives = []
-    for name, parts in sorted(whole.items()):
-        parts.sort(key=lambda p: p[0])
-        archives.append(Archive(name, tuple(span for _, span in parts)))
-    return archives, skipped
+    return named, skipped
 
 
 def _tar_members(name: str, file: Path) -> Iterator[tuple[str, Span]]:
+    size = file.stat().st_size
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
-                if member.isfile():
+                if member.isreg() and not member.issparse():
                     inner = unicodedata.normalize("NFC", member.name.lstrip("./"))
-                    yield inner, Span(file, member.offset_data, member.size)
+                    yield inner, Span(file, member.offset_data, max(0, min(member.size, size - member.offset_data)))
     except tarfile.TarError as error:
-        raise DataError(f"the tar cannot be read: {error}", where=name) from error
+        raise DataError(f"the tar cannot be read: {error}", where=name, next_step="download the file again") from error
 
 
-def member_name(info: zipfile.ZipInfo) -> str:
-    """A member's name in NFC without AI Hub's leading "/"; names without the UTF-8 flag are tried as UTF-8, then cp949."""
-    name = info.filename
-    if not info.flag_bits & 0x800:
-        raw = name.encode("cp437", "replace")
-        for encoding in ("utf-8", "cp949"):
-            try:
-                name = raw.decode(encoding)
-                break
-            except UnicodeDecodeError:
-                continue
-    return unicodedata.normalize("NFC", name).lstrip("/")
+def _assemble(name: str, parts: list[tuple[int, Span]]) -> Archive:
+    """A zip from its parts; what follows a gap is left out and named as a fault."""
+    parts.sort(key=lambda part: part[0])
+    numbers = [number for number, _ in parts]
+    starts = [0, *accumulate(span.size for _, span in parts)][:-1]
+    if numbers in (starts, list(range(len(parts))), list(range(1, len(parts) + 1))):
+        return Archive(name, tuple(span for _, span in parts))
+    whole = next((n for n, (number, start) in enumerate(zip(numbers, starts, strict=True)) if number != start), 0)
+    fault = f"part {starts[whole]} is missing"
+    return Archive(name, tuple(span for _, span in parts[:whole]), fault=fault)
+
+
+def _folders(others: list[tuple[str, Span]], loose: str) -> tuple[list[Archive], list[tuple[str, Span]]]:
+    folders: dict[str, list[tuple[str, Span]]] = {}
+    left = []
+    for name, span in others:
+        if name.lower().endswith(loose):
+            folders.setdefault(str(PurePosixPath(name).parent), []).append((name, span))
+        else:
+            left.append((name, span))
+    found = [
+        Archive(
+            folder, tuple(span for _, span in files),
+            tuple((PurePosixPath(name).name, span.size) for name, span in files),
+        )
+        for folder, files in sorted(folders.items())
+    ]
+    return found, left

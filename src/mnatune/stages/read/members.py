@@ -1,158 +1,201 @@
-"""One JSON member of an archive → rows. The fast way decodes the whole typed; what it refuses is taken record by record."""
+"""One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
-from .fieldmap import Reader
-from .shards import ShardWriter
+from .layout import Reader, Trail
+from .shards import Columns, ShardWriter
 from .split import Broken, split_records
 
 WHOLE = 24 << 20  # bytes up to which a member is decoded at once
-CHUNK = 4 << 20
-BOM = b"\xef\xbb\xbf"
+UTF8_BOM, UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+NO_ROWS = "no question-answer records"
+SHAPE_DEPTH = 6
 
 
-def read_member(stream: IO[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
-    """Write a member's rows; returns "" or the reason why the member holds none."""
-    head = stream.read(CHUNK).removeprefix(BOM)
-    reader = next((r for r in readers if fits(head, r)), None)
+class Bad:
+    """A record that cannot be decoded, with the reason."""
+
+    def __init__(self, reason: str, text: bytes) -> None:
+        self.reason = reason
+        self.shown = text[:8000].decode("utf-8", "replace")
+
+
+def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
+    """Add a member's rows to the writer; returns "", or why the member holds none.
+
+    A member up to `WHOLE` bytes is read to its end before its first row is added, so a fault in it costs the whole member.
+    """
+    data, whole = _gather(chunks)
+    head = data[: 1 << 20].lstrip()
+    reader = next((r for r in readers if r.fits(head)), None)
     if reader is None:
-        return "no question-answer records"
-    rest = stream.read(WHOLE - len(head)) if len(head) >= CHUNK - len(BOM) else b""
-    data = head + rest
+        writer.columns.tally.see(name, data)
+        return NO_ROWS
+    columns = writer.columns
     index = 0
-    before = len(writer.columns.question) + writer.columns.tally.rows + sum(writer.columns.tally.dropped.values())
-    for record in _records(data, stream, reader):
-        if isinstance(record, _Bad):
-            writer.columns.drop(name, index, record.reason, record.shown)
+    for record in _records(data, whole, chunks, reader):
+        if isinstance(record, Bad):
+            columns.drop(name, index, record.reason, record.shown)
             index += 1
             continue
         for trail in reader.trails(record):
-            add_row(writer, name, index, reader, trail)
+            add_row(columns, name, index, reader, trail)
             index += 1
         writer.flush()
-    after = len(writer.columns.question) + writer.columns.tally.rows + sum(writer.columns.tally.dropped.values())
-    if after == before:
-        return "no question-answer records"
-    writer.columns.tally.layouts[reader.layout.name] += after - before
+    if not index:
+        columns.tally.see(name, data)
+        return NO_ROWS
+    columns.tally.layouts[reader.layout.name] += index
     return ""
 
 
-def fits(head: bytes, reader: Reader) -> bool:
-    """True if a member that begins like this can have the layout."""
-    first = head.lstrip()[:1]
-    if reader.listed and not reader.chain:
-        return first == b"["
-    if first != b"{":
-        return False
-    keys = reader.chain or [k for k in reader.root_keys]
-    return all(b'"' + key.encode() + b'"' in head for key in keys[:1])
+def _gather(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """The beginning of a member as UTF-8 without a byte-order mark, and whether that is all of it."""
+    parts: list[bytes] = []
+    size = 0
+    whole = True
+    for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > WHOLE:
+            whole = False
+            break
+    data = b"".join(parts).removeprefix(UTF8_BOM)
+    if data[:2] in UTF16_BOMS and whole:
+        data = data.decode("utf-16", "replace").encode()
+    return data, whole
 
 
-class _Bad:
-    """A record that cannot be decoded."""
-
-    def __init__(self, reason: str, shown: bytes) -> None:
-        self.reason = reason
-        self.shown = shown[:8000].decode("utf-8", "replace")
-
-
-def _records(data: bytes, stream: IO[bytes], reader: Reader) -> Iterator[Any]:
-    """The member's records, decoded; `_Bad` for those that cannot be."""
-    more = stream.read(CHUNK) if len(data) >= WHOLE else b""
-    if not more:
+def _records(data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader) -> Iterator[Any]:
+    """The member's records, decoded; `Bad` for those that cannot be."""
+    if whole:
         try:
-            yield from reader.decode_member(data)
-            return
+            records = reader.decode_member(data)
+            rows = sum(1 for record in records for _ in reader.trails(record))
+            if not _repeated(data, rows, reader):
+                yield from records
+                return
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
     if not reader.listed:
-        yield _one(data + more, reader)
+        yield _decoded(data if whole else b"".join([data, *chunks]), reader)
         return
 
-    def chunks() -> Iterator[bytes]:
+    def rest() -> Iterator[bytes]:
         yield data
-        block = more
-        while block:
-            yield block
-            block = stream.read(CHUNK)
+        if not whole:
+            yield from chunks
 
-    for piece in split_records(chunks(), reader.chain):
-        if isinstance(piece, Broken):
-            yield _Bad("truncated", piece)
-        else:
-            yield _one(piece, reader)
+    for piece in split_records(rest(), reader.chain):
+        yield Bad("truncated", piece) if isinstance(piece, Broken) else _decoded(piece, reader)
 
 
-def _one(piece: bytes, reader: Reader) -> Any:
+def _repeated(data: bytes, rows: int, reader: Reader) -> bool:
+    """True if a key of question or answer stands more often than there are rows: some object may hold it twice."""
+    return any(data.count(b'"' + key.encode() + b'"') > rows for key in reader.keys)
+
+
+def _decoded(piece: bytes, reader: Reader) -> Any:
+    """One record; text that is not UTF-8 is taken as cp949."""
     try:
-        return reader.decode_one(piece)
+        record = reader.decode_record(piece)
     except UnicodeDecodeError:
-        pass
+        try:
+            record = reader.decode_record(piece.decode("cp949").encode())
+        except UnicodeDecodeError:
+            return Bad("undecodable-text", piece)
+        except (msgspec.MsgspecError, RecursionError):
+            return Bad("invalid-json", piece)
     except RecursionError:
-        return _Bad("too-deep", piece)
+        return Bad("too-deep", piece)
     except msgspec.ValidationError:
-        return _Bad("wrong-type", piece)
+        return Bad("wrong-type", piece)
     except msgspec.DecodeError:
-        return _Bad("invalid-json", piece)
+        return Bad("invalid-json", piece)
+    if _repeated(piece, sum(1 for _ in reader.trails(record)), reader) and has_repeated_key(piece):
+        return Bad("duplicate-key", piece)
+    return record
+
+
+def has_repeated_key(text: bytes) -> bool:
+    """True if any object of a JSON text holds a key twice."""
+    import json
+
+    found = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len({key for key, _ in pairs}) < len(pairs)
+
     try:
-        return reader.decode_one(piece.decode("cp949").encode())
-    except UnicodeDecodeError:
-        return _Bad("undecodable-text", piece)
-    except (msgspec.MsgspecError, RecursionError):
-        return _Bad("invalid-json", piece)
+        json.loads(text, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return False
+    return found
 
 
-def add_row(writer: ShardWriter, name: str, index: int, reader: Reader, trail: tuple[Any, ...]) -> None:
+def add_row(columns: Columns, name: str, index: int, reader: Reader, trail: Trail) -> None:
     """Turn one row into a record, or drop it with a reason."""
-    columns = writer.columns
-    for get, values in reader.only:
-        if get(trail) not in values:
-            columns.drop(name, index, "other-task")
-            return
-    question = reader.question(trail)
-    answer = reader.answer(trail)
+    question, answer = reader.question(trail), reader.answer(trail)
     alternatives: list[str] = []
-    if answer is None:
-        ranked = reader.ranked(trail)
-        if ranked:
-            answer, *others = ranked
-            alternatives = [text for text in others if isinstance(text, str)]
-    category = reader.category(trail)
-    group = reader.group(trail)
-    reason = _fault(question, answer, category, group, reader)
+    if answer is None and reader.layout.ranked:
+        answer, *others = reader.ranked(trail) or [None]
+        alternatives = [text for text in others if isinstance(text, str)]
+    category, group = reader.category(trail), reader.group(trail)
+    reason = _fault(reader, trail, question, answer, category, group)
     if reason:
-        columns.drop(name, index, reason, _shown(answer), _shown(question))
+        columns.drop(name, index, reason, _text(answer), _text(question))
         return
-    passage = reader.passage(trail)
-    if isinstance(passage, str) and passage.strip():
-        question = f"{question}\n\n{passage}"
-    reference = reader.reference(trail)
+    passage = _text(reader.passage(trail)).strip()
     columns.add(
-        name, index, question, answer, category=_text(category), group=_text(group),
-        reference=_text(reference), alternatives=alternatives,
+        name, index, f"{question}\n\n{passage}" if passage else question, answer, category=_text(category),
+        group=_text(group), reference=_text(reader.reference(trail)), alternatives=alternatives,
     )
 
 
-def _fault(question: Any, answer: Any, category: Any, group: Any, reader: Reader) -> str:
+def _fault(reader: Reader, trail: Trail, question: Any, answer: Any, category: Any, group: Any) -> str:
+    for get, values in reader.only:
+        if get(trail) not in values:
+            return "other-task"
     for label, value in (("question", question), ("answer", answer)):
         if value is None:
             return f"missing-{label}"
-        if not isinstance(value, str):
+        if type(value) is not str:
             return "wrong-type"
     for label, value in (("category", category), ("group", group)):
-        if label in reader.layout.require and value is None:
-            return f"missing-{label}"
-        if value is not None and not isinstance(value, str | int):
+        if value is None:
+            if label in reader.layout.require:
+                return f"missing-{label}"
+        elif type(value) is not str and type(value) is not int:
             return "wrong-type"
     return ""
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    if type(value) is str:
+        return value
+    return "" if value is None else str(value)
 
 
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else repr(value)
+def shape_of(data: bytes) -> str:
+    """The outline of a JSON text: keys and kinds of the first element of every list."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "not JSON: " + data[:120].decode("utf-8", "replace")
+    return _outline(value, SHAPE_DEPTH)
+
+
+def _outline(value: Any, depth: int) -> str:
+    if isinstance(value, dict):
+        if not depth:
+            return "{…}"
+        inner = ", ".join(f"{key}: {_outline(below, depth - 1)}" for key, below in list(value.items())[:20])
+        return "{" + inner + "}"
+    if isinstance(value, list):
+        return f"[{_outline(value[0], depth - 1) if value and depth else '…' if value else ''}]"
+    names = {str: "text", bool: "true/false", int: "number", float: "number", type(None): "null"}
+    return names.get(type(value), "value")

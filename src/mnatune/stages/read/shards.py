@@ -83,8 +83,8 @@ class Columns:
 
         origin = self.origin
         source = pa.StructArray.from_arrays(
-            [same(origin.name), same(origin.archive), pa.array(self.member, pa.string()), pa.array(self.index, pa.int64()),
-             same(origin.licence), same(origin.split)],
+            [same(origin.name), same(origin.archive), pa.array(self.member, pa.string()),
+             pa.array(self.index, pa.int64()), same(origin.licence), same(origin.split)],
             fields=list(SOURCE_TYPE),
         )
         strings = pa.list_(pa.string())
@@ -98,8 +98,11 @@ class Columns:
 
     def clear(self) -> None:
         """Forget the rows (their counts stay)."""
-        for name in ("question", "answer", "category", "group", "member", "index", "alternatives", "reference", "flags"):
-            getattr(self, name).clear()
+        for column in (self.question, self.answer, self.category, self.group, self.member, self.reference):
+            column.clear()
+        self.index.clear()
+        self.alternatives.clear()
+        self.flags.clear()
         self.characters = 0
 
 

@@ -1,7 +1,7 @@
-"""Cutting a JSON byte stream into its records without decoding it, so that a member of any size needs little memory.
+"""Cutting a JSON byte stream into its records without decoding it: a member of any size needs little memory.
 
-Strings are skipped whole and brackets counted; nothing else is looked at, so a broken record costs only itself. It works on
-UTF-8 and on cp949 alike: no second byte of cp949 is a quote, a backslash or a bracket.
+Strings are skipped whole and brackets counted; nothing else is looked at, so a broken record costs only itself. It works
+on UTF-8 and on cp949 alike: no second byte of cp949 is a quote, a backslash or a bracket.
 """
 
 import re
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?\Z)|[\[\]{}]', re.DOTALL)
 OPEN = frozenset(b"[{")
-MAX_DEPTH = 200  # genuine records nest less than 20 deep
 
 
 class Broken(bytes):
@@ -17,7 +16,7 @@ class Broken(bytes):
 
 
 def split_records(chunks: Iterable[bytes], chain: list[str]) -> Iterator[bytes]:
-    """The elements of the list at `chain` (keys from the root) as byte slices; what is no whole element comes as `Broken`."""
+    """The elements of the list at `chain` (keys from the root) as byte slices; a cut element comes as `Broken`."""
     return _Splitter(chain).run(chunks)
 
 

@@ -16,15 +16,22 @@ class Tally:
     members: int = 0
     members_skipped: Counter[str] = field(default_factory=Counter)
     archives_skipped: Counter[str] = field(default_factory=Counter)
+    archives_damaged: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
+    unknown: tuple[str, bytes] | None = None
+
+    def see(self, member: str, data: bytes) -> None:
+        """Remember the first member that no layout describes, to show its shape."""
+        self.unknown = self.unknown or (member, data[: 1 << 20])
 
     def add(self, other: "Tally") -> None:
         """Add another tally's counts."""
         self.rows += other.rows
         self.members += other.members
-        for name in ("splits", "layouts", "dropped", "members_skipped", "archives_skipped"):
+        for name in ("splits", "layouts", "dropped", "members_skipped", "archives_skipped", "archives_damaged"):
             getattr(self, name).update(getattr(other, name))
         self.warnings += other.warnings
+        self.unknown = self.unknown or other.unknown
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: rows, rows per split and layout, and what was left out and why."""
@@ -36,5 +43,6 @@ class Tally:
             "members": self.members,
             "members_skipped": dict(sorted(self.members_skipped.items())),
             "archives_skipped": dict(sorted(self.archives_skipped.items())),
+            "archives_damaged": dict(sorted(self.archives_damaged.items())),
             "warnings": self.warnings[:50],
         }

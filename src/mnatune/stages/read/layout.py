@@ -1,0 +1,222 @@
+"""A layout compiled: a typed decoder that skips what no path names, and functions that fetch a row's fields."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from .fieldmap import Layout, Paths
+
+STEP = re.compile(r"([^.\[\]]+)|\[(\d*)\]")
+Steps = list[str | int | None]
+Trail = tuple[Any, ...]
+Getter = Callable[[Trail], Any]
+
+
+def steps_of(path: str) -> Steps:
+    """The steps of a path: a name, an index, or None for every element of a list."""
+    return [name or (int(index) if index else None) for name, index in STEP.findall(path)]
+
+
+class _Node:
+    """A JSON object or list of which only the named parts are decoded."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, _Node] = {}
+        self.each: _Node | None = None
+        self.leaf = False
+
+    def add(self, steps: Steps) -> None:
+        node = self
+        for step in steps:
+            if isinstance(step, str):
+                node = node.fields.setdefault(step, _Node())
+            else:
+                node.each = node.each or _Node()
+                node = node.each
+        node.leaf = True
+
+    @property
+    def typed(self) -> bool:
+        """True if this is decoded into a struct or list, not into plain Python values."""
+        return not self.leaf and bool(self.fields) != (self.each is not None)
+
+    def type(self) -> Any:
+        """The msgspec type that decodes this part and skips everything beside it."""
+        if not self.typed:
+            return Any
+        if self.each is not None:
+            return list[self.each.type()] | None  # type: ignore[misc]
+        columns = [(f"f{i}", node.type(), None) for i, node in enumerate(self.fields.values())]
+        rename = {f"f{i}": name for i, name in enumerate(self.fields)}
+        return msgspec.defstruct("Part", columns, rename=rename, gc=False) | None
+
+    def compiled(self, steps: Steps) -> list[tuple[str, Any]]:
+        """The steps from this node on as ("field", attribute), ("key", name) or ("item", number)."""
+        node: _Node | None = self
+        found: list[tuple[str, Any]] = []
+        for step in steps:
+            typed = node is not None and node.typed
+            if isinstance(step, str):
+                found.append(("field", f"f{list(node.fields).index(step)}") if typed and node else ("key", step))
+                node = node.fields.get(step) if node else None
+            else:
+                found.append(("item", step))
+                node = node.each if node else None
+        return found
+
+    def at(self, steps: Steps) -> "_Node":
+        """The node at a path."""
+        node = self
+        for step in steps:
+            below = node.fields.get(step) if isinstance(step, str) else node.each
+            if below is None:
+                return _Node()
+            node = below
+        return node
+
+
+def pick(value: Any, steps: list[tuple[str, Any]]) -> Any:
+    """What lies at a compiled path; None if anything on the way is missing or of another kind."""
+    for kind, step in steps:
+        if value is None:
+            return None
+        if kind == "field":
+            value = getattr(value, step)
+        elif kind == "key":
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+    return value
+
+
+class Reader:
+    """A layout, ready to decode records and to fetch the fields of their rows.
+
+    Raises:
+        ValueError: a path climbs higher than the record.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.chain = [step for step in steps_of(layout.unit) if isinstance(step, str)]
+        self.listed = layout.unit.endswith("[]")
+        self._row = steps_of(layout.rows)
+        self._root = _Node()
+        for path in self._paths():
+            self._root.add(self._absolute(path))
+        record = self._root.type()
+        self.decode_record = msgspec.json.Decoder(record).decode
+        self._decode_member = msgspec.json.Decoder(self._member_type(record)).decode
+        self._levels = self._compiled_levels()
+        self.question, self.answer = self.getter(layout.question), self.getter(layout.answer)
+        self.passage, self.category = self.getter(layout.passage), self.getter(layout.category)
+        self.group, self.reference = self.getter(layout.group), self.getter(layout.reference)
+        self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
+        self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
+
+    def fits(self, head: bytes) -> bool:
+        """True if a member that begins like this can have the layout."""
+        if self.listed and not self.chain:
+            return head[:1] == b"["
+        wanted = self.chain[:1] or [step for step in self._root.fields if self.layout.rows.startswith(step)]
+        return head[:1] == b"{" and all(b'"' + key.encode() + b'"' in head for key in wanted)
+
+    def decode_member(self, data: bytes) -> list[Any]:
+        """All records of a member's whole text; raises what msgspec raises."""
+        value = self._decode_member(data)
+        for _ in self.chain:
+            value = value.f0
+        return value if self.listed else [value]
+
+    def trails(self, record: Any) -> Iterator[Trail]:
+        """The rows of a record, each with the records that enclose it: (record, …, row)."""
+        trails: Iterator[Trail] = iter(((record,),))
+        for steps in self._levels:
+            trails = _descend(trails, steps)
+        return trails
+
+    def ranked(self, trail: Trail) -> list[Any]:
+        """The ranked answers, best first; empty if the layout or the row has none."""
+        rule = self.layout.ranked
+        if rule is None:
+            return []
+        found = []
+        for order, get in enumerate(self._ranked):
+            entry = get(trail)
+            if isinstance(entry, dict):
+                rank = entry.get(rule.rank)
+                place = rank if isinstance(rank, int) else len(self._ranked) + order
+                found.append((place, order, entry.get(rule.text)))
+        return [text for _, _, text in sorted(found, key=lambda f: f[:2])]
+
+    def getter(self, paths: Paths) -> Getter:
+        """A function from a row's trail to the first value found at `paths`."""
+        places = []
+        for path in [paths] if isinstance(paths, str) else paths:
+            level, start = self._place(path)
+            places.append((level, self._root.at(start).compiled(steps_of(path.lstrip("^/")))))
+        if len(places) == 1 and [kind for kind, _ in places[0][1]] == ["field"]:
+            only_level, name = places[0][0], places[0][1][0][1]
+            return lambda trail: getattr(trail[only_level], name, None)
+
+        def get(trail: Trail) -> Any:
+            for level, steps in places:
+                value = pick(trail[level], steps)
+                if value is not None:
+                    return value
+            return None
+
+        return get
+
+    def _paths(self) -> list[str]:
+        layout = self.layout
+        named: list[str] = [*layout.only, *(layout.ranked.answers if layout.ranked else ())]
+        for value in (layout.question, layout.answer, layout.passage, layout.category, layout.group, layout.reference):
+            named += [value] if isinstance(value, str) else value
+        return named
+
+    def _first_keys(self) -> Iterator[str | int | None]:
+        """Keys of question and answer that a row holds at most once."""
+        for paths in (self.layout.question, self.layout.answer):
+            for path in [paths] if isinstance(paths, str) else paths:
+                yield from steps_of(path.lstrip("^/"))[:1]
+
+    def _place(self, path: str) -> tuple[int, Steps]:
+        """Which element of the trail a path starts at, and the steps to it from the record."""
+        if path.startswith("/"):
+            return 0, []
+        climbs = len(path) - len(path.lstrip("^"))
+        lists = [n for n, step in enumerate(self._row) if step is None]
+        if climbs > len(lists):
+            raise ValueError(f"the path {path!r} climbs higher than the record")
+        start = self._row[: lists[-climbs - 1] + 1] if climbs < len(lists) else []
+        return len(lists) - climbs, start if climbs else list(self._row)
+
+    def _absolute(self, path: str) -> Steps:
+        return [*self._place(path)[1], *steps_of(path.lstrip("^/"))]
+
+    def _member_type(self, record: Any) -> Any:
+        kind: Any = list[record] if self.listed else record
+        for key in reversed(self.chain):
+            kind = msgspec.defstruct("Member", [("f0", kind)], rename={"f0": key})
+        return kind
+
+    def _compiled_levels(self) -> list[list[tuple[str, Any]]]:
+        layout = self.layout
+        self._ranked = [self.getter(path) for path in layout.ranked.answers] if layout.ranked else []
+        levels, start = [], 0
+        for n, step in enumerate(self._row):
+            if step is None:
+                levels.append(self._root.at(self._row[:start]).compiled(self._row[start:n]))
+                start = n + 1
+        return levels
+
+
+def _descend(trails: Iterator[Trail], steps: list[tuple[str, Any]]) -> Iterator[Trail]:
+    for trail in trails:
+        inner = pick(trail[-1], steps)
+        if isinstance(inner, list):
+            for element in inner:
+                yield (*trail, element)

@@ -1,0 +1,92 @@
+"""An archive cut into tasks of similar size, each of which makes one shard; a task runs in any process."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from .archive import Archive
+from .fieldmap import FieldMap
+from .layout import Reader
+from .members import WHOLE, read_member
+from .shards import Origin, ShardWriter, write_dropped
+from .tally import Tally
+from .zips import Entry, MemberFault, chunks_of
+
+TASK_BYTES = 64 << 20
+TASK_MEMBERS = 5000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Members of one archive to read into `shard`; rows that cannot be read go to `dropped`."""
+
+    archive: Archive
+    entries: tuple[Entry, ...]
+    origin: Origin
+    field_map: FieldMap
+    shard: Path
+    dropped: Path
+
+
+def batches_of(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """The entries in order, in batches; a member too big to be read whole is a batch of its own."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        big = entry.size > WHOLE
+        if batch and (big or size + entry.size > TASK_BYTES or len(batch) >= TASK_MEMBERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += max(0, entry.size)
+        if big:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def read_task(task: Task) -> Tally:
+    """Read the task's members into its shard; a member that fails leaves no row behind."""
+    readers = [Reader(layout) for layout in task.field_map.layouts]
+    with task.archive.open() as stream:
+        alone = len(task.entries) == 1 and task.entries[0].size > WHOLE
+        try:
+            with ShardWriter(task.shard, task.origin) as writer:
+                for entry in task.entries:
+                    _read_entry(stream, entry, task.field_map, readers, writer, alone=alone)
+        except MemberFault as fault:  # only of a member alone in its shard, which is then not written at all
+            return Tally(members_skipped=Counter({str(fault): 1}), warnings=[f"{task.entries[0].name}: {fault}"])
+    write_dropped(task.dropped, writer.columns.drops)
+    return writer.columns.tally
+
+
+def _read_entry(
+    stream: IO[bytes], entry: Entry, field_map: FieldMap, readers: list[Reader], writer: ShardWriter, *, alone: bool
+) -> None:
+    tally = writer.columns.tally
+    reason = entry.fault
+    if not reason and not fnmatchcase(PurePosixPath(entry.name).name, field_map.members):
+        reason = "not a JSON member"
+    if not reason:
+        try:
+            reason = read_member(chunks_of(stream, entry), entry.name, readers, writer)
+        except MemberFault as fault:
+            if alone:
+                raise
+            reason = str(fault)
+    if reason:
+        tally.members_skipped[reason] += 1
+        tally.warnings.append(f"{entry.name}: {reason}")
+    else:
+        tally.members += 1
+
+
+def cost(task: Task) -> int:
+    """Bytes that the task inflates to, for deciding whether processes pay."""
+    return sum(max(0, entry.size) for entry in task.entries)
+
+

@@ -1,0 +1,268 @@
+"""Reading zips that may be broken or hostile: own checks, byte counters, nothing extracted to disk.
+
+The directory is read by `zipfile`, the members by this module, because Python before 3.11.8 accepts overlapping entries
+(CVE-2024-0450) and because a cut archive, whose directory is lost, still holds whole members before the cut.
+
+Does not: decrypt; read nested archives; inflate methods other than deflate and stored.
+"""
+
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from .archive import Archive
+
+LOCAL = struct.Struct("<4s5H3I2H")
+STORED, DEFLATED = 0, 8
+ENCRYPTED, DESCRIPTOR, UTF8 = 0x1, 0x8, 0x800
+CHUNK = 1 << 20
+NESTED = (".zip", ".tar", ".gz", ".7z", ".rar", ".egg", ".alz")
+UNKNOWN = -1  # size of a member whose directory entry is lost
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a member or an archive may be at most. Genuine JSON compresses about 10:1."""
+
+    member_bytes: int = 16 << 30
+    ratio: int = 200
+    ratio_from: int = 1 << 20
+    members: int = 2_000_000
+
+
+LIMITS = Limits()
+
+
+class MemberFault(Exception):
+    """Why a member cannot be read; its text is the reason that is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A member: where it lies, its sizes in bytes, and why it is not to be read (empty if it is)."""
+
+    name: str
+    offset: int
+    packed: int
+    size: int
+    method: int
+    crc: int
+    end: int
+    fault: str = ""
+    raw: bool = False
+
+
+def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[Entry], str]:
+    """The members of an archive, and what is wrong with the archive as a whole (empty if nothing is)."""
+    if archive.members:
+        return _loose(archive), ""
+    with archive.open() as stream:
+        try:
+            with zipfile.ZipFile(stream) as file:
+                infos, start = file.infolist(), file.start_dir
+        except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError, EOFError):
+            stream.seek(0)
+            found = _salvage(stream)
+            fault = archive.fault or ("cut or damaged: its directory is lost" if found else "not a zip")
+            return found, fault
+    if len(infos) > limits.members:
+        return [], f"more than {limits.members:,} members"
+    return _check(infos, start, limits), archive.fault or ("" if infos else "empty archive")
+
+
+def _loose(archive: Archive) -> list[Entry]:
+    entries, at = [], 0
+    for name, size in archive.members:
+        entries.append(Entry(name, at, size, size, STORED, 0, at + size, raw=True))
+        at += size
+    return entries
+
+
+def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[Entry]:
+    """Directory entries in their order, each with its fault."""
+    offsets = sorted({info.header_offset for info in infos} | {start})
+    following = dict(zip(offsets, offsets[1:], strict=False))
+    entries: list[Entry] = []
+    names: set[str] = set()
+    taken: set[int] = set()
+    for info in infos:
+        if info.is_dir():
+            continue
+        name = member_name(info.filename, bool(info.flag_bits & UTF8))
+        end = following.get(info.header_offset, start)
+        fault = _fault(info, name, limits)
+        if not fault and name in names:
+            fault = "duplicate name"
+        if not fault and (info.header_offset in taken or info.header_offset + LOCAL.size + info.compress_size > end):
+            fault = "overlapping entries"
+        names.add(name)
+        taken.add(info.header_offset)
+        entries.append(
+            Entry(name, info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC, end, fault)
+        )
+    return entries
+
+
+def _fault(info: zipfile.ZipInfo, name: str, limits: Limits) -> str:
+    if "\x00" in name or ".." in name.split("/") or name[1:2] == ":":
+        return "unsafe name"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "symbolic link"
+    if info.flag_bits & ENCRYPTED:
+        return "encrypted"
+    if name.lower().endswith(NESTED):
+        return "nested archive"
+    if info.compress_type not in (STORED, DEFLATED):
+        return "unsupported compression"
+    if info.file_size > limits.member_bytes:
+        return f"larger than {limits.member_bytes:,} bytes"
+    if info.file_size > limits.ratio_from and info.file_size > limits.ratio * max(1, info.compress_size):
+        return f"compressed more than {limits.ratio}:1"
+    return ""
+
+
+def member_name(name: str, utf8: bool) -> str:
+    """A member's name in NFC, without AI Hub's leading "/"; without the UTF-8 mark it is tried as UTF-8, then cp949."""
+    if not utf8:
+        raw = name.encode("cp437", "replace")
+        for encoding in ("utf-8", "cp949"):
+            try:
+                name = raw.decode(encoding)
+                break
+            except UnicodeDecodeError:
+                continue
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).lstrip("/")
+
+
+def chunks_of(stream: IO[bytes], entry: Entry, limits: Limits = LIMITS) -> Iterator[bytes]:
+    """The member's bytes, inflated piece by piece.
+
+    Raises:
+        MemberFault: at the first thing that is wrong, at the latest at the end, where size and CRC-32 are compared.
+    """
+    if entry.fault:
+        raise MemberFault(entry.fault)
+    data = entry.offset if entry.raw else _data_offset(stream, entry)
+    stream.seek(data)
+    size, crc = 0, 0
+    try:
+        for piece in _inflated(stream, entry):
+            size += len(piece)
+            crc = zlib.crc32(piece, crc)
+            packed = entry.packed if entry.packed != UNKNOWN else max(1, stream.tell() - data)
+            if size > limits.member_bytes:
+                raise MemberFault(f"larger than {limits.member_bytes:,} bytes")
+            if not entry.raw and size > limits.ratio_from and size > limits.ratio * max(1, packed):
+                raise MemberFault(f"compressed more than {limits.ratio}:1")
+            yield piece
+    except zlib.error as error:
+        raise MemberFault("damaged data") from error
+    if entry.size != UNKNOWN and size != entry.size:
+        raise MemberFault("truncated" if size < entry.size else "larger than declared")
+    if not entry.raw and entry.packed != UNKNOWN and crc != entry.crc:
+        raise MemberFault("bad CRC")
+
+
+def _data_offset(stream: IO[bytes], entry: Entry) -> int:
+    """Where the member's bytes begin, after its own header has been compared with the directory."""
+    stream.seek(entry.offset)
+    header = stream.read(LOCAL.size)
+    if len(header) < LOCAL.size or header[:4] != b"PK\x03\x04":
+        raise MemberFault("damaged header")
+    fields = LOCAL.unpack(header)
+    start = entry.offset + LOCAL.size + int(fields[9]) + int(fields[10])
+    if entry.packed != UNKNOWN and start + entry.packed > entry.end:
+        raise MemberFault("overlapping entries")
+    return start
+
+
+def _inflated(stream: IO[bytes], entry: Entry) -> Iterator[bytes]:
+    left = entry.packed if entry.packed != UNKNOWN else 1 << 62
+    if entry.method == STORED:
+        while left and (block := stream.read(min(CHUNK, left))):
+            left -= len(block)
+            yield block
+        return
+    inflate = zlib.decompressobj(-15)
+    while not inflate.eof:
+        block = inflate.unconsumed_tail
+        if not block:
+            block = stream.read(min(CHUNK, left))
+            left -= len(block)
+        if not block:
+            raise MemberFault("truncated")
+        piece = inflate.decompress(block, 4 * CHUNK)
+        if piece:
+            yield piece
+
+
+def _salvage(stream: IO[bytes]) -> list[Entry]:
+    """The members of an archive whose directory is lost, by their own headers, up to the first that is not whole."""
+    entries: list[Entry] = []
+    at = 0
+    while True:
+        stream.seek(at)
+        header = stream.read(LOCAL.size)
+        if len(header) < LOCAL.size or header[:4] != b"PK\x03\x04":
+            return entries
+        _, _, flags, method, _, _, crc, packed, size, name_size, extra_size = LOCAL.unpack(header)
+        name = stream.read(name_size)
+        extra = stream.read(extra_size)
+        if packed == 0xFFFFFFFF:
+            size, packed = _zip64_sizes(extra) or (UNKNOWN, UNKNOWN)
+        start = at + LOCAL.size + name_size + extra_size
+        known = not flags & DESCRIPTOR and packed != UNKNOWN
+        entry = Entry(
+            member_name(name.decode("utf-8" if flags & UTF8 else "cp437", "replace"), bool(flags & UTF8)),
+            at, packed if known else UNKNOWN, size if known else UNKNOWN, method, crc, start + packed if known else 1 << 62,
+            "encrypted" if flags & ENCRYPTED else "" if method in (STORED, DEFLATED) else "unsupported compression",
+        )
+        entries.append(entry)
+        end = start + packed if known else _end_of_deflated(stream, start, method)
+        if end is None:
+            return entries
+        at = end
+
+
+def _zip64_sizes(extra: bytes) -> tuple[int, int] | None:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == 1 and size >= 16 and at + 20 <= len(extra):
+            whole, packed = struct.unpack_from("<QQ", extra, at + 4)
+            return int(whole), int(packed)
+        at += 4 + size
+    return None
+
+
+def _end_of_deflated(stream: IO[bytes], start: int, method: int) -> int | None:
+    """Where a deflated member of unknown size and its data descriptor end; None if it is cut."""
+    if method != DEFLATED:
+        return None
+    stream.seek(start)
+    inflate = zlib.decompressobj(-15)
+    read = size = 0
+    try:
+        while not inflate.eof:
+            block = inflate.unconsumed_tail
+            if not block:
+                block = stream.read(CHUNK)
+                read += len(block)
+            if not block:
+                return None
+            size += len(inflate.decompress(block, 4 * CHUNK))
+            if size > LIMITS.ratio_from and size > LIMITS.ratio * read:
+                return None
+    except zlib.error:
+        return None
+    end = start + read - len(inflate.unused_data)
+    stream.seek(end)
+    tail = stream.read(24)
+    end += 4 if tail[:4] == b"PK\x07\x08" else 0
+    tail = tail[4:] if tail[:4] == b"PK\x07\x08" else tail
+    return end + (12 if tail[12:14] == b"PK" or len(tail) < 14 else 20)
