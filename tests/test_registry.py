@@ -85,7 +85,7 @@ def test_the_registry_survives_the_loss_of_the_run(registry, tmp_path):
     folder = adapter(tmp_path / "run", b"w")
     items = tmp_path / "items.jsonl"
     items.write_text('{"feedback": "f1", "row": "r1"}\n')
-    model = registry.register(folder, better(run=str(folder)), items)
+    model = registry.register(folder, better(run=str(folder)), feedback_items=items)
     for file in folder.iterdir():
         file.unlink()
     registry.promote(model.name[:6])

@@ -6,6 +6,7 @@
       3f2a9c01b7de/          one registered model, named by the hash of its weights
         adapter/             the adapter, copied: the run folder may be moved or deleted
         model.json           lineage: base, parent, run, feedback export, verdict
+        recipe.yaml          the recipe it was trained by
         feedback.jsonl       feedback id → training row, where the model learned from feedback
 
 A server reads `Registry.pointer` now and then: it is one small file that is always whole. Nothing here loads a model.
@@ -31,7 +32,9 @@ from .workspace import Run, atomic_path, file_hash, read_jsonl, write_json
 POINTER = "production.json"
 HISTORY = "history.jsonl"
 WEIGHTS = "adapter_model.safetensors"
-ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "mnatune.json")
+FEEDBACK = "feedback.jsonl"
+RECIPE = "recipe.yaml"
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "mnatune.json", "README.md")
 NAME_LENGTH = 12  # hex digits of the weights' hash
 PROMOTE = "promote"  # the verdict that lets a model into production
 
@@ -164,11 +167,14 @@ class Registry:
             )
         return model
 
-    def register(self, adapter: Path, lineage: Lineage, feedback_items: Path | None = None) -> Model:
+    def register(
+        self, adapter: Path, lineage: Lineage, *, recipe: Path | None = None, feedback_items: Path | None = None
+    ) -> Model:
         """Copy an adapter into the registry; the same weights again give the same model, with the newer lineage.
 
         Args:
             adapter: a folder with adapter_config.json and adapter_model.safetensors.
+            recipe: recipe.lock.yaml of the run, kept for exports.
             feedback_items: items.jsonl of the feedback export that it learned from.
         """
         refuse_unsafe(adapter)
@@ -178,9 +184,10 @@ class Registry:
             folder = self.root / name
             if not (folder / "adapter").is_dir():  # never touch the files of a model that may be serving
                 _copy_adapter(adapter, folder / "adapter")
-            if feedback_items is not None:
-                with atomic_path(folder / "feedback.jsonl") as copy:
-                    shutil.copyfile(feedback_items, copy)
+            for source, target in ((recipe, RECIPE), (feedback_items, FEEDBACK)):
+                if source is not None:
+                    with atomic_path(folder / target) as copy:
+                        shutil.copyfile(source, copy)
             facts = {"name": name, "adapter_sha256": digest, "created": _now(), "lineage": asdict(lineage)}
             write_json(folder / "model.json", facts)
             self._log("register", name, "")

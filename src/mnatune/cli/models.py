@@ -42,7 +42,8 @@ def register_model(
 
     place, registry = Run(run), Registry(models)
     lineage = Lineage.of_run(place, parent=registry.pointer.model)
-    model = registry.register(place.require("train", "adapter"), lineage)
+    recipe = place.root / "recipe.lock.yaml"
+    model = registry.register(place.require("train", "adapter"), lineage, recipe=recipe if recipe.is_file() else None)
     typer.echo(f"{model.name} registered; next: mnatune models promote {model.name}")
 
 

@@ -1,0 +1,7 @@
+"""`mnatune improve`: one round of the feedback loop."""
+
+import typer
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the command."""

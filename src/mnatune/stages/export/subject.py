@@ -1,0 +1,52 @@
+"""What is exported: a base, an adapter on it, and the recipe and pack that say how it speaks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import UsageError
+from ...pack import Pack
+from ...recipe import Recipe, load_recipe
+from ...registry import Registry
+from ...workspace import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A tuned model.
+
+    Attributes:
+        name: how servers call it.
+        adapter: its adapter folder.
+        recipe: the recipe it was trained by: base, think policy, generation.
+    """
+
+    name: str
+    adapter: Path
+    recipe: Recipe
+
+    @property
+    def system(self) -> str:
+        """The system prompt that it was trained with."""
+        return self.pack.system_prompt
+
+    @property
+    def pack(self) -> Pack:
+        """The pack that it was trained with."""
+        return Pack.load(self.recipe.pack)
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Subject":
+        """The adapter of a run."""
+        recipe = load_recipe(run.root / "recipe.lock.yaml")
+        return cls(f"{recipe.name}-tuned", run.require("train", "adapter"), recipe)
+
+    @classmethod
+    def of_model(cls, registry: Registry, name: str = "") -> "Subject":
+        """A registered model; by default the one in production."""
+        model = registry.get(name, verify=True) if name else registry.production()
+        if model is None:
+            raise UsageError(
+                "no model is in production", where=str(registry.root), next_step="name one, or export a run: --run RUN"
+            )
+        recipe = load_recipe(model.adapter.parent / "recipe.yaml")
+        return cls(f"{recipe.name}-tuned", model.adapter, recipe)
