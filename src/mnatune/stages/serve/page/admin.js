@@ -1,0 +1,140 @@
+// The admin page: usage and ratings over time, and the queue of feedback that waits for a reviewer.
+
+import { $, el, say } from "./dom.js";
+import { explain, request, signIn } from "./client.js";
+import { markdown } from "./markdown.js";
+
+const PAGE = 20;
+const KINDS = { rating: "평가", edit: "고친 답변", pair: "비교" };
+const VALUES = { up: "좋아요", down: "아쉬워요", left: "가가 더 좋음", right: "나가 더 좋음", tie: "비슷함", both_bad: "둘 다 부족" };
+const SVG = "http://www.w3.org/2000/svg";
+
+let tags = {};
+let offset = 0;
+
+const number = (value) => value.toLocaleString("ko-KR");
+const sum = (rows, name) => rows.reduce((total, row) => total + row[name], 0);
+
+function svg(tag, attributes, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+async function showUsage() {
+  const { days, waiting, running } = await request("GET", `/api/admin/usage?days=${$("days").value}`);
+  const up = sum(days, "up");
+  const down = sum(days, "down");
+  const figures = [
+    ["답변", number(sum(days, "generations"))],
+    ["좋아요 비율", up + down ? `${Math.round((100 * up) / (up + down))}% (${number(up + down)}건)` : "–"],
+    ["고친 답변", number(sum(days, "edits"))],
+    ["지금", `생성 ${number(running)} · 대기 ${number(waiting)}`],
+  ];
+  $("figures").replaceChildren(...figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  $("chart").replaceChildren(chart(days));
+  const models = [...new Set(days.map((row) => row.model))].sort();
+  $("models").replaceChildren(...models.map((model) => {
+    const rows = days.filter((row) => row.model === model);
+    const duel = ["wins", "ties", "losses"].map((name) => number(sum(rows, name))).join(" · ");
+    const cells = ["generations", "completion_tokens", "up", "down", "edits"].map((name) => el("td", {}, number(sum(rows, name))));
+    return el("tr", {}, el("th", { scope: "row" }, model), ...cells, el("td", {}, duel));
+  }));
+}
+
+/** Ratings by day: likes upward, dislikes downward from one base line. */
+function chart(rows) {
+  const dates = [...new Set(rows.map((row) => row.day))].sort();
+  if (!rows.some((row) => row.up || row.down)) return el("p", { class: "quiet-text" }, "아직 평가가 없습니다.");
+  const byDay = dates.map((day) => {
+    const these = rows.filter((row) => row.day === day);
+    return { day, up: sum(these, "up"), down: sum(these, "down") };
+  });
+  const most = Math.max(...byDay.map((d) => Math.max(d.up, d.down)), 1);
+  const [width, half, step] = [720, 80, 720 / Math.max(byDay.length, 12)];
+  const told = byDay.map((d) => `${d.day} 좋아요 ${d.up} 아쉬워요 ${d.down}`).join(", ");
+  const bars = byDay.flatMap((d, at) => {
+    const x = at * step + step * 0.15;
+    const [high, low] = [(d.up / most) * half, (d.down / most) * half];
+    return [
+      svg("rect", { class: "up", x, y: half + 10 - high, width: step * 0.7, height: high, rx: 2 }, svg("title", {}, `${d.day} 좋아요 ${d.up}`)),
+      svg("rect", { class: "down", x, y: half + 12, width: step * 0.7, height: low, rx: 2 }, svg("title", {}, `${d.day} 아쉬워요 ${d.down}`)),
+    ];
+  });
+  const ends = byDay.length > 1 ? [byDay[0], byDay.at(-1)] : [byDay[0]];
+  const labels = ends.map((d, at) => svg("text", { x: at ? (byDay.length - 1) * step : 0, y: 2 * half + 32 }, d.day.slice(5)));
+  return svg("svg", { viewBox: `0 0 ${width} ${2 * half + 38}`, role: "img", "aria-label": `날짜별 평가: ${told}` },
+    svg("line", { x1: 0, x2: width, y1: half + 11, y2: half + 11 }), ...bars, ...labels);
+}
+
+async function showQueue() {
+  const state = $("state").value;
+  const { items, total } = await request("GET", `/api/admin/reviews?state=${state}&limit=${PAGE}&offset=${offset}`);
+  $("count").textContent = total ? `${number(total)}건 가운데 ${number(offset + 1)}–${number(offset + items.length)}` : "해당하는 항목이 없습니다.";
+  $("before").disabled = offset === 0;
+  $("after").disabled = offset + items.length >= total;
+  $("queue").replaceChildren(...items.map((item) => el("li", {}, card(item))));
+}
+
+function card(item) {
+  const told = el("p", { class: "error", role: "alert" });
+  const note = el("input", { type: "text", maxLength: 2000, value: item.note, placeholder: "검토 의견 (선택)", "aria-label": "검토 의견" });
+  const edited = item.kind === "edit" ? el("textarea", { rows: 6, value: item.value, "aria-label": "고친 답변" }) : null;
+  const decide = (state) => async () => {
+    try {
+      const text = edited && edited.value !== item.value ? edited.value : null;
+      await request("PUT", `/api/admin/reviews/${encodeURIComponent(item.id)}`, { state, note: note.value, text });
+      say(state === "approved" ? "승인했습니다." : state === "rejected" ? "반려했습니다." : "검토 전으로 되돌렸습니다.");
+      await showQueue();
+    } catch (error) {
+      told.textContent = explain(error);
+    }
+  };
+  const reasons = item.tags.map((tag) => tags[tag] || tag).join(", ");
+  const said = item.kind === "edit" ? "" : VALUES[item.value] || item.value;
+  return el("article", { class: "review" },
+    el("p", { class: "meta" },
+      el("strong", {}, KINDS[item.kind]), said && ` ${said}`, ` · ${item.model}`, item.other_model && ` 대 ${item.other_model}`,
+      ` · ${new Date(item.created * 1000).toLocaleString("ko-KR")} · ${item.rater}`),
+    el("h3", {}, item.question),
+    el("div", { class: item.other ? "pair" : "" }, text(item.other ? "가" : "답변", item.answer), item.other && text("나", item.other)),
+    edited && el("div", { class: "field" }, el("p", { class: "quiet-text" }, "고친 답변"), edited),
+    (reasons || item.comment) && el("p", { class: "quiet-text" }, [reasons, item.comment].filter(Boolean).join(" — ")),
+    el("div", { class: "row" }, note,
+      item.state !== "approved" && el("button", { type: "button", onclick: decide("approved") }, "승인"),
+      item.state !== "rejected" && el("button", { type: "button", class: "quiet", onclick: decide("rejected") }, "반려"),
+      item.state !== "open" && el("button", { type: "button", class: "quiet", onclick: decide("open") }, "되돌리기")),
+    told);
+}
+
+function text(label, content) {
+  const body = el("div", { class: "text" });
+  body.append(markdown(content));
+  return el("div", { class: "answer" }, el("p", { class: "who" }, label), body);
+}
+
+const guarded = (work) => async () => {
+  try {
+    $("trouble").textContent = "";
+    await work();
+  } catch (error) {
+    $("trouble").textContent = explain(error);
+  }
+};
+
+async function begin() {
+  const facts = await signIn((told) => told.admin);
+  tags = facts.tags;
+  const queue = guarded(showQueue);
+  const turn = (by) => () => { offset = Math.max(0, offset + by); queue(); };
+  $("days").addEventListener("change", guarded(showUsage));
+  $("state").addEventListener("change", () => { offset = 0; queue(); });
+  $("before").addEventListener("click", turn(-PAGE));
+  $("after").addEventListener("click", turn(PAGE));
+  await guarded(showUsage)();
+  await queue();
+  document.body.dataset.ready = "true";
+}
+
+guarded(begin)();

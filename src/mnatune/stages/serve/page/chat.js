@@ -1,0 +1,267 @@
+// The chat page: one dialogue at a time, asked alone or in blind comparison, with its history in this browser.
+
+import { $, el, say } from "./dom.js";
+import { dropKey, events, explain, hasKey, request, signIn } from "./client.js";
+import { answerBody, answerTools } from "./answer.js";
+import { pairTools, showPair, streamPair } from "./compare.js";
+import { chats, forget, keep, newChat } from "./history.js";
+import { markdown } from "./markdown.js";
+
+const CONSENT = "mnatune.consent";
+const EXAMPLES = [
+  "소규모합병의 요건과 주주총회 승인이 필요한 경우를 설명해 주세요.",
+  "주식매수청구권은 누가 언제까지 어떻게 행사하나요?",
+  "영업양수도와 주식양수도의 차이와 각각의 장단점은 무엇인가요?",
+  "기업결합 신고 대상과 신고 시기를 알려 주세요.",
+];
+
+let facts;
+let chat = newChat();
+let busy = null; // AbortController of the answer that is being made
+
+const consents = () => localStorage.getItem(CONSENT) === "yes";
+const save = () => { keep(chat); showHistory(); };
+const atEnd = () => $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 120;
+const toEnd = () => { $("log").scrollTop = $("log").scrollHeight; };
+
+/** The dialogue as the server takes it; a compared turn counts with the answer that was picked. */
+function messages() {
+  return chat.turns.flatMap((turn) => {
+    if (turn.role === "user") return [{ role: "user", content: turn.content }];
+    const content = turn.role === "pair" ? turn[turn.choice === "right" ? "right" : "left"] : turn.content;
+    return content ? [{ role: "assistant", content }] : [];
+  });
+}
+
+/** Questions without an answer (stopped, failed) are left out: two user turns in a row were never trained. */
+function dialogue() {
+  const all = messages();
+  return all.filter((message, at) => message.role !== "user" || all[at + 1]?.role !== "user");
+}
+
+async function ask(question) {
+  if (busy || !question.trim()) return;
+  chat.turns.push({ role: "user", content: question.trim() });
+  if (chat.turns.length === 1) chat.title = question.trim().slice(0, 40);
+  $("chat-title").textContent = chat.title;
+  $("welcome").hidden = true;
+  $("turns").append(questionNode(question.trim()));
+  save();
+  toEnd();
+  const place = el("section", { class: "turn", "aria-label": "답변" });
+  $("turns").append(place);
+  working(new AbortController());
+  const follow = setInterval(() => { if (atEnd()) toEnd(); }, 120);
+  try {
+    await (comparing() ? askPair(place) : askOne(place));
+  } finally {
+    clearInterval(follow);
+    working(null);
+    save();
+    if (atEnd()) toEnd();
+  }
+}
+
+function comparing() {
+  return $("compare").getAttribute("aria-pressed") === "true";
+}
+
+async function askOne(place) {
+  const model = $("model").value;
+  const answer = answerBody(model);
+  place.append(answer.node);
+  const turn = { role: "assistant", content: "", model, id: "" };
+  let failure = null;
+  try {
+    const body = { model, messages: dialogue(), stream: true, store: consents(), metadata: { conversation: chat.id } };
+    for await (const event of events("/v1/chat/completions", body, busy.signal)) {
+      if (consents()) turn.id = event.id;
+      answer.add(event.choices[0]?.delta.content || "");
+    }
+  } catch (error) {
+    failure = error;
+  }
+  turn.content = answer.text.trim();
+  if (turn.content) chat.turns.push(turn);
+  await answer.end({ citations: facts.citations });
+  finished(answer.node, failure);
+  if (turn.content) place.append(answerTools(turn, { tags: facts.tags, changed: save }));
+}
+
+async function askPair(place) {
+  let turn = null;
+  let failure = null;
+  try {
+    const body = { messages: dialogue(), metadata: { conversation: chat.id } };
+    turn = await streamPair(place, body, { signal: busy.signal, citations: facts.citations });
+  } catch (error) {
+    failure = error;
+  }
+  finished(place, failure);
+  if (!turn) return;
+  chat.turns.push(turn);
+  place.append(pairTools(place, turn, save));
+}
+
+function finished(node, failure) {
+  if (!failure) say("답변이 끝났습니다.");
+  else if (failure.name === "AbortError") {
+    node.append(el("p", { class: "note" }, "답변을 중지했습니다."));
+    say("답변을 중지했습니다.");
+  } else node.append(el("p", { class: "error", role: "alert" }, explain(failure)));
+}
+
+function working(controller) {
+  busy = controller;
+  $("send").hidden = Boolean(controller);
+  $("stop").hidden = !controller;
+  $("model").disabled = $("compare").disabled = Boolean(controller);
+  if (controller) say("답변을 쓰고 있습니다.");
+  else $("question").focus({ preventScroll: true });
+}
+
+function questionNode(text) {
+  return el("section", { class: "turn question", "aria-label": "질문" }, el("div", { class: "text" }, text));
+}
+
+async function openChat(next) {
+  busy?.abort();
+  chat = next;
+  $("chat-title").textContent = chat.title;
+  $("welcome").hidden = chat.turns.length > 0;
+  $("turns").replaceChildren();
+  for (const turn of chat.turns) {
+    if (turn.role === "user") {
+      $("turns").append(questionNode(turn.content));
+      continue;
+    }
+    const place = el("section", { class: "turn", "aria-label": "답변" });
+    $("turns").append(place);
+    if (turn.role === "pair") {
+      await showPair(place, turn, { citations: facts.citations });
+      place.append(pairTools(place, turn, save));
+    } else {
+      const answer = answerBody(turn.model);
+      place.append(answer.node);
+      answer.add(turn.content);
+      await answer.end({ citations: facts.citations });
+      place.append(answerTools(turn, { tags: facts.tags, changed: save }));
+    }
+  }
+  showHistory();
+  sideOpen(false);
+  toEnd();
+  $("question").focus({ preventScroll: true });
+}
+
+function showHistory() {
+  const rows = chats().map((stored) => el("li", {},
+    el("button", { type: "button", class: "plain entry", "aria-current": stored.id === chat.id ? "true" : null, onclick: () => openChat(stored) }, stored.title),
+    el("button", { type: "button", class: "plain icon", "aria-label": `‘${stored.title}’ 삭제`, onclick: () => drop(stored.id) }, "✕")));
+  $("history").replaceChildren(...rows);
+}
+
+function drop(id) {
+  forget(id);
+  if (id === chat.id) openChat(newChat());
+  else showHistory();
+}
+
+function sideOpen(open) {
+  $("side").classList.toggle("open", open);
+  $("shade").hidden = !open;
+  $("side-open").setAttribute("aria-expanded", String(open));
+  if (open) $("side-close").focus();
+}
+
+function setConsent(yes) {
+  localStorage.setItem(CONSENT, yes ? "yes" : "no");
+  $("consent").checked = yes;
+  $("consent-notice").hidden = true;
+  $("compare").hidden = facts.models.length < 2 || !yes;
+  if (!yes) $("compare").setAttribute("aria-pressed", "false");
+}
+
+function grow() {
+  const box = $("question");
+  box.style.height = "auto";
+  box.style.height = `${Math.min(box.scrollHeight, 220)}px`;
+}
+
+function submit() {
+  const question = $("question").value;
+  if (busy || !question.trim()) return;
+  $("question").value = "";
+  grow();
+  ask(question);
+}
+
+async function forgetAll() {
+  $("forget-dialog").showModal();
+  $("forget-dialog").onclose = async () => {
+    if ($("forget-dialog").returnValue !== "delete") return;
+    forget();
+    const told = await request("DELETE", "/api/me").then(() => "모든 기록을 삭제했습니다.", explain);
+    await openChat(newChat());
+    say(told);
+  };
+}
+
+function listen() {
+  $("composer").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+  $("question").addEventListener("input", grow);
+  $("question").addEventListener("keydown", (event) => {
+    // Enter that ends the composition of a Hangul syllable must not send.
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229) {
+      event.preventDefault();
+      submit();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && busy) busy.abort();
+    if (event.key === "Escape") sideOpen(false);
+    if (event.altKey && event.code === "KeyN") { event.preventDefault(); openChat(newChat()); }
+  });
+  $("stop").addEventListener("click", () => busy?.abort());
+  $("new-chat").addEventListener("click", () => openChat(newChat()));
+  $("compare").addEventListener("click", () => {
+    $("compare").setAttribute("aria-pressed", String(!comparing()));
+    $("model-pick").hidden = comparing();
+  });
+  $("consent").addEventListener("change", (event) => setConsent(event.target.checked));
+  $("consent-yes").addEventListener("click", () => setConsent(true));
+  $("consent-no").addEventListener("click", () => setConsent(false));
+  $("side-open").addEventListener("click", () => sideOpen(true));
+  $("side-close").addEventListener("click", () => { sideOpen(false); $("side-open").focus(); });
+  $("shade").addEventListener("click", () => sideOpen(false));
+  $("forget").addEventListener("click", forgetAll);
+  $("sign-out").addEventListener("click", () => { dropKey(); location.reload(); });
+}
+
+async function begin() {
+  listen();
+  try {
+    facts = await signIn();
+  } catch (error) {
+    $("turns").append(el("p", { class: "error", role: "alert" }, explain(error)));
+    return;
+  }
+  document.title = $("brand").textContent = facts.title;
+  $("model").replaceChildren(...facts.models.map((name) => el("option", { value: name }, name)));
+  $("admin-link").hidden = !facts.admin;
+  $("sign-out").hidden = !hasKey();
+  const decided = localStorage.getItem(CONSENT);
+  setConsentShown(decided);
+  const examples = facts.examples.length ? facts.examples : EXAMPLES;
+  $("examples").replaceChildren(...examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(text) }, text))));
+  await openChat(chats()[0] || newChat());
+  document.body.dataset.ready = "true";
+}
+
+function setConsentShown(decided) {
+  $("consent-notice").hidden = decided !== null;
+  $("consent").checked = decided === "yes";
+  $("compare").hidden = facts.models.length < 2 || decided !== "yes";
+}
+
+begin();

@@ -1,0 +1,42 @@
+// Marks statute citations in a rendered answer: does the article exist, and what is its title.
+
+import { el } from "./dom.js";
+import { request } from "./client.js";
+
+const WORDS = { valid: "확인된 조문", invalid: "없는 조문", unresolved: "확인할 수 없는 조문" };
+
+/** Look up the citations of `text` and mark them inside `root`, in the order in which they stand. */
+export async function markCitations(root, text) {
+  if (!/제\s*\d+\s*조/.test(text)) return;
+  const { citations } = await request("POST", "/api/citations", { text });
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  let node = walker.nextNode();
+  let from = 0;
+  for (const citation of citations) {
+    const before = { node, from };
+    while (node && node.data.indexOf(citation.text, from) < 0) {
+      node = walker.nextNode();
+      from = 0;
+    }
+    if (!node) { // the citation is split by markup: leave it unmarked and go on from where we were
+      ({ node, from } = before);
+      walker.currentNode = node || root;
+      continue;
+    }
+    const hit = node.splitText(node.data.indexOf(citation.text, from));
+    const rest = hit.splitText(citation.text.length);
+    hit.replaceWith(badge(citation));
+    walker.currentNode = node = rest;
+    from = 0;
+  }
+}
+
+function badge({ text, verdict, title, note, law }) {
+  const told = [WORDS[verdict], title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
+  return el(
+    "span",
+    { class: `cite ${verdict}`, tabIndex: 0, "data-tip": told },
+    text,
+    el("span", { class: "sr" }, ` (${told})`),
+  );
+}
