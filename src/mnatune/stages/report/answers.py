@@ -13,6 +13,7 @@ from typing import Any
 from ...workspace import Run, read_jsonl
 from . import korean
 from .evaluation import Evaluation
+from .metrics import DIGITS
 
 SHOWN_FIRST = 3
 BUDGET = 2_000_000  # bytes of JSON for the item browser; the rest stays in answers.jsonl
@@ -59,10 +60,7 @@ class Item:
     base: Side
     tuned: Side
     gain: float | None
-
-    @property
-    def gain_text(self) -> str:
-        return korean.signed(self.gain, korean.digits_for(self.gain))
+    gain_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +142,25 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _held_out(row: Mapping[str, Any], primary: Mapping[str, Any]) -> Item:
     """A line of answers.jsonl."""
     sides = {}
+    digits = DIGITS.get(str(primary.get("unit", "percent")), 1)
+    gain = korean.finite(row["change"])
     for model in ("base", "tuned"):
         value = korean.finite(row["metrics"][model].get(primary["name"]))
-        label = f"{primary.get('label', primary['name'])} {korean.number(value, korean.digits_for(value))}"
+        label = f"{primary.get('label', primary['name'])} {korean.number(value, digits)}"
         remarks = _remarks(row["marks"][model])
         if not row[f"{model}_stopped"]:
             remarks.append(("warn", "끝맺지 못함"))
         sides[model] = _side(row[model], row["marks"][model], label if value is not None else "", remarks)
     return Item(
+        base=sides["base"],
+        tuned=sides["tuned"],
         id=str(row["id"]),
         kind="held_out",
         topic=str(row["category"]),
         question=str(row["question"]),
         reference=str(row["reference"]),
-        gain=korean.finite(row["change"]),
-        **sides,
+        gain=gain,
+        gain_text=korean.signed(gain, digits),
     )
 
 
@@ -175,16 +177,18 @@ def _exam_item(row: Mapping[str, Any]) -> Item:
         else:
             ways = [f"{korean.name('ways', way)}: {letter or '읽을 수 없음'}" for way, letter in given.items()]
             right = sum(letter == row["key"] for letter in given.values())
-            remarks = [("good" if right == len(given) else "bad" if not right else "warn", f"{len(given)}가지 방식 중 {right} 정답")]
+            tone = "good" if right == len(given) else "warn" if right else "bad"
+            remarks = [(tone, f"{len(given)}가지 방식 중 {right} 정답")]
             sides[model] = _side("\n".join(ways), [], "", remarks)
     return Item(
+        base=sides["base"],
+        tuned=sides["tuned"],
         id=str(row["id"]),
         kind=str(row["kind"]),
         topic=str(row.get("topic", "")),
         question="\n".join([str(row["question"]), *choices]),
         reference=" · ".join(str(row[k]) for k in ("key", "article", "premise") if row.get(k)),
         gain=None,
-        **sides,
     )
 
 

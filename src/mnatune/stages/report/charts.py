@@ -68,8 +68,10 @@ class Chart:
     height: int = 240
 
 
-def lines(id: str, title: str, series: Sequence[Series], *, x_title: str, summary: str, tick: str = "") -> Chart:
-    """Curves over a common x axis. `tick` is a d3 format of the y axis."""
+def lines(
+    id: str, title: str, series: Sequence[Series], *, x_title: str, summary: str, tick: str = "", from_zero: bool = False
+) -> Chart:
+    """Curves over a common x axis. `tick` is a d3 format of the y axis, which starts at 0 if `from_zero`."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -79,20 +81,20 @@ def lines(id: str, title: str, series: Sequence[Series], *, x_title: str, summar
             y=list(one.y),
             name=one.label,
             mode="lines+markers" if one.dots else "lines",
-            line={"color": LIGHT[one.role], "width": 2},
+            line={"color": LIGHT[one.role], "width": 2 if one.dots else 1.5},
             marker={"size": 6},
             hovertemplate=f"%{{x:,}} · %{{y{':' + tick if tick else ''}}}<extra>{one.label}</extra>",
         )
     figure.update_layout(_layout(len(series) > 1))
     figure.update_xaxes(_axis(x_title) | {"showgrid": False, "tickformat": ",~r"})
-    figure.update_yaxes(_axis("") | ({"tickformat": tick} if tick else {"tickformat": ",~r"}))
+    figure.update_yaxes(_axis("") | {"tickformat": tick or ",~r", "rangemode": "tozero" if from_zero else "normal"})
     return Chart(id, title, summary, _json(figure))
 
 
 def columns(
-    id: str, title: str, series: Sequence[Series], *, x_title: str, y_title: str, summary: str, mark: float | None = None
+    id: str, title: str, series: Sequence[Series], *, unit: str, step: int, summary: str, mark: float | None = None
 ) -> Chart:
-    """Vertical bars, stacked; `mark` draws a dashed vertical line."""
+    """A histogram, stacked; each `x` is the lower edge of a bar `step` wide, `mark` draws a dashed vertical line."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -102,11 +104,13 @@ def columns(
             y=list(one.y),
             name=one.label,
             marker={"color": LIGHT[one.role], "line": {"width": 0}},
-            hovertemplate=f"%{{x}} · %{{y:,}}행<extra>{one.label}</extra>",
+            offset=0,
+            width=0.88 * step,
+            hovertemplate=f"%{{x:,}}{unit}{'부터' if step > 1 else ''} · %{{y:,}}행<extra>{one.label}</extra>",
         )
-    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack", "bargap": 0.12})
-    figure.update_xaxes(_axis(x_title) | {"showgrid": False})
-    figure.update_yaxes(_axis(y_title) | {"tickformat": ",~r", "rangemode": "tozero"})
+    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack"})
+    figure.update_xaxes(_axis("") | {"showgrid": False, "ticksuffix": unit, "rangemode": "tozero", "tickformat": ",~r"})
+    figure.update_yaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero"})
     if mark is not None:
         figure.add_vline(x=mark, line={"color": LIGHT["warn"], "width": 2, "dash": "dash"})
     return Chart(id, title, summary, _json(figure), height=280)
@@ -150,7 +154,7 @@ def _layout(legend: bool) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 8, "r": 12, "t": 34 if legend else 10, "b": 8},
         "showlegend": legend,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": LIGHT["muted"]}},
+        "legend": {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": LIGHT["muted"]}},
         "hoverlabel": {"font": {"family": FONT}},
         "dragmode": False,
     }

@@ -62,6 +62,8 @@ def percent(part: float, whole: float) -> str:
     share = 100 * part / whole
     if 0 < share < 0.1:
         return "0.1% 미만"
+    if 99.95 <= share < 100:
+        return "99.9% 이상"
     return f"{share:.1f}%"
 
 
@@ -77,12 +79,6 @@ def signed(value: float | None, digits: int = 1) -> str:
     """A difference, always with its sign."""
     text = number(value, digits)
     return text if value is None or text == NONE or text.startswith(MINUS) or not float(text.replace(",", "")) else f"+{text}"
-
-
-def digits_for(*values: float | None) -> int:
-    """Decimals that suit values of this size: losses three, points one."""
-    top = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    return 3 if top < 5 else 1
 
 
 def duration(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from . import korean
 
 WIDTH, PAD = 200, 8  # of the drawings, in px
+SIGNIFICANT = 0.05
 DIGITS = {"percent": 1, "nats": 3, "count": 1}
 AREAS = ("accuracy", "language", "consistency", "expertise")
 
@@ -32,7 +33,9 @@ class Row:
     """One metric.
 
     Attributes:
-        judgement: "better", "worse", "same" (the interval holds 0) or "unknown".
+        judgement: "better" or "worse" if the interval leaves out 0 (and, but for the primary metric, the Holm-corrected
+            p is below 0.05), "leaning-better" or "leaning-worse" if it does so without that, "same" if it holds 0,
+            "unknown" without an interval.
         ends: what the left and right ends of the drawing of the values stand for.
     """
 
@@ -74,14 +77,14 @@ class Topics:
     rows: list[Topic]
 
 
-def areas(metrics: Sequence[Mapping[str, Any]]) -> dict[str, list[Row]]:
+def areas(metrics: Sequence[Mapping[str, Any]], primary: str) -> dict[str, list[Row]]:
     """The table's rows by area, the design's four first."""
-    rows = [row(metric) for metric in metrics]
+    rows = [row(metric, primary) for metric in metrics]
     order = dict.fromkeys([*AREAS, *(r.area for r in rows)])
     return {area: found for area in order if (found := [r for r in rows if r.area == area])}
 
 
-def row(metric: Mapping[str, Any]) -> Row:
+def row(metric: Mapping[str, Any], primary: str) -> Row:
     """A metric of metrics.json as a row of the table."""
     base, tuned, difference = metric["base"], metric["tuned"], metric["difference"]
     unit = str(metric.get("unit", "percent"))
@@ -102,7 +105,7 @@ def row(metric: Mapping[str, Any]) -> Row:
         difference=_span(difference, digits, -reach, reach, signed=True),
         p=_p(korean.finite(difference.get("p_holm", difference.get("p")))),
         detectable=korean.number(korean.finite(metric.get("detectable")), digits),
-        judgement=_judgement(difference, higher),
+        judgement=_judgement(difference, higher, metric["name"] == primary),
         ends=(korean.number(left, digits), korean.number(right, digits)),
     )
 
@@ -152,15 +155,17 @@ def _known(*sides: Mapping[str, Any]) -> list[float]:
     return [v for side in sides for key in ("value", "low", "high") if (v := korean.finite(side.get(key))) is not None]
 
 
-def _judgement(difference: Mapping[str, Any], higher: bool) -> str:
+def _judgement(difference: Mapping[str, Any], higher: bool, primary: bool) -> str:
+    """The primary metric was chosen beforehand and stands alone; the others are many, and are corrected for it."""
     low, high = korean.finite(difference.get("low")), korean.finite(difference.get("high"))
     if low is None or high is None:
         return "unknown"
-    if low > 0:
-        return "better" if higher else "worse"
-    if high < 0:
-        return "worse" if higher else "better"
-    return "same"
+    if low <= 0 <= high:
+        return "same"
+    corrected = korean.finite(difference.get("p_holm"))
+    sure = primary or corrected is None or corrected < SIGNIFICANT
+    side = "better" if (low > 0) == higher else "worse"
+    return side if sure else f"leaning-{side}"
 
 
 def _span(side: Mapping[str, Any], digits: int, left: float, right: float, *, signed: bool = False) -> Span:

@@ -18,10 +18,11 @@ from ...workspace import STAGES, Run
 from . import korean
 from .answers import answers, embedded
 from .charts import FONT, PALETTE, Chart, Series, bars, columns
-from .corpus import LENGTH_BARS, LENGTH_STEP, Composition, Judged, composition, judged
+from .corpus import LENGTH_BARS, LENGTH_STEPS, Composition, composition
 from .evaluation import Evaluation, evaluation, headline
 from .funnel import Funnel, funnel
-from .metrics import areas, topics
+from .judging import judging
+from .metrics import areas, row, topics
 from .provenance import provenance
 from .training import Training, training
 
@@ -31,16 +32,15 @@ CATEGORIES = 16  # bars of the chart of categories; the rest is one bar
 def render(run: Run) -> str:
     """The whole page as HTML."""
     found = evaluation(run)
-    rows, data, judge, train = funnel(run), composition(run), judged(run), training(run)
+    rows, data, judge, train = funnel(run), composition(run), judging(run), training(run)
     texts = answers(run, found) if found else None
     origin = provenance(run)
-    charts = [*_data_charts(data), *_judge_charts(judge)]
     browser, left_out = embedded(texts.everything) if texts else ([], 0)
-    shown = [*charts, *(train.curves + train.system if train else [])]
+    shown = [*_data_charts(data), *(judge.charts if judge else []), *(train.curves + train.system if train else [])]
     script = resources.files(__package__).joinpath("templates/page.js").read_text(encoding="utf-8")
     plotly = _plotly()
-    table = areas(found.metrics["metrics"]) if found else {}
-    flat = [row for part in table.values() for row in part]
+    table = areas(found.metrics["metrics"], found.primary) if found else {}
+    flat = [one for part in table.values() for one in part]
     context = {
         "name": run_name(run),
         "date": korean.date(max((link.started for link in origin.links), default="")),
@@ -51,7 +51,7 @@ def render(run: Run) -> str:
         "funnel": rows,
         "data": data,
         "charts": {chart.id: chart for chart in shown},
-        "judged": judge,
+        "judging": judge,
         "training": train,
         "evaluation": found,
         "areas": table,
@@ -130,7 +130,7 @@ def _key_figures(rows: Funnel, train: Training | None, found: Evaluation | None)
     if train:
         figures.append(("학습 시간", train.highlights["걸린 시간"], f"{train.highlights['스텝']} 스텝"))
     if found and (metric := found.primary_metric):
-        part = next(row for found_rows in areas([metric]).values() for row in found_rows)
+        part = row(metric, found.primary)
         figures.append((part.label, f"{part.base.text} → {part.tuned.text}", f"문항 {korean.count(part.tuned.n)}개"))
     return figures
 
@@ -161,41 +161,20 @@ def _data_charts(data: Composition | None) -> list[Chart]:
     series = [Series("남긴 행", labels, kept)]
     if any(dropped):
         series.append(Series("제외한 행", labels, dropped, "base"))
-    edges = [f"{i * LENGTH_STEP}–{(i + 1) * LENGTH_STEP - 1}" for i in range(LENGTH_BARS - 1)]
-    edges.append(f"{(LENGTH_BARS - 1) * LENGTH_STEP} 이상")
-    last = max((i for i in range(LENGTH_BARS) if data.questions[i] or data.answers[i]), default=0) + 1
     lengths = [
         columns(
             f"length-{key}",
             f"{title} 길이",
-            [Series(title, edges[:last], values[:last], role)],
-            x_title="글자 수",
-            y_title="행",
-            summary=f"중앙값 {korean.count(median)}자.",
+            [Series(title, range(0, LENGTH_BARS * LENGTH_STEPS[key], LENGTH_STEPS[key]), data.lengths[key], role)],
+            unit="자",
+            step=LENGTH_STEPS[key],
+            summary=_length_summary(data.lengths[key], LENGTH_STEPS[key], data.medians[key]),
         )
-        for key, title, values, median, role in (
-            ("question", "질문", data.questions, data.medians[0], "base"),
-            ("answer", "답변", data.answers, data.medians[1], "accent"),
-        )
+        for key, title, role in (("question", "질문", "base"), ("answer", "답변", "accent"))
     ]
     return [bars("categories", "분류별 행", series, summary=f"남긴 {korean.count(total)}행의 분류입니다.{most}"), *lengths]
 
 
-def _judge_charts(judge: Judged | None) -> list[Chart]:
-    if judge is None:
-        return []
-    scores = list(range(101))
-    kept, total = sum(judge.kept), sum(judge.kept) + sum(judge.dropped)
-    return [
-        columns(
-            "scores",
-            "점수 분포",
-            [Series("남긴 행", scores, judge.kept), Series("제외한 행", scores, judge.dropped, "base")],
-            x_title="점수",
-            y_title="행",
-            mark=judge.threshold + 0.5,
-            summary=f"기준 {judge.threshold}점을 넘은 {korean.count(kept)}행({korean.percent(kept, total)})을 남겼습니다.",
-        )
-    ]
-
-
+def _length_summary(values: list[int], step: int, median: int) -> str:
+    longest = f" 맨 오른쪽 막대는 {korean.count((LENGTH_BARS - 1) * step)}자 이상을 모두 더한 것입니다." if values[-1] else ""
+    return f"중앙값 {korean.count(median)}자.{longest}"

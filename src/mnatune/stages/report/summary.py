@@ -12,7 +12,14 @@ from .metrics import Row, areas
 
 SHOWN_ANSWER = 220  # characters of an answer
 VERDICTS = {"promote": "PROMOTE", "hold": "HOLD", "reject": "REJECT"}
-JUDGEMENTS = {"better": "better", "worse": "worse", "same": "no difference shown", "unknown": "no interval"}
+JUDGEMENTS = {
+    "better": "better",
+    "worse": "worse",
+    "leaning-better": "leans better",
+    "leaning-worse": "leans worse",
+    "same": "no difference shown",
+    "unknown": "no interval",
+}
 
 
 def summarize(run: Run) -> str:
@@ -56,7 +63,7 @@ def _item(number: int, item: Item) -> str:
 
 def _metrics(found: Evaluation) -> str:
     lines = [["Metric", "base", "tuned", "difference", "95% interval", "n", "result"]]
-    rows: list[Row] = [row for part in areas(found.metrics["metrics"]).values() for row in part]
+    rows: list[Row] = [row for part in areas(found.metrics["metrics"], found.primary).values() for row in part]
     for row in rows:
         mark = " *" if row.name == found.primary else ""
         lines.append(

@@ -22,11 +22,11 @@ CURVES = {
     "rewards/margins": ("보상 차이", ".2~f"),
 }
 SYSTEM = {
-    "cpu_percent": ("CPU 사용률 (%)", 1.0),
-    "rss_mb": ("메모리 (GB)", 1 / 1024),
-    "gpu_percent": ("GPU 사용률 (%)", 1.0),
-    "gpu_memory_mb": ("GPU 메모리 (GB)", 1 / 1024),
-    "tokens_per_second": ("처리 속도 (토큰/초)", 1.0),
+    "cpu_percent": ("CPU 사용률", "%", 1.0),
+    "rss_mb": ("주 메모리", " GiB", 1 / 1024),
+    "gpu_percent": ("GPU 사용률", "%", 1.0),
+    "gpu_memory_mb": ("GPU 메모리", " GiB", 1 / 1024),
+    "tokens_per_second": ("처리 속도", " 토큰/초", 1.0),
 }
 MEMORY_PARTS = {
     "weights": "가중치",
@@ -114,7 +114,7 @@ def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Ch
         if any(f"eval_{key}" in row for row in evals):
             series.append(Series("검증", _column(evals, "step"), _column(evals, f"eval_{key}"), "good", dots=True))
         charts.append(
-            lines(f"curve-{key.replace('/', '-')}", title, series, x_title=STEP_AXIS, summary=_tells(title, series, tick), tick=tick)
+            lines(f"curve-{key.replace('/', '-')}", title, series, x_title=STEP_AXIS, summary=_tells(series, tick), tick=tick)
         )
     tokens, unit = in_units(_column(steps, "num_tokens"), "토큰")
     total = _last(_column(steps, "num_tokens"))
@@ -143,39 +143,47 @@ def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Ch
 
 
 def _system(key: str, steps: list[dict[str, Any]]) -> Chart | None:
-    title, scale = SYSTEM[key]
+    title, unit, scale = SYSTEM[key]
     values = [None if v is None else v * scale for v in _column(steps, key)]
     known = [v for v in values if v is not None]
     if not known:
         return None
-    summary = f"평균 {korean.number(sum(known) / len(known))}, 최대 {korean.number(max(known))}."
-    return lines(
-        f"system-{key}", title, [Series(title, _column(steps, "step"), values, "base")], x_title=STEP_AXIS, summary=summary
-    )
+    digits = 0 if max(known) >= 100 else 1
+    mean, peak = (korean.number(v, digits) for v in (sum(known) / len(known), max(known)))
+    summary = f"평균 {mean}{unit}, 최대 {peak}{unit}."
+    series = [Series(title, _column(steps, "step"), values, "base")]
+    return lines(f"system-{key}", title, series, x_title=STEP_AXIS, summary=summary, from_zero=True)
 
 
-def _tells(title: str, series: list[Series], tick: str) -> str:
+def _tells(series: list[Series], tick: str) -> str:
     def shown(value: float | None) -> str:
         if value is None:
             return korean.NONE
-        return f"{value:.1%}" if tick.endswith("%") else f"{value:.1e}" if tick.endswith("e") else f"{value:.3f}"
+        return f"{value:.1%}" if tick.endswith("%") else f"{value:.3f}"
 
     parts = []
     for one in series:
         known = [v for v in one.y if v is not None]
-        if known:
+        if known and tick.endswith("e"):
+            parts.append(f"최고 {max(known):.1e}, 마지막 {known[-1]:.1e}")
+        elif known:
             parts.append(f"{one.label} {shown(known[0])} → {shown(known[-1])}")
-    return f"{title}: {', '.join(parts)}." if parts else f"{title}: 기록이 없습니다."
+    return f"{', '.join(parts)}." if parts else "기록이 없습니다."
 
 
 def _highlights(
     manifest: Manifest | None, steps: list[dict[str, Any]], evals: list[dict[str, Any]]
 ) -> dict[str, str]:
-    last = _last(_column(steps, "seconds"))
+    measured = (manifest.facts.get("measured") or {}) if manifest else {}
+
+    def found(name: str, column: str) -> float | None:
+        value = korean.finite(measured.get(name))
+        return value if value is not None else _last(_column(steps, column))
+
     shown = {
-        "걸린 시간": korean.duration(last if last is not None else manifest.seconds if manifest else None),
-        "스텝": korean.count(_last(_column(steps, "step"))),
-        "학습 토큰": korean.rough(_last(_column(steps, "num_tokens"))),
+        "걸린 시간": korean.duration(found("seconds", "seconds")),
+        "스텝": korean.count(found("steps", "step")),
+        "학습 토큰": korean.rough(found("tokens", "num_tokens")),
     }
     losses = [v for v in _column(evals, "eval_loss") if v is not None]
     if losses:

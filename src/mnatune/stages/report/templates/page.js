@@ -30,8 +30,19 @@
   };
   draw(false);
   dark.addEventListener("change", () => draw(false));
-  addEventListener("beforeprint", () => draw(true));
-  addEventListener("afterprint", () => draw(false));
+  // On paper every reason for a drop is shown; other closed parts stay away.
+  const unfolded = [];
+  addEventListener("beforeprint", () => {
+    for (const part of document.querySelectorAll(".funnel details:not([open])")) {
+      part.open = true;
+      unfolded.push(part);
+    }
+    draw(true);
+  });
+  addEventListener("afterprint", () => {
+    for (const part of unfolded.splice(0)) part.open = false;
+    draw(false);
+  });
 
   // The item browser. Text reaches the page through textContent alone.
   const list = document.getElementById("items");
