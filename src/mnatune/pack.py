@@ -21,6 +21,9 @@ from .errors import DataError, UsageError
 from .recipe import bundled
 from .workspace import file_hash, read_jsonl
 
+# libyaml where PyYAML was built with it: ten times faster on a lexicon, and as safe.
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class Pack:
     """A pack's folder, its files loaded when first used."""
@@ -43,7 +46,7 @@ class Pack:
         """A YAML file of the pack."""
         path = self.path(name)
         try:
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             raise DataError("not valid YAML", where=f"{path}:{mark.line + 1}" if mark else str(path)) from error
