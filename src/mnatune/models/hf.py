@@ -225,10 +225,14 @@ class ChatModel:
 
 
 def generation_options(generation: GenerationSection) -> dict[str, Any]:
-    """The recipe's sampling values as keyword arguments of `generate`."""
-    options: dict[str, Any] = {"max_new_tokens": generation.max_new_tokens}
-    if generation.repetition_penalty != 1:
-        options["repetition_penalty"] = generation.repetition_penalty
+    """The recipe's sampling values as keyword arguments of `generate`.
+
+    Every value is given: what is left out, or None, would be filled in from the model's own generation_config.json.
+    """
+    options: dict[str, Any] = {
+        "max_new_tokens": generation.max_new_tokens,
+        "repetition_penalty": generation.repetition_penalty,
+    }
     if generation.temperature == 0:
         return {**options, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return {
@@ -236,7 +240,7 @@ def generation_options(generation: GenerationSection) -> dict[str, Any]:
         "do_sample": True,
         "temperature": generation.temperature,
         "top_p": generation.top_p,
-        "top_k": generation.top_k or None,
+        "top_k": generation.top_k,
     }
 
 
