@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool
 
 from ..errors import EnvironmentFault, UsageError, missing_extra
 
@@ -82,8 +82,9 @@ def _engine(url: str) -> Engine:
 
 def _sqlite(address: Any) -> Engine:
     in_memory = address.database in (None, "", ":memory:")
-    if in_memory:  # one connection for all threads, or each would see its own empty database
-        engine = create_engine(address, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    if in_memory:  # one connection, lent to one thread at a time: another would see its own empty database
+        one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+        engine = create_engine(address, connect_args={"check_same_thread": False}, **one)
     else:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(address, connect_args={"timeout": BUSY_MS / 1000})
