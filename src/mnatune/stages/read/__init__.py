@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...errors import DataError
+from ...errors import DataError, UsageError
 from ...job import Job
 from ...recipe import SourceSection
 from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
@@ -13,8 +14,11 @@ from ...workers import cores, spread
 from ...workspace import atomic_path
 from .archive import find_archives
 from .fieldmap import load_map
+from .law import read_law
 from .members import shape_of
-from .shards import Origin, ShardWriter, write_dropped
+from .precedent import LICENCE as DECISIONS
+from .precedent import read_precedents
+from .shards import DocumentWriter, Origin, ShardWriter, write_dropped
 from .tables import read_tables
 from .tally import Tally
 from .tasks import Task, batches_of, cost, read_task
@@ -33,19 +37,18 @@ def read(job: Job) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     manifest = job.manifest
-    for number, source in enumerate(job.recipe.read.sources):
-        tally = _read_source(job, source, f"{number:02d}")
-        name = source_name(job, source)
-        manifest.per_source[name if name not in manifest.per_source else f"{name}#{number}"] = tally.facts()
-        manifest.rows_out += tally.rows
-        manifest.rows_in += tally.rows + tally.dropped.total()
-        for reason, count in tally.dropped.items():
-            manifest.drop(reason, count)
+    with DocumentWriter(job.path("documents.parquet")) as documents:
+        for number, source in enumerate(job.recipe.read.sources):
+            tally = _read_source(job, source, f"{number:02d}", documents)
+            name = source_name(job, source)
+            manifest.per_source[name if name not in manifest.per_source else f"{name}#{number}"] = tally.facts()
+            manifest.rows_out += tally.rows + tally.documents
+            manifest.rows_in += tally.rows + tally.documents + tally.dropped.total()
+            for reason, count in tally.dropped.items():
+                manifest.drop(reason, count)
     with atomic_path(job.path("dropped.parquet")) as partial, pq.ParquetWriter(partial, DROPPED_SCHEMA) as writer:
         for file in sorted(job.path(".work").glob("*.parquet")):
             writer.write_table(pq.read_table(file, schema=DROPPED_SCHEMA))
-    with atomic_path(job.path("documents.parquet")) as partial:
-        pq.write_table(DOCUMENT_SCHEMA.empty_table(), partial)
     shutil.rmtree(job.path(".work"))
 
 
@@ -56,15 +59,40 @@ def source_name(job: Job, source: SourceSection) -> str:
     return load_map(source.map, job.pack).name if source.kind == "archive" else Path(source.path).stem
 
 
-def _read_source(job: Job, source: SourceSection, number: str) -> Tally:
+def _read_source(job: Job, source: SourceSection, number: str, documents: DocumentWriter) -> Tally:
     path = Path(source.path)
-    if source.kind == "qa":
-        origin = Origin(source_name(job, source), path.name, source.licence, "")
-        with ShardWriter(job.path(f"qa/{number}-00000.parquet"), origin) as writer:
-            read_tables(path, writer)
+    if source.kind == "archive":
+        return _read_archives(job, source, number)
+    if source.kind == "pages":
+        return _read_pages(job, documents)
+    if not path.exists():
+        raise UsageError("the source does not exist", where=source.path, next_step="correct read.sources in the recipe")
+    name = source_name(job, source)
+    if source.kind == "law":
+        tally = Tally()
+        for document in read_law(path, name, source.licence, tally):
+            documents.add(document)
+            tally.documents += 1
+    else:
+        licence = source.licence or (DECISIONS if source.kind == "precedent" else "")
+        with ShardWriter(job.path(f"qa/{number}-00000.parquet"), Origin(name, path.name, licence, "")) as writer:
+            (read_precedents if source.kind == "precedent" else read_tables)(path, writer)
         write_dropped(job.path(f".work/{number}-00000.parquet"), writer.columns.drops)
-        return writer.columns.tally
-    return _read_archives(job, source, number)
+        tally = writer.columns.tally
+    if not tally.rows + tally.documents:
+        losses = ", ".join(f"{reason} ({n})" for reason, n in (tally.members_skipped + tally.dropped).items())
+        raise DataError(f"nothing was read from a source of kind {source.kind!r}: {losses or 'no file'}", where=source.path)
+    return tally
+
+
+def _read_pages(job: Job, documents: DocumentWriter) -> Tally:
+    """The pages that `collect` fetched."""
+    tally = Tally(members=1)
+    with pq.ParquetFile(job.run.require("collect", "pages.parquet")) as file:
+        for batch in file.iter_batches():
+            documents.add_table(pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA))
+            tally.documents += len(batch)
+    return tally
 
 
 def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
@@ -75,7 +103,7 @@ def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
         tally.add(result)
     if not tally.rows:
         shown = f"first member without rows: {tally.unknown[0]} {shape_of(tally.unknown[1])}" if tally.unknown else ""
-        losses = {**tally.archives_skipped, **tally.members_skipped, **tally.dropped}
+        losses = {**tally.archives_skipped, **tally.archives_damaged, **tally.members_skipped, **tally.dropped}
         told = ", ".join(f"{reason} ({count})" for reason, count in losses.items())
         raise DataError(
             f"no question-answer row was found: {told or 'there is no archive'}", where=f"{source.path}\n  {shown}".rstrip(),

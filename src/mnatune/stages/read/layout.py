@@ -55,9 +55,10 @@ class _Node:
     def compiled(self, steps: Steps) -> list[tuple[str, Any]]:
         """The steps from this node on as ("field", attribute), ("key", name) or ("item", number)."""
         node: _Node | None = self
+        typed = True
         found: list[tuple[str, Any]] = []
         for step in steps:
-            typed = node is not None and node.typed
+            typed = typed and node is not None and node.typed  # below plain values all is plain
             if isinstance(step, str):
                 found.append(("field", f"f{list(node.fields).index(step)}") if typed and node else ("key", step))
                 node = node.fields.get(step) if node else None

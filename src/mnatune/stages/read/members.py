@@ -45,8 +45,9 @@ def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], write
             add_row(columns, name, index, reader, trail)
             index += 1
         writer.flush()
-    if not index:
+    if not columns.question and not columns.tally.rows:
         columns.tally.see(name, data)
+    if not index:
         return NO_ROWS
     columns.tally.layouts[reader.layout.name] += index
     return ""

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, SOURCE_TYPE, content_id
+from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA, QA_SCHEMA, SOURCE_TYPE, Document, content_id, to_table
 from ...workspace import atomic_path
 from .tally import Tally
 
@@ -139,6 +139,41 @@ class ShardWriter:
                 self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
         if self._writer is not None:
             self._writer.close()
+        self._context.__exit__(*error)
+
+
+class DocumentWriter:
+    """Writes documents in row groups, under the file's name only when closed without an error."""
+
+    def __init__(self, path: Path, flush_at: int = 5000) -> None:
+        self._context = atomic_path(path)
+        self._waiting: list[Document] = []
+        self._flush_at = flush_at
+
+    def __enter__(self) -> "DocumentWriter":
+        self._writer = pq.ParquetWriter(self._context.__enter__(), DOCUMENT_SCHEMA, compression="zstd")
+        return self
+
+    def add(self, document: Document) -> None:
+        """Append a document."""
+        self._waiting.append(document)
+        if len(self._waiting) >= self._flush_at:
+            self._flush()
+
+    def add_table(self, table: pa.Table) -> None:
+        """Append documents that are a table already."""
+        self._flush()
+        self._writer.write_table(table)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(to_table(self._waiting, DOCUMENT_SCHEMA))
+            self._waiting = []
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._flush()
+        self._writer.close()
         self._context.__exit__(*error)
 
 

@@ -17,6 +17,8 @@ class Tally:
     members_skipped: Counter[str] = field(default_factory=Counter)
     archives_skipped: Counter[str] = field(default_factory=Counter)
     archives_damaged: Counter[str] = field(default_factory=Counter)
+    laws: Counter[str] = field(default_factory=Counter)
+    documents: int = 0
     warnings: list[str] = field(default_factory=list)
     unknown: tuple[str, bytes] | None = None
 
@@ -35,8 +37,11 @@ class Tally:
 
     def facts(self) -> dict[str, Any]:
         """For the manifest: rows, rows per split and layout, and what was left out and why."""
+        extra = {"documents": self.documents} if self.documents else {}
         return {
             "rows": self.rows,
+            **extra,
+            **({"articles": dict(self.laws)} if self.laws else {}),
             **{f"split/{name}": n for name, n in sorted(self.splits.items())},
             **{f"layout/{name}": n for name, n in sorted(self.layouts.items())},
             "dropped": dict(sorted(self.dropped.items())),

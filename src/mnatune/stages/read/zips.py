@@ -65,6 +65,8 @@ def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[Entry], 
         try:
             with zipfile.ZipFile(stream) as file:
                 infos, start = file.infolist(), file.start_dir
+            if any(not 0 <= info.header_offset < start for info in infos):
+                raise zipfile.BadZipFile("the directory points beyond the members")
         except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError, EOFError):
             stream.seek(0)
             found = _salvage(stream)

@@ -1,0 +1,52 @@
+"""Statutes as Markdown (`legalize-kr`) → one `Document` per article in force.
+
+Does not: read addenda (부칙) or the tables that are linked as files.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...records import Document, Source, content_id
+from .markdown import Page, fact, pages, plain
+from .tally import Tally
+
+LICENCE = "저작권법 제7조에 따른 비보호저작물(법령)"
+HEADING = re.compile(r"^(#{1,6}) +(.+?) *$", re.MULTILINE)
+ARTICLE = re.compile(r"^(제\d+조(?:의\d+)*) *(?:\((.+)\))?")
+DELETED = re.compile(r"^삭제\b|^삭제 *<|^$")
+
+
+def read_law(root: Path, name: str, licence: str, tally: Tally) -> Iterator[Document]:
+    """The articles of every law below `root`; what is left out is counted in the tally."""
+    laws: Counter[str] = Counter()
+    index = 0
+    for file, page in pages(root):
+        if page is None or not fact(page, "제목"):
+            tally.members_skipped["not a law"] += 1
+            continue
+        tally.members += 1
+        for title, heading, text in articles(page):
+            if DELETED.match(text):
+                tally.dropped["deleted-article"] += 1
+                continue
+            source = Source(name, root.name, file, index, licence or LICENCE)
+            group = f"{title} {ARTICLE.match(heading)[1]}"  # type: ignore[index]
+            whole = f"{title} {heading}"
+            yield Document(content_id(whole, text), whole, text, group, source, fact(page, "시행일자"))
+            laws[title] += 1
+            index += 1
+    tally.laws.update(laws)
+
+
+def articles(page: Page) -> Iterator[tuple[str, str, str]]:
+    """(law, "제5조의2 (제목)", text) of every article before the addenda; deleted ones have a text that says so."""
+    law = plain(fact(page, "제목"))
+    marks = list(HEADING.finditer(page.body))
+    for here, after in zip(marks, [*marks[1:], None], strict=True):
+        if here[2].replace(" ", "").startswith("부칙"):
+            return
+        if ARTICLE.match(here[2]):
+            text = page.body[here.end() : after.start() if after else len(page.body)]
+            yield law, plain(here[2]), plain(text)

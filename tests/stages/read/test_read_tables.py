@@ -1,0 +1,98 @@
+"""A team's own question–answer files."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from mnatune.errors import DataError, UsageError
+
+ROWS = [
+    {"question": "합병이란 무엇인가요?", "answer": "둘 이상의 회사가 하나로 되는 것입니다.", "source": "상법 제522조", "topic": "합병"},
+    {"question": "공개매수란?", "answer": "장외에서 주식을 사들이는 것입니다.", "source": "", "topic": ""},
+    {"question": "영업양도란?", "answer": "영업을 넘기는 것입니다.\n경업금지 의무가 따릅니다.", "source": "상법 제522조", "topic": "양도"},
+]
+KOREAN = {"question": "질문", "answer": "답변", "source": "출처", "topic": "분야"}
+
+
+def as_csv(rows, delimiter=","):
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def korean(rows):
+    return [{KOREAN[key]: value for key, value in row.items()} for row in rows]
+
+
+FORMS = {
+    "array.json": json.dumps(ROWS, ensure_ascii=False).encode(),
+    "lines.jsonl": "\n".join(json.dumps(row) for row in ROWS).encode(),
+    "bom.jsonl": "\n\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode("utf-8-sig"),
+    "excel.csv": as_csv(ROWS).encode("utf-8-sig"),
+    "korean.csv": as_csv(korean(ROWS)).encode("utf-8-sig"),
+    "cp949.csv": as_csv(korean(ROWS)).encode("cp949"),
+    "semicolons.csv": as_csv(ROWS, ";").encode(),
+    "tabs.tsv": as_csv(ROWS, "\t").encode("utf-16"),
+    "korean.json": json.dumps(korean(ROWS), ensure_ascii=False).encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(name, tmp_path, reading):
+    (tmp_path / name).write_bytes(FORMS[name])
+    rows, manifest, _ = reading({"kind": "qa", "path": str(tmp_path / name), "name": "team", "licence": "사내"})
+    assert [(r.question, r.answer, r.reference, r.category) for r in rows] == [
+        (r["question"], r["answer"], r["source"], r["topic"]) for r in ROWS
+    ]
+    assert rows[0].group == rows[2].group != rows[1].group == rows[1].id
+    assert [r.source.index for r in rows] == [0, 1, 2]
+    assert {(r.source.name, r.source.licence, r.source.archive) for r in rows} == {("team", "사내", name)}
+    assert manifest.per_source["team"]["rows"] == manifest.rows_out == 3
+
+
+def test_a_folder_of_files(tmp_path, reading):
+    for name in ("b.jsonl", "a.csv"):
+        (tmp_path / "qa").mkdir(exist_ok=True)
+    (tmp_path / "qa/b.jsonl").write_bytes(FORMS["lines.jsonl"])
+    (tmp_path / "qa/a.csv").write_bytes(FORMS["excel.csv"])
+    rows, *_ = reading({"kind": "qa", "path": str(tmp_path / "qa")})
+    assert [r.source.member for r in rows] == ["a.csv"] * 3 + ["b.jsonl"] * 3
+
+
+def test_bad_rows_are_dropped_with_a_reason(tmp_path, reading):
+    lines = [
+        json.dumps(ROWS[0]), "{broken", '["list"]', '{"question": "q"}', '{"question": "q", "answer": 3}',
+        '{"question": "q", "answer": NaN}', '{"question": "q", "answer": "a", "question_type": "x"}',
+    ]  # fmt: skip
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    rows, manifest, _ = reading({"kind": "qa", "path": str(tmp_path / "x.jsonl")})
+    assert len(rows) == 2
+    assert manifest.dropped == {"invalid-json": 2, "wrong-type": 2, "missing-answer": 1}
+    assert manifest.rows_in == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("x.csv", "질문,메모\nq,m\n", "no column is the answer; the columns are: 질문, 메모"),
+        ("x.json", '{"question": "q"', "holds no row"),
+        ("x.json", '[{"question": "q"', "not a JSON array"),
+        ("x.jsonl", "", "holds no row"),
+        ("x.jsonl", '{"prompt": "q"}', "no column is the answer"),
+        ("x.csv", "question,answer\n", "holds no row"),
+    ],
+)
+def test_clear_errors(name, text, told, tmp_path, reading):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=told) as caught:
+        reading({"kind": "qa", "path": str(tmp_path / name)})
+    assert name in caught.value.where
+
+
+def test_a_missing_source(tmp_path, reading):
+    with pytest.raises(UsageError, match="does not exist"):
+        reading({"kind": "qa", "path": str(tmp_path / "none.jsonl")})
