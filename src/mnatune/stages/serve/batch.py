@@ -93,6 +93,7 @@ class BatchEngine:
         self._outgoing = Outgoing()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._working = False  # rows that are just being prefilled are in no lane and no queue
         self._beat = time.monotonic()
         self._faults = 0
         self._promotions = 0
@@ -112,7 +113,7 @@ class BatchEngine:
             return "the engine is not running"
         if not self._thread.is_alive():
             return "the engine's thread has died"
-        if self._busy() and time.monotonic() - self._beat > self._limits.stall_seconds:
+        if (self._working or self._busy()) and time.monotonic() - self._beat > self._limits.stall_seconds:
             return "the engine is stuck in a step"
         return ""
 
@@ -212,12 +213,15 @@ class BatchEngine:
                 while not (self._busy() or self._errands or self._closing):
                     self._wake.wait()
             self._beat = time.monotonic()
+            self._working = True
             try:
                 self._round()
             except Exception:
                 log.exception("the engine failed between steps; everything in flight is told so")
                 self._faults += 1
                 self._fail_all(engine_down("the engine had to start anew"))
+            finally:
+                self._working = False
         self._fail_all(engine_down("the server is shutting down"))
 
     def _round(self) -> None:

@@ -1,6 +1,7 @@
 """What the chat page and the admin page ask for besides /v1: blind comparison, feedback, citations, review."""
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -13,7 +14,6 @@ from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, Field
 
-from ...errors import MnatuneError
 from ...feedback.sink import (
     MAX_COMMENT,
     MAX_TEXT,
@@ -32,6 +32,8 @@ from .engine import Task
 from .envelope import ApiError, bad_request
 from .schema import Body, ChatRequest
 from .service import Answer, Caller, Record, Service, merged
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -251,6 +253,7 @@ async def _store(service: Service, work: Callable[[FeedbackSink], T]) -> T:
         return await asyncio.to_thread(work, service.feedback)
     except UnknownItem as error:
         raise ApiError(404, error.what, code="unknown_item") from None
-    except MnatuneError as error:
+    except Exception as error:  # whatever the database raises: the reader is told, the log says why
         service.metrics.lost_feedback.inc()
+        log.exception("the feedback store failed")
         raise ApiError(503, "the feedback store failed", code="feedback_store") from error

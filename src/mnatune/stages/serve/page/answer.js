@@ -50,14 +50,14 @@ export function answerTools(turn, { tags, changed }) {
     return bar;
   }
   const more = el("div", { class: "more" });
-  const thumbs = [thumb(1, "좋아요", "👍"), thumb(-1, "아쉬워요", "👎")];
+  const thumbs = [thumb(1, "좋아요"), thumb(-1, "아쉬워요")];
   const correct = el("button", { type: "button", class: "plain", "aria-expanded": "false", onclick: () => toggle(correct, editor) }, "답변 고치기");
   bar.append(...thumbs, correct, more);
   show();
   return bar;
 
-  function thumb(value, label, sign) {
-    return el("button", { type: "button", class: "plain thumb", value, "aria-label": label, title: label, onclick: () => rate(value) }, sign);
+  function thumb(value, label) {
+    return el("button", { type: "button", class: "plain thumb", value, onclick: () => rate(value) }, label);
   }
 
   function show() {

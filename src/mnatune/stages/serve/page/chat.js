@@ -5,7 +5,6 @@ import { dropKey, events, explain, hasKey, request, signIn } from "./client.js";
 import { answerBody, answerTools } from "./answer.js";
 import { pairTools, showPair, streamPair } from "./compare.js";
 import { chats, forget, keep, newChat } from "./history.js";
-import { markdown } from "./markdown.js";
 
 const CONSENT = "mnatune.consent";
 const EXAMPLES = [
@@ -150,7 +149,7 @@ async function openChat(next) {
   }
   showHistory();
   sideOpen(false);
-  toEnd();
+  if (chat.turns.length) toEnd();
   $("question").focus({ preventScroll: true });
 }
 

@@ -48,7 +48,7 @@ export async function* events(path, body, signal) {
   let rest = "";
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return;
+    if (done) throw new Refusal(502, { code: "broken_off", message: "the stream ended early" });
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
@@ -95,6 +95,8 @@ export function explain(error) {
     draining: "서버가 다시 시작하는 중입니다. 잠시 뒤 다시 보내 주세요.",
     engine_unavailable: "모델이 지금 답할 수 없습니다. 잠시 뒤 다시 보내 주세요.",
     unknown_item: "서버에 저장되지 않은 답변이라 처리할 수 없습니다.",
+    feedback_store: "피드백 저장소에 문제가 있어 저장하지 못했습니다.",
+    broken_off: "답변이 중간에 끊어졌습니다. 다시 시도해 주세요.",
     one_model: "비교하려면 두 모델이 제공되어야 합니다.",
   };
   if (error instanceof Refusal) {
