@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UsageError
 
@@ -113,6 +113,12 @@ class EndpointSection(Section):
     """Price of a million prompt tokens."""
     price_out: float = Field(0.0, ge=0)
     """Price of a million answer tokens."""
+    max_tokens: int = Field(0, ge=0)
+    """Token cap of a run, prompt and answer together; 0 means no cap."""
+    timeout: float = Field(60.0, gt=0)
+    """Seconds after which a call counts as lost."""
+    ledger: str = ".mnatune/ledger.sqlite3"
+    """SQLite file of paid replies, shared by all runs that name it; as confidential as the data."""
 
 
 class SynthesizeSection(Section):
@@ -134,7 +140,9 @@ class JudgeSection(Section):
     keep_above: int = Field(30, ge=0, le=100)
     """Rows with a higher score are kept (strictly higher)."""
     sample: int = Field(20_000, ge=10)
-    """Rows that the LLM labels for the cascade's classifier."""
+    """Rows that the LLM labels for the cascade's classifier, at most (and at most 6 % of all)."""
+    recall: float = Field(0.99, gt=0, le=1)
+    """Share of the useful rows that the cascade's band of judged rows aims for; see the curve in the report."""
     always_keep: list[str] = []
     """Sources kept whatever the score (their score is still recorded)."""
 
@@ -147,11 +155,12 @@ class ComposeSection(Section):
     max_rows: int | None = None
     """Rows at most, best score first; None keeps all."""
 
-    @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> "ComposeSection":
-        if not math.isclose(sum(self.splits), 1.0, abs_tol=1e-6) or min(self.splits) < 0:
-            raise ValueError("splits must be three shares that sum to 1")
-        return self
+    @field_validator("splits")
+    @classmethod
+    def _shares_sum_to_one(cls, splits: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not math.isclose(sum(splits), 1.0, abs_tol=1e-6) or min(splits) < 0:
+            raise ValueError("must be three shares that sum to 1")
+        return splits
 
 
 class TrainSection(Section):
