@@ -3,7 +3,7 @@
 The converter is a script of the llama.cpp repository and not on PyPI, so it has to be there already:
 
     git clone --depth 1 https://github.com/ggml-org/llama.cpp
-    pip install gguf
+    pip install gguf sentencepiece       (its requirements file would replace torch and transformers)
     mnatune export gguf --run RUN --out OUT --llama-cpp llama.cpp
 
 Does not: quantise below 8 bits. `llama-quantize` or `ollama create -q q4_K_M` do that from the file written here.
@@ -25,22 +25,23 @@ from .subject import Subject
 
 SCRIPT = "convert_hf_to_gguf.py"
 TYPES = ("q8_0", "bf16", "f16", "f32")
-HOW = "git clone --depth 1 https://github.com/ggml-org/llama.cpp && pip install gguf, then --llama-cpp llama.cpp"
+HOW = "git clone --depth 1 https://github.com/ggml-org/llama.cpp && pip install gguf sentencepiece, then --llama-cpp llama.cpp"
 
 
 def find_converter(llama_cpp: Path | None) -> Path:
     """The converter script: in the folder given, in $LLAMA_CPP, or on PATH.
 
     Raises:
-        EnvironmentFault: it is nowhere, or the `gguf` package is missing.
+        EnvironmentFault: it is nowhere, or a package that it imports is missing.
     """
     places = [llama_cpp, Path(os.environ["LLAMA_CPP"]) if os.environ.get("LLAMA_CPP") else None]
     found = [p / SCRIPT for p in places if p is not None and (p / SCRIPT).is_file()]
     on_path = shutil.which(SCRIPT)
     if not found and not on_path:
         raise EnvironmentFault(f"llama.cpp's converter {SCRIPT} was not found", next_step=HOW)
-    if importlib.util.find_spec("gguf") is None:
-        raise EnvironmentFault("the package 'gguf', which llama.cpp's converter needs, is not installed", next_step=HOW)
+    missing = [name for name in ("gguf", "sentencepiece") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentFault(f"llama.cpp's converter needs the package {missing[0]!r}", next_step=HOW)
     return found[0] if found else Path(str(on_path))
 
 
