@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...workspace import STAGES, Run, atomic_text
 from .summary import summarize
 
-__all__ = ["summarize", "report"]
+__all__ = ["report", "summarize"]
 
 NAME = "report.html"
 
@@ -29,7 +29,9 @@ def report(run: Run) -> Path:
     from .page import render
 
     if all(run.manifest(stage) is None for stage in STAGES):
-        raise UsageError("no stage of this run has been done", where=str(run.root), next_step=f"mnatune run RECIPE --out {run.root}")
+        raise UsageError(
+            "no stage of this run has been done", where=str(run.root), next_step=f"mnatune run RECIPE --out {run.root}"
+        )
     path = run.root / NAME
     html = render(run).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in an answer becomes "?"
     with atomic_text(path) as handle:

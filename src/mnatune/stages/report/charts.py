@@ -69,7 +69,14 @@ class Chart:
 
 
 def lines(
-    id: str, title: str, series: Sequence[Series], *, x_title: str, summary: str, tick: str = "", from_zero: bool = False
+    id: str,
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_title: str,
+    summary: str,
+    tick: str = "",
+    from_zero: bool = False,
 ) -> Chart:
     """Curves over a common x axis. `tick` is a d3 format of the y axis, which starts at 0 if `from_zero`."""
     import plotly.graph_objects as go
@@ -133,7 +140,9 @@ def bars(id: str, title: str, series: Sequence[Series], *, summary: str) -> Char
     rows = len(series[0].x) if series else 0
     figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack", "bargap": 0.28})
     figure.update_xaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero", "nticks": 5})
-    figure.update_yaxes(_axis("") | {"autorange": "reversed", "showgrid": False, "ticksuffix": "  ", "type": "category"})
+    figure.update_yaxes(
+        _axis("") | {"autorange": "reversed", "showgrid": False, "ticksuffix": "  ", "type": "category"}
+    )
     return Chart(id, title, summary, _json(figure), height=90 + 26 * rows)
 
 
@@ -154,7 +163,14 @@ def _layout(legend: bool) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 8, "r": 12, "t": 34 if legend else 10, "b": 8},
         "showlegend": legend,
-        "legend": {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": LIGHT["muted"]}},
+        "legend": {
+            "orientation": "h",
+            "traceorder": "normal",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"color": LIGHT["muted"]},
+        },
         "hoverlabel": {"font": {"family": FONT}},
         "dragmode": False,
     }

@@ -89,7 +89,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"the evaluation lacks {path.name}", where=str(path), next_step="mnatune evaluate --force") from error
+        raise DataError(
+            f"the evaluation lacks {path.name}", where=str(path), next_step="mnatune evaluate --force"
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
     if not isinstance(found, dict):

@@ -97,7 +97,9 @@ def _load(run: Run) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError("the judge stage lacks judge.json", where=str(path), next_step="mnatune judge --force") from error
+        raise DataError(
+            "the judge stage lacks judge.json", where=str(path), next_step="mnatune judge --force"
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
     if not isinstance(found, dict) or "histogram" not in found:
@@ -177,8 +179,9 @@ def _recall(recall: Mapping[str, Any]) -> str:
         return ""
     value, low, high = (f"{100 * recall[key]:.1f}%" for key in ("value", "low", "high"))
     return (
-        f"쓸모 있는 행의 {value}를 찾은 것으로 추정합니다(95% 신뢰구간 {low} ~ {high}). 심사하지 않은 행을 무작위로 "
-        f"{korean.count(recall['audited'])}개 점검해 놓친 행 {korean.count(recall['missed_in_audit'])}개를 확인했습니다."
+        f"쓸모 있는 행의 {value}를 찾은 것으로 추정합니다(95% 신뢰구간 {low} ~ {high}). "
+        f"심사하지 않은 행을 무작위로 {korean.count(recall['audited'])}개 점검해 "
+        f"놓친 행 {korean.count(recall['missed_in_audit'])}개를 확인했습니다."
     )
 
 
@@ -188,7 +191,10 @@ def _trust(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if "agreement" in facts:
         value = f"{korean.percent(facts['agreement'], 1)} ({korean.count(facts['repeated'])}행)"
         found.append(("같은 행을 다시 심사했을 때의 일치", value, ""))
-    for key, label in (("drift", "지난 심사와의 평균 차이"), ("injection_shift", "점수를 지시하는 문장을 넣었을 때의 변화")):
+    for key, label in (
+        ("drift", "지난 심사와의 평균 차이"),
+        ("injection_shift", "점수를 지시하는 문장을 넣었을 때의 변화"),
+    ):
         if key in facts:
             found.append((label, f"{korean.signed(facts[key])}점", "bad" if key in warned else "good"))
     return found

@@ -78,7 +78,11 @@ def number(value: float | None, digits: int = 1) -> str:
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference, always with its sign."""
     text = number(value, digits)
-    return text if value is None or text == NONE or text.startswith(MINUS) or not float(text.replace(",", "")) else f"+{text}"
+    return (
+        text
+        if value is None or text == NONE or text.startswith(MINUS) or not float(text.replace(",", ""))
+        else f"+{text}"
+    )
 
 
 def duration(seconds: float | None) -> str:

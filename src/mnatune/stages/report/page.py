@@ -7,7 +7,6 @@ a Content-Security-Policy lets no script run but the two whose hashes it names.
 import base64
 import hashlib
 import json
-from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -102,7 +101,8 @@ def _policy(*scripts: str) -> str:
     """A policy under which only these inline scripts run and nothing is fetched."""
     hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
     allowed = " ".join(f"'sha256-{h}'" for h in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    others = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {allowed}; {others}"
 
 
 def _json(value: Any) -> str:
@@ -125,7 +125,9 @@ def _key_figures(rows: Funnel, train: Training | None, found: Evaluation | None)
         figures.append(("읽은 행", korean.rough(steps["read"].rows_out), "원본 데이터"))
     if "compose" in steps and steps["compose"].manifest:
         splits = steps["compose"].manifest.facts.get("splits") or {}
-        held_out = " · ".join(f"{korean.name('splits', s)} {korean.count(splits[s])}" for s in ("valid", "test") if s in splits)
+        held_out = " · ".join(
+            f"{korean.name('splits', s)} {korean.count(splits[s])}" for s in ("valid", "test") if s in splits
+        )
         figures.append(("학습 행", korean.rough(splits.get("train", steps["compose"].rows_out)), held_out))
     if train:
         figures.append(("학습 시간", train.highlights["걸린 시간"], f"{train.highlights['스텝']} 스텝"))
@@ -141,7 +143,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     for stage in STAGES:
         last = run.manifest(stage) or last
     model = str(train.section.get("model", {}).get("id", "")) if train else ""
-    facts = [("모델", model), ("시드", str(last.seed) if last else ""), ("버전", last.versions.get("mnatune", "") if last else "")]
+    facts = [
+        ("모델", model),
+        ("시드", str(last.seed) if last else ""),
+        ("버전", last.versions.get("mnatune", "") if last else ""),
+    ]
     return [(label, value) for label, value in facts if value]
 
 
@@ -165,16 +171,27 @@ def _data_charts(data: Composition | None) -> list[Chart]:
         columns(
             f"length-{key}",
             f"{title} 길이",
-            [Series(title, range(0, LENGTH_BARS * LENGTH_STEPS[key], LENGTH_STEPS[key]), data.lengths[key], role)],
+            [Series(title, *_histogram(data.lengths[key], LENGTH_STEPS[key]), role)],
             unit="자",
             step=LENGTH_STEPS[key],
             summary=_length_summary(data.lengths[key], LENGTH_STEPS[key], data.medians[key]),
         )
         for key, title, role in (("question", "질문", "base"), ("answer", "답변", "accent"))
     ]
-    return [bars("categories", "분류별 행", series, summary=f"남긴 {korean.count(total)}행의 분류입니다.{most}"), *lengths]
+    return [
+        bars("categories", "분류별 행", series, summary=f"남긴 {korean.count(total)}행의 분류입니다.{most}"),
+        *lengths,
+    ]
+
+
+def _histogram(values: list[int], step: int) -> tuple[list[int], list[int]]:
+    """Lower edges and rows, without the empty bars at the end."""
+    used = max((at for at, rows in enumerate(values) if rows), default=0) + 1
+    return [at * step for at in range(used)], values[:used]
 
 
 def _length_summary(values: list[int], step: int, median: int) -> str:
-    longest = f" 맨 오른쪽 막대는 {korean.count((LENGTH_BARS - 1) * step)}자 이상을 모두 더한 것입니다." if values[-1] else ""
+    longest = (
+        f" 맨 오른쪽 막대는 {korean.count((LENGTH_BARS - 1) * step)}자 이상을 모두 더한 것입니다." if values[-1] else ""
+    )
     return f"중앙값 {korean.count(median)}자.{longest}"

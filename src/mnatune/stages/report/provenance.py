@@ -1,5 +1,6 @@
 """Where the result comes from: the chain of stages by hashes, one row's way through it, versions, seed and time."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -69,7 +70,9 @@ def provenance(run: Run) -> Provenance:
 
 def _link(stage: str, manifest: Manifest, manifests: dict[str, Manifest]) -> Link:
     outputs = [(name, int(facts["bytes"]), str(facts["sha256"])) for name, facts in manifest.outputs.items()]
-    sources = [(name.removeprefix("source/"), value) for name, value in manifest.inputs.items() if name.startswith("source/")]
+    sources = [
+        (name.removeprefix("source/"), value) for name, value in manifest.inputs.items() if name.startswith("source/")
+    ]
     return Link(
         stage, manifest.started, manifest.seconds, manifest.seed, manifest.key,
         _stale(manifest, manifests), outputs, sources,
@@ -94,7 +97,10 @@ def _trail(run: Run, manifests: dict[str, Manifest]) -> list[tuple[str, str]]:
     source = row.get("source") or {}
     trail = [
         ("출처", " · ".join(str(source[k]) for k in ("name", "licence") if source.get(k)) or korean.NONE),
-        ("원본", " › ".join(str(source[k]) for k in ("archive", "member") if source.get(k)) + f" #{source.get('index', 0)}"),
+        (
+            "원본",
+            " › ".join(str(source[k]) for k in ("archive", "member") if source.get(k)) + f" #{source.get('index', 0)}",
+        ),
         ("행", str(row["id"])),
         ("분할", f"{korean.name('splits', 'train')} (5-compose/train.jsonl)"),
     ]
@@ -107,8 +113,6 @@ def _trail(run: Run, manifests: dict[str, Manifest]) -> list[tuple[str, str]]:
 
 def _composed(run: Run) -> Iterator[dict[str, Any]]:
     """Training rows, the first only being read from disk."""
-    import json
-
     path = run.folder("compose") / "train.jsonl"
     if path.is_file():
         with path.open(encoding="utf-8") as lines:

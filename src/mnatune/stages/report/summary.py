@@ -1,4 +1,4 @@
-"""The end of `mnatune run` in a terminal: funnel, three answers before and after, metrics, and where the report lies."""
+"""The end of `mnatune run` in a terminal: funnel, three answers before and after, metrics, where the report lies."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ JUDGEMENTS = {
 
 
 def summarize(run: Run) -> str:
-    """The summary as plain text, without markup (print it with rich's `markup=False`); labels English, content Korean."""
+    """The summary as plain text (print it with rich's `markup=False`); labels are English, content is Korean."""
     parts = [_funnel(run)]
     found = evaluation(run)
     if found is None:

@@ -114,7 +114,14 @@ def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Ch
         if any(f"eval_{key}" in row for row in evals):
             series.append(Series("검증", _column(evals, "step"), _column(evals, f"eval_{key}"), "good", dots=True))
         charts.append(
-            lines(f"curve-{key.replace('/', '-')}", title, series, x_title=STEP_AXIS, summary=_tells(series, tick), tick=tick)
+            lines(
+                f"curve-{key.replace('/', '-')}",
+                title,
+                series,
+                x_title=STEP_AXIS,
+                summary=_tells(series, tick),
+                tick=tick,
+            )
         )
     tokens, unit = in_units(_column(steps, "num_tokens"), "토큰")
     total = _last(_column(steps, "num_tokens"))
@@ -171,9 +178,7 @@ def _tells(series: list[Series], tick: str) -> str:
     return f"{', '.join(parts)}." if parts else "기록이 없습니다."
 
 
-def _highlights(
-    manifest: Manifest | None, steps: list[dict[str, Any]], evals: list[dict[str, Any]]
-) -> dict[str, str]:
+def _highlights(manifest: Manifest | None, steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> dict[str, str]:
     measured = (manifest.facts.get("measured") or {}) if manifest else {}
 
     def found(name: str, column: str) -> float | None:
