@@ -25,6 +25,7 @@ class _Term:
     name: str
     weight: float
     is_statute: bool
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Lexicon:
         for kind, key in (("terms", "term"), ("statutes", "name")):
             for row in data[kind]:
                 name = row[key]
-                self._terms[name] = _Term(name, row["weight"], kind == "statutes")
+                self._terms[name] = _Term(name, row["weight"], kind == "statutes", row.get("group", ""))
                 first, *rest = name.split(" ")
                 for gaps in itertools.product((" ", ""), repeat=len(rest)):  # 소규모 합병 = 소규모합병
                     forms.setdefault(first + "".join(g + w for g, w in zip(gaps, rest, strict=True)), name)
@@ -80,6 +81,14 @@ class Lexicon:
             notes += [f"{label} +{bonus:g}" for label, bonus in bonuses]
         value = round(100 * min(1.0, max(0.0, raw - penalty) / self._saturate))
         return value, " · ".join([self._name(fields), *notes])
+
+    def topic(self, question: str, answer: str) -> str:
+        """The topic of the heaviest term, question before answer; empty without any term that has one."""
+        for text in (question, answer):
+            names = [name for name in self.found(text) if self._terms[name].topic]
+            if names:
+                return self._terms[max(names, key=lambda name: (self._terms[name].weight, name))].topic
+        return ""
 
     def found(self, text: str) -> dict[str, str]:
         """Distinct terms of a text by longest match: term → the form seen first."""
@@ -123,7 +132,7 @@ class Lexicon:
 
 
 def _alternation(words: dict[str, str]) -> str:
-    """The words as one pattern, longest first, shaped as a prefix tree: same matches as a flat one, many times faster."""
+    """The words as one pattern, longest first, shaped as a prefix tree: many times faster than a flat one."""
     tree: dict[str, Any] = {}
     for word in words:
         node = tree

@@ -1,36 +1,104 @@
-"""Score every row 0–100 for usefulness in the domain, with a reason, and keep what scores above the threshold."""
+"""Score every row 0–100 for usefulness in the domain, with a reason, and keep what scores above the threshold.
+
+`lexicon` works offline, `llm` asks an endpoint about every row, `cascade` about as few as recall allows. Rows that the
+judge could not score are dropped under their own reason and never mixed with low scores.
+
+Does not: correct rows, or judge what it was not given (an answer's source is checked in `synthesize`).
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import Any
 
 from ...job import Job
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, iter_qa
+from ...records import DROPPED_SCHEMA, QA_SCHEMA, write_table
 from ...text.lexicon import Lexicon
+from ...workspace import write_json
+from .rows import Row, Rows, Sink, Verdict
+from .summary import Summary
 
 __all__ = ["judge"]
 
+GiveVerdict = Callable[[int, Row], Verdict]
+
 
 def judge(job: Job) -> None:
-    """Write qa.parquet (kept), dropped.parquet and scores.parquet (all)."""
+    """Write qa.parquet (kept), dropped.parquet, scores.parquet (all) and judge.json (see `summary`)."""
+    rows = Rows(job)
+    lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
+    if job.recipe.judge.scorer == "lexicon":
+        extra: dict[str, Any] = {}
+        give = _lexicon_verdict(lexicon)
+    else:
+        give, extra = _by_endpoint(job, rows)
+    summary = _write(job, rows, give, Summary(job.recipe.judge.scorer, job.recipe.judge.keep_above, lexicon))
+    facts = summary.facts() | extra
+    write_json(job.path("judge.json"), facts)
+    short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade")
+    job.manifest.facts = {name: facts[name] for name in short if name in facts}
+
+
+def _lexicon_verdict(lexicon: Lexicon) -> GiveVerdict:
+    def give(number: int, row: Row) -> Verdict:
+        score, reason = lexicon.score(row["question"], row["answer"])
+        return Verdict(score, reason, "lexicon")
+
+    return give
+
+
+def _by_endpoint(job: Job, rows: Rows) -> tuple[GiveVerdict, dict[str, Any]]:
+    """Do all asking of `llm` and `cascade`; returns the way to a row's verdict and the facts of the asking."""
+    from .canaries import REPEATED, run_canaries
+    from .cascade import Cascade
+    from .llm import NOT_ASKED, LlmJudge
+
+    asker = LlmJudge(job)
+    extra: dict[str, Any] = {}
+    if job.recipe.judge.scorer == "cascade":
+        cascade = Cascade(job, asker)
+        cascade.prepare(rows)
+        extra["cascade"] = cascade.plan.facts
+        judged = (row for number, row in enumerate(rows) if cascade.plan.everything or cascade.plan.judged[number])
+        give: GiveVerdict = cascade.verdict
+    else:
+        asker.judge(rows, rows.count, "judging")
+        judged = (row for row in rows)
+
+        def give(number: int, row: Row) -> Verdict:
+            return asker.verdict(row) or Verdict(-1, "", asker.name, NOT_ASKED)
+
+    extra["canaries"] = run_canaries(asker, heapq.nsmallest(REPEATED, judged, key=lambda row: row["id"]))
+    extra["endpoint"] = asker.facts()
+    return give, extra
+
+
+def _write(job: Job, rows: Rows, give: GiveVerdict, summary: Summary) -> Summary:
+    """Give every row its verdict and its place; memory stays flat but for ids and scores."""
     import pyarrow as pa
 
-    from ...records import write_table
-
-    inputs = [job.run.require("curate", "qa.parquet")]
-    if job.run.manifest("synthesize") is not None:
-        inputs.append(job.run.require("synthesize", "qa.parquet"))
-    lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
-    kept, dropped, histogram = [], [], [0] * 101
-    for row in job.track((row for path in inputs for row in iter_qa(path)), "scoring"):
-        row["score"], row["reason"] = lexicon.score(row["question"], row["answer"])
-        row["judge"] = "lexicon"
-        histogram[row["score"]] += 1
-        always = row["source"]["name"] in job.recipe.judge.always_keep
-        (kept if always or row["score"] > job.recipe.judge.keep_above else dropped).append(row)
-    everything = sorted(kept + dropped, key=lambda r: r["id"])
-    scores = {name: [r[name] for r in everything] for name in ("id", "score", "judge")}
-    write_table(pa.table(scores), job.path("scores.parquet"))
-    write_table(pa.Table.from_pylist(kept, schema=QA_SCHEMA), job.path("qa.parquet"))
-    for row in dropped:
-        row["drop_reason"] = f"score-at-most-{job.recipe.judge.keep_above}"
-        job.manifest.drop(row["drop_reason"])
-    write_table(pa.Table.from_pylist(dropped, schema=DROPPED_SCHEMA), job.path("dropped.parquet"))
-    job.manifest.rows_in, job.manifest.rows_out = len(kept) + len(dropped), len(kept)
-    job.manifest.facts = {"histogram": histogram}
+    keep_above, always_keep = job.recipe.judge.keep_above, set(job.recipe.judge.always_keep)
+    scores: list[tuple[str, int, str]] = []
+    with Sink(job.path("qa.parquet"), QA_SCHEMA) as kept, Sink(job.path("dropped.parquet"), DROPPED_SCHEMA) as dropped:
+        for number, row in enumerate(job.track(rows, "scoring", rows.count)):
+            verdict = give(number, row)
+            row["score"], row["reason"], row["judge"] = verdict.score, verdict.reason, verdict.judge
+            name = row["source"]["name"]
+            stays = name in always_keep or verdict.score > keep_above
+            scores.append((row["id"], verdict.score, verdict.judge))
+            summary.add(row, verdict, stays)
+            counts = job.manifest.per_source.setdefault(name, {"rows": 0, "kept": 0})
+            counts["rows"] += 1
+            counts["kept"] += stays
+            if stays:
+                kept.add(row)
+                continue
+            reason = f"judge-failed-{verdict.failed}" if verdict.failed else f"score-at-most-{keep_above}"
+            job.manifest.drop(reason)
+            dropped.add(row | {"drop_reason": reason})
+    job.manifest.rows_in = rows.count
+    job.manifest.rows_out = rows.count - sum(job.manifest.dropped.values())
+    scores.sort()
+    kinds = [("id", pa.string()), ("score", pa.int64()), ("judge", pa.string())]
+    columns = [pa.array([row[at] for row in scores], kind) for at, (_, kind) in enumerate(kinds)]
+    write_table(pa.table(columns, schema=pa.schema(kinds)), job.path("scores.parquet"))
+    return summary

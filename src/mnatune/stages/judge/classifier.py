@@ -1,0 +1,68 @@
+"""A linear model over character n-grams that learns the judge's score from the rows that the judge has labelled."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...errors import missing_extra
+from .rows import Row
+
+FEATURES = 2**18
+NGRAMS = (2, 4)
+READ_CHARS = 600  # of question and answer together: enough to tell the subject, and it bounds the time per row
+FOLDS = 5
+BATCH = 2048
+ALPHA = 1.0
+
+
+class ScoreModel:
+    """Hashed character n-grams, TF-IDF, ridge regression on the score."""
+
+    def __init__(self) -> None:
+        try:
+            from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+            from sklearn.linear_model import Ridge
+        except ImportError as error:
+            raise missing_extra("scikit-learn", "judge") from error
+        self._hash: Any = HashingVectorizer(
+            analyzer="char", ngram_range=NGRAMS, n_features=FEATURES, alternate_sign=False, norm=None, dtype=np.float32
+        )
+        self._weigh: Any = TfidfTransformer(sublinear_tf=True)
+        self._ridge: Any = Ridge
+        self._model: Any = None
+
+    def _make(self) -> Any:
+        return self._ridge(alpha=ALPHA, solver="sparse_cg", tol=1e-4)
+
+    def fit(self, texts: list[str], scores: np.ndarray) -> np.ndarray:
+        """Learn; returns out-of-fold predictions of the same rows (folds by position, so shuffle before)."""
+        matrix = self._weigh.fit_transform(self._hash.transform(texts))
+        held_out = np.zeros(len(texts))
+        fold_of = np.arange(len(texts)) % FOLDS
+        for fold in range(FOLDS):
+            inside = fold_of != fold
+            held_out[~inside] = self._make().fit(matrix[inside], scores[inside]).predict(matrix[~inside])
+        self._model = self._make().fit(matrix, scores)
+        return held_out
+
+    def predict(self, texts: Iterable[str]) -> np.ndarray:
+        """Predicted scores, batch by batch."""
+        parts = [self._model.predict(self._weigh.transform(self._hash.transform(b))) for b in _batches(texts)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def read_text(row: Row) -> str:
+    """What the model reads of a row."""
+    return f"{row['question'][:READ_CHARS]}\n{row['answer']}"[:READ_CHARS]
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
