@@ -93,6 +93,13 @@ def test_clear_errors(name, text, told, tmp_path, reading):
     assert name in caught.value.where
 
 
+def test_rows_of_one_file_may_differ_in_their_columns(tmp_path, reading):
+    lines = [{"question": "q1", "answer": "a1"}, {"질문": "q2", "답변": "a2", "분야": "합병"}, ROWS[0]]
+    (tmp_path / "x.json").write_text(json.dumps(lines, ensure_ascii=False))
+    rows, *_ = reading({"kind": "qa", "path": str(tmp_path / "x.json")})
+    assert [(r.question, r.category) for r in rows] == [("q1", ""), ("q2", "합병"), (ROWS[0]["question"], "합병")]
+
+
 def test_a_missing_source(tmp_path, reading):
     with pytest.raises(UsageError, match="does not exist"):
         reading({"kind": "qa", "path": str(tmp_path / "none.jsonl")})

@@ -1,12 +1,12 @@
 """Near-duplicates of Korean rows: MinHash by Daft, bands of equal hashes, exact check, connected components.
 
-Two questions are answered at once. *Clusters* join rows whose character n-grams resemble each other, whatever their numbers: a
-split keeps them together. *Merges* join only rows of a cluster that also state the same facts (numbers with units, negations; see
-`text.shingles`): all but one of them are dropped.
+Two questions are answered at once. *Clusters* join rows whose character n-grams resemble each other, whatever their
+numbers: a split keeps them together. *Merges* join only rows of a cluster that also state the same facts (numbers with
+units, negations; see `text.shingles`): all but one of them are dropped.
 
-Signatures: 100 MinHash values (Broder 1997) in 20 bands of 5, so that a pair of similarity s shares a band with probability
-1 − (1 − s⁵)²⁰: 0.9996 at 0.8, 0.47 at 0.5. Within a band's bucket a row is compared with the next rows in order of the next
-band's hash, not with all: buckets of template rows stay linear.
+Signatures: 100 MinHash values (Broder 1997) in 20 bands of 5, so that a pair of similarity s shares a band with
+probability 1 - (1 - s^5)^20: 0.9996 at 0.8, 0.47 at 0.5. Within a band's bucket a row is compared with the next rows in
+order of the next band's hash, not with all: buckets of template rows stay linear.
 
 Does not: find paraphrases that share few characters; merge across languages.
 """
@@ -48,13 +48,16 @@ class Signatures:
     facts: npt.NDArray[np.uint64]
 
 
-def frame(paths: Sequence[Path]) -> Any:
-    """A Daft frame of (row, text, facts, long, short): MinHash values as long and as short text, where they apply."""
+def frame(paths: Sequence[Path], *, text: bool = False) -> Any:
+    """A Daft frame of (row, facts, is_long, is_short, long, short) and perhaps text, in any order of rows.
+
+    `long` and `short` are the MinHash values as a long and as a short text, where the text is one.
+    """
     import daft
     import daft.functions as F
     from daft import col
 
-    text = F.concat(F.concat(col("question"), daft.lit("\n")), col("answer"))
+    whole = F.concat(F.concat(col("question"), daft.lit("\n")), col("answer"))
     bare = F.replace(F.replace(col("text"), " ", ""), "\n", "")
     spaced = F.strip(F.list_join(F.split(col("bare"), ""), " "))
     size = F.length(col("bare"))
@@ -66,10 +69,11 @@ def frame(paths: Sequence[Path]) -> Any:
     numbers = F.replace(F.list_join(F.regexp_extract_all(col("text"), NUMBERS), "|"), " ", "")
     negations = F.list_join(F.regexp_extract_all(col("text"), NEGATIONS), "|")
     facts = F.hash(F.concat(F.concat(numbers, daft.lit("#")), negations))
-    rows = daft.read_parquet([str(path) for path in paths]).select(col("row"), text.alias("text"))
+    rows = daft.read_parquet([str(path) for path in paths]).select(col("row"), whole.alias("text"))
     rows = rows.with_column("bare", bare).with_column("spaced", spaced)
     return rows.select(
         col("row"),
+        *([col("text")] if text else []),
         facts.alias("facts"),
         (size >= SHORT_BELOW).alias("is_long"),
         (size < SHORT_UPTO).alias("is_short"),
@@ -129,7 +133,7 @@ def neighbours(key: Any, facts: Any, order_by: Any, rows: Any) -> Iterator[tuple
 
 
 def candidates(signed: Signatures, limit: float) -> npt.NDArray[np.int64]:
-    """Pairs of row numbers (n × 2, first < second) that share a band and whose estimated similarity nears the limit."""
+    """Pairs of row numbers (n × 2, first < second) that share a band and whose estimated similarity nears `limit`."""
     found = [np.zeros((0, 2), np.int64)]
     for band in range(BANDS):
         keys = band_keys(signed.values, band)
@@ -185,7 +189,7 @@ class Components:
 def connect(
     pairs: npt.NDArray[np.int64], texts: dict[int, str], facts: dict[int, Any], limit: float
 ) -> tuple[Components, Components]:
-    """Check the pairs exactly; returns the components of similar rows, and of those that also state the same facts."""
+    """Check the pairs exactly; returns the components of similar rows, and of those that state the same facts too."""
     clusters, merges = Components(), Components()
     for one, other in pairs.tolist():
         mergeable = facts[one] == facts[other]

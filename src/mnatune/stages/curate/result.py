@@ -40,6 +40,12 @@ class Fate:
         """Positions of rows, by their row numbers, in `status`."""
         return self._starts[rows // ROWS_PER_SHARD] + rows % ROWS_PER_SHARD
 
+    def rows(self, mask: npt.NDArray[np.bool_]) -> list[int]:
+        """Row numbers of the rows that a mask over `status` takes."""
+        places = np.flatnonzero(mask)
+        shard = np.searchsorted(self._starts, places, side="right") - 1
+        return (shard * ROWS_PER_SHARD + places - self._starts[shard]).tolist()  # type: ignore[no-any-return]
+
     def place(self, row: int) -> int:
         """Position of one row."""
         return int(self._starts[row // ROWS_PER_SHARD] + row % ROWS_PER_SHARD)

@@ -1,4 +1,4 @@
-"""Which rows are the same: exactly, or nearly. Of several the longest answer stays, then the best licensed, then the first.
+"""Which rows are the same, exactly or nearly. The longest answer stays, then the best licensed, then the first.
 
 The score is not known yet at this stage, so it cannot decide; `compose` respects the clusters that are found here.
 """
@@ -37,7 +37,9 @@ def near(
     if section.engine == "ray":
         from .cluster import connect_on_ray
 
-        clusters, merges = connect_on_ray(full, section.near_duplicates, section.ray_address)
+        clusters, merges = connect_on_ray(
+            full, section.near_duplicates, fate.rows(fate.status == DUPLICATE), section.ray_address
+        )
     else:
         clusters, merges = _connect_here(full, section.near_duplicates, fate)
     ids = np.concatenate([c.ids for c in cleaned])

@@ -40,7 +40,7 @@ def _read_table(file: Path, member: str, writer: ShardWriter) -> None:
     text = _text_of(file)
     suffix = file.suffix.lower()
     rows = _csv_rows(text, file) if suffix in (".csv", ".tsv") else _json_rows(text, file)
-    columns: dict[str, str] = {}
+    known: dict[tuple[Any, ...], dict[str, str]] = {}  # rows of one file may differ in their keys
     seen = False
     for index, (row, reason) in enumerate(rows):
         if reason:
@@ -49,8 +49,9 @@ def _read_table(file: Path, member: str, writer: ShardWriter) -> None:
         if not isinstance(row, dict):
             writer.columns.drop(member, index, "wrong-type", repr(row))
             continue
-        if "question" not in columns or "answer" not in columns:
-            columns = _columns_of(row)
+        columns = known.get(tuple(row))
+        if columns is None:
+            columns = known[tuple(row)] = _columns_of(row)
         if not seen and ("question" not in columns or "answer" not in columns):
             missing = [name for name in ("question", "answer") if name not in columns]
             raise DataError(

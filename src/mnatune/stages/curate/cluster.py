@@ -1,0 +1,134 @@
+"""The search for near-duplicates on a Ray cluster, by the same signatures, pairs and checks as `near`, as Daft expressions.
+
+Nothing but the checked pairs comes back to this process. The folder of the run must lie where every node of the cluster can
+read it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...errors import EnvironmentFault, missing_extra
+from ...text.shingles import resemblance
+from .near import BANDS, HASHES, SLACK, Components, band_keys, frame, neighbours, next_of
+
+
+def connect_on_ray(
+    files: Sequence[Path], limit: float, left_out: Sequence[int], address: str | None
+) -> tuple[Components, Components]:
+    """The components of similar rows, and of those that also state the same facts.
+
+    Args:
+        left_out: numbers of rows that take no part: exact duplicates.
+        address: of a running cluster; None starts one on this machine.
+
+    Raises:
+        EnvironmentFault: Ray is not installed, or the cluster does not answer.
+    """
+    import daft
+
+    try:
+        import ray  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("ray", "ray") from error
+    try:
+        daft.set_runner_ray(address=address, noop_if_initialized=True)
+    except ConnectionError as error:
+        raise EnvironmentFault(
+            f"the Ray cluster does not answer: {error}", where=f"curate.ray_address: {address}", next_step="ray status"
+        ) from error
+    return connect_in_daft([file.resolve() for file in files], limit, left_out)
+
+
+def connect_in_daft(
+    files: Sequence[Path], limit: float, left_out: Sequence[int] = ()
+) -> tuple[Components, Components]:
+    """The same on whatever runner Daft has."""
+    clusters, merges = Components(), Components()
+    for name in ("long", "short"):
+        for one, other, same in _edges(files, limit, left_out, name):
+            clusters.join(one, other)
+            if same:
+                merges.join(one, other)
+    return clusters, merges
+
+
+def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: str) -> list[tuple[int, int, bool]]:
+    """Checked pairs of rows among the long or the short texts, and whether they state the same facts."""
+    import daft
+    from daft import DataType, col
+
+    pair = DataType.struct({"one": DataType.int64(), "other": DataType.int64()})
+    entry = DataType.struct({"band": DataType.int64(), "key": DataType.uint64(), "next": DataType.int64()})
+
+    @daft.func.batch(return_dtype=DataType.list(entry))
+    def bands(values: daft.Series) -> Any:
+        hashes = values.to_arrow().flatten().to_numpy(zero_copy_only=False).reshape(-1, HASHES).astype(np.uint16)
+        keys = np.stack([band_keys(hashes, band) for band in range(BANDS)], axis=1)
+        nexts = np.stack([next_of(hashes, band) for band in range(BANDS)], axis=1).astype(np.int64)
+        numbers = np.tile(np.arange(BANDS), len(hashes))
+        fields = [pa.array(numbers), pa.array(keys.ravel()), pa.array(nexts.ravel())]
+        entries = pa.StructArray.from_arrays(fields, names=["band", "key", "next"])
+        offsets = pa.array(np.arange(0, len(numbers) + 1, BANDS), pa.int64())
+        return daft.Series.from_arrow(pa.LargeListArray.from_arrays(offsets, entries))
+
+    @daft.func.batch(return_dtype=DataType.list(pair))
+    def close(rows: daft.Series, facts: daft.Series, nexts: daft.Series) -> Any:
+        found = []
+        for bucket in zip(rows.to_pylist(), facts.to_pylist(), nexts.to_pylist(), strict=True):
+            row, fact, order = (np.array(column) for column in bucket)
+            same = np.zeros(len(row), np.int64)
+            ends = [row[list(at)] for at in _ends(neighbours(same, fact, order, row))]
+            pairs = np.unique(np.sort(np.stack(ends, axis=1), axis=1), axis=0)
+            found.append([{"one": int(one), "other": int(other)} for one, other in pairs])
+        return daft.Series.from_pylist(found, dtype=DataType.list(pair))
+
+    @daft.func.batch(return_dtype=DataType.bool())
+    def alike(one: daft.Series, other: daft.Series, here: daft.Series, there: daft.Series) -> Any:
+        first, second = (_hashes(series) for series in (one, other))
+        near = (first == second).mean(axis=1) >= limit - SLACK
+        texts = zip(near.tolist(), here.to_pylist(), there.to_pylist(), strict=True)
+        return daft.Series.from_pylist([close and resemblance(a, b) >= limit for close, a, b in texts])
+
+    gone = daft.from_arrow(pa.table({"row": pa.array(left_out, pa.int64())}))
+    signed = frame(files, text=True).where(col(f"is_{name}")).join(gone, on="row", how="anti").select(
+        col("row"), col("facts"), col("text"), col(name).alias("values")
+    ).collect()
+    listed = signed.select(col("row"), col("facts"), bands(col("values")).alias("entry")).explode("entry")
+    buckets = (
+        listed.select(
+            col("row"), col("facts"), col("entry")["band"].alias("band"), col("entry")["key"].alias("key"),
+            col("entry")["next"].alias("next"),
+        )
+        .groupby("band", "key")
+        .agg(
+            col("row").list_agg().alias("rows"), col("facts").list_agg().alias("facts"),
+            col("next").list_agg().alias("nexts"), col("row").count().alias("size"),
+        )
+        .where(col("size") > 1)
+    )
+    pairs = buckets.select(close(col("rows"), col("facts"), col("nexts")).alias("pair")).explode("pair")
+    pairs = pairs.select(col("pair")["one"].alias("one"), col("pair")["other"].alias("other")).distinct()
+    sides = [
+        signed.select(col("row").alias(side), col("text").alias(f"text_{side}"), col("values").alias(f"values_{side}"),
+                      col("facts").alias(f"facts_{side}"))
+        for side in ("one", "other")
+    ]
+    joined = pairs.join(sides[0], on="one").join(sides[1], on="other")
+    checked = joined.where(alike(col("values_one"), col("values_other"), col("text_one"), col("text_other")))
+    same = (col("facts_one") == col("facts_other")).alias("same")
+    result = checked.select(col("one"), col("other"), same).sort(["one", "other"]).to_pydict()
+    return list(zip(result["one"], result["other"], result["same"], strict=True))
+
+
+def _ends(pairs: Any) -> tuple[Any, Any]:
+    """Index pairs of several passes as two arrays."""
+    one, other = zip(*pairs, strict=True)
+    return np.concatenate(one), np.concatenate(other)
+
+
+def _hashes(values: Any) -> Any:
+    return values.to_arrow().flatten().to_numpy(zero_copy_only=False).reshape(-1, HASHES).astype(np.uint16)
