@@ -114,11 +114,12 @@ def test_a_training_row_that_gives_an_exam_item_away(pack):
 
 def test_near_duplicates_but_not_rows_that_differ_in_a_number(pack):
     question = "합병 반대주주는 언제까지 매수를 청구"
-    tail = "총회 전에 서면으로 반대한 주주만 청구할 수 있으며, 회사는 그 뒤 정해진 기간 안에 주식을 사야 합니다."
+    tail = "총회 전에 서면으로 반대한 주주만 청구할 수 있으며, 회사는 그 뒤 정해진 기간 안에 주식을 사야 합니다. "
+    tail += "매수가액은 먼저 협의하여 정하고, 협의가 되지 않으면 법원에 결정을 청구할 수 있습니다."
     lines = [
         {"question": f"{question}{ending}", "answer": f"결의일부터 {days}일 안에 청구합니다. {tail}",
          "source": "상법 제522조의3", "topic": "합병"}
-        for ending, days in (("하나요?", 20), ("해야 하나요?", 20), ("합니까?", 30))
+        for ending, days in (("하나요?", 20), ("합니까?", 20), ("하는가?", 30))
     ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (pack.root / "mna_qa.jsonl").write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import shutil
 import tarfile
 import zipfile
@@ -84,6 +85,12 @@ def documents(tree: Path) -> list[dict]:
 
 def test_the_bytes_depend_on_nothing_but_the_pack(pack, tree, tmp_path):
     assert files(build_sample(pack, tmp_path / "elsewhere")) == files(tree)
+
+
+def test_members_carry_no_time_of_building(tree):
+    for archive in tree.rglob("*.zip"):
+        with zipfile.ZipFile(archive) as opened:
+            assert {info.date_time for info in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_an_unchanged_sample_is_left_alone_and_a_changed_pack_builds_anew(small_pack, tmp_path):
@@ -174,6 +181,16 @@ def test_one_member_name_is_cp949_without_the_utf8_flag(tree):
         (info,) = opened.infolist()
     assert not info.flag_bits & 0x800
     assert info.filename.encode("cp437").decode("cp949") == "/말뭉치_SL110.json"
+
+
+def test_an_edit_that_changes_a_fact_makes_no_near_duplicate():
+    answer = "결의일부터 20일 이내에 서면으로 청구하여야 합니다. " * 3
+    row = sample.Row("청구기간은 얼마인가요?", answer, "사회", "t", "mna", "d")
+    plan = {"endings": ["", ""], "openings": [""], "particles": {}, "near_similarity": 0.5}
+    harmless = {**plan, "replace": [["하여야", "해야"], ["인가요", "입니까"]]}
+    harmful = {**plan, "replace": [["하여야", "해야"], ["20일", "30일"]]}
+    assert sample._edited(row, harmless, random.Random(1)) is not None
+    assert sample._edited(row, harmful, random.Random(1)) is None
 
 
 def test_a_title_lies_on_one_side_of_the_published_split(tree):

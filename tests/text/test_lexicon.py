@@ -91,6 +91,17 @@ def test_the_longest_term_counts_and_not_the_one_inside(lexicon):
     assert sorted(lexicon.found("흡수합병과 합병")) == ["합병", "흡수합병"]
 
 
+def test_a_false_friend_costs_its_penalty_and_says_so(lexicon):
+    question, answer = "주주총회 특별결의와 물적분할을 설명해 주세요.", "합병과 함께 다루어집니다."
+    score, _ = lexicon.score(question, answer)
+    lower, reason = lexicon.score(question, f"{answer} 한일합병은 다른 말입니다.")
+    friend = next(f for f in RAW["false_friends"] if "한일" in f["pattern"])
+    merger = next(term["weight"] for term in RAW["terms"] if term["term"] == "합병")
+    assert lower == max(0, score - round(100 * (friend["penalty"] + merger) / RAW["saturate"]))
+    assert friend["why"] in reason
+    assert "합병 제외" in reason
+
+
 def test_a_space_inside_a_term_may_be_left_out(lexicon):
     assert list(lexicon.found("소규모합병")) == list(lexicon.found("소규모 합병")) == ["소규모 합병"]
 
