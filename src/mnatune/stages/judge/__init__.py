@@ -14,17 +14,19 @@ from ...job import Job
 from ...records import DROPPED_SCHEMA, QA_SCHEMA, write_table
 from ...text.lexicon import Lexicon
 from ...workspace import write_json
+from .calibrate import calibrate
+from .estimate import estimate
 from .rows import Row, Rows, Sink, Verdict
 from .summary import Summary
 
-__all__ = ["judge"]
+__all__ = ["calibrate", "estimate", "judge"]
 
 GiveVerdict = Callable[[int, Row], Verdict]
 
 
 def judge(job: Job) -> None:
     """Write qa.parquet (kept), dropped.parquet, scores.parquet (all) and judge.json (see `summary`)."""
-    rows = Rows(job)
+    rows = Rows(job.run)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
     if job.recipe.judge.scorer == "lexicon":
         extra: dict[str, Any] = {}

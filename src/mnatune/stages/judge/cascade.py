@@ -59,8 +59,8 @@ class Cascade:
 
     def prepare(self, rows: Rows) -> None:
         """Do all asking; afterwards `verdict` knows every row."""
-        size = min(self._job.recipe.judge.sample, math.ceil(SAMPLE_SHARE * rows.count))
-        if size < LEAST_SAMPLE:
+        size = sample_size(self._job.recipe.judge.sample, rows.count)
+        if not size:
             self.plan = Plan(everything=True, facts={"mode": "everything-judged", "rows": rows.count})
             self._judge.judge(rows, rows.count, "judging every row")
             return
@@ -166,6 +166,12 @@ class Cascade:
         plan.facts["audit"] = len(numbers)
         plan.facts["recall"] = interval_of_recall(strata, good, found)
         plan.facts["calls_share"] = round(float(plan.judged.sum()) / rows.count, 4)
+
+
+def sample_size(wished: int, rows: int) -> int:
+    """Rows that the LLM labels first; 0 if there are too few rows to learn from, and all are judged."""
+    size = min(wished, math.ceil(SAMPLE_SHARE * rows))
+    return size if size >= LEAST_SAMPLE else 0
 
 
 def _mask(count: int, numbers: np.ndarray) -> np.ndarray:

@@ -9,12 +9,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...job import Job
 from ...records import iter_qa, shards
-from ...workspace import atomic_path
+from ...workspace import Run, atomic_path
 
 GROUP_ROWS = 65_536
-BATCH_COLUMNS = ("id", "question", "answer", "category", "source")
 
 Row = dict[str, Any]
 
@@ -32,10 +30,10 @@ class Verdict:
 class Rows:
     """Curated and synthesized rows in a fixed order; their position is their number."""
 
-    def __init__(self, job: Job) -> None:
-        self.paths = [job.run.require("curate", "qa.parquet")]
-        if job.run.manifest("synthesize") is not None:
-            self.paths.append(job.run.require("synthesize", "qa.parquet"))
+    def __init__(self, run: Run) -> None:
+        self.paths = [run.require("curate", "qa.parquet")]
+        if run.manifest("synthesize") is not None:
+            self.paths.append(run.require("synthesize", "qa.parquet"))
         self.count = sum(pq.ParquetFile(shard).metadata.num_rows for path in self.paths for shard in shards(path))
 
     def __iter__(self) -> Iterator[Row]:

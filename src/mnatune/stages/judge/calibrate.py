@@ -1,0 +1,137 @@
+"""Does the judge agree with people? Rank correlation, weighted kappa and the confusion at the threshold."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, missing_extra
+from ...models.endpoint import Endpoint, Ledger, Outcome
+from ...pack import Pack
+from ...recipe import Recipe
+from ...records import content_id
+from ...text.lexicon import Lexicon
+from .rows import Row
+from .rubric import Rubric
+
+COLUMNS = ("question", "answer", "score")
+BANDS = 6  # 0–5, as people and judges score
+RESAMPLES = 2000
+LEAST_ROWS = 10
+
+
+def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
+    """Agreement of the recipe's judge with human labels.
+
+    Args:
+        recipe: `judge.scorer: lexicon` calibrates the lexicon, the others the endpoint's model.
+        labels: CSV with question, answer and score (0–100), in UTF-8 or cp949.
+
+    Returns:
+        rows, failed, spearman and quadratic_kappa (on six bands; each value, low, high by a bootstrap of 2,000),
+        confusion at the threshold (both, judge_only, human_only, neither), precision, recall, agreement.
+
+    Raises:
+        DataError: a column or a score is missing or wrong; the line is named.
+    """
+    rows, human = read_labels(labels)
+    judged, failed = _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows)
+    pairs = [(score, people) for score, people in zip(judged, human, strict=True) if score is not None]
+    if len(pairs) < LEAST_ROWS:
+        raise DataError(f"only {len(pairs)} rows have both labels; {LEAST_ROWS} are the least", where=str(labels))
+    ours, theirs = np.array(pairs, dtype=float).T
+    facts = {"judge": recipe.judge.scorer, "rows": len(pairs), "failed": failed, "keep_above": recipe.judge.keep_above}
+    return facts | _agreement(ours, theirs, recipe.seed) | _confusion(ours, theirs, recipe.judge.keep_above)
+
+
+def read_labels(path: Path) -> tuple[list[Row], list[float]]:
+    """Rows and human scores of a CSV file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the labels cannot be read: {error.strerror}", where=str(path)) from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("cp949", "replace")
+    reader = csv.DictReader(text.splitlines(keepends=True))
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+    if missing:
+        raise DataError(
+            f"the labels lack the column(s) {', '.join(missing)}", where=f"{path}:1",
+            next_step="give a CSV with the header question,answer,score (score 0-100)",
+        )
+    rows, scores = [], []
+    for line in reader:
+        try:
+            score = float(line["score"])
+        except (TypeError, ValueError):
+            score = -1.0
+        if not 0 <= score <= 100:
+            raise DataError(f"the score {line['score']!r} is not between 0 and 100", where=f"{path}:{reader.line_num}")
+        question, answer = line["question"] or "", line["answer"] or ""
+        rows.append({"id": content_id(question, answer), "question": question, "answer": answer})
+        scores.append(score)
+    return rows, scores
+
+
+def _lexicon_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], dict[str, int]]:
+    lexicon = Lexicon(Pack.load(recipe.pack).yaml("lexicon.yaml"))
+    return [lexicon.score(row["question"], row["answer"])[0] for row in rows], {}
+
+
+def _model_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], dict[str, int]]:
+    rubric = Rubric(Pack.load(recipe.pack))
+    endpoint = Endpoint(recipe.endpoint, "calibrate", Ledger(Path(recipe.endpoint.ledger)))
+    asks = [rubric.ask(row, endpoint.model) for row in rows]
+    found: dict[str, Outcome] = {}
+    tally = endpoint.ask(asks, lambda outcome: found.__setitem__(outcome.key, outcome))
+    outcomes = [found[ask.key] for ask in asks]
+    return [rubric.score(o.value) if o.state == "ok" else None for o in outcomes], dict(tally.failed)
+
+
+def _agreement(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, Any]:
+    try:
+        from scipy.stats import spearmanr  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise missing_extra("scikit-learn", "judge") from error
+    random = np.random.default_rng(seed)
+    picks = [random.integers(0, len(ours), len(ours)) for _ in range(RESAMPLES)]
+
+    def with_interval(measure: Any) -> dict[str, float | None]:
+        draws = np.array([measure(ours[p], theirs[p]) for p in picks if ours[p].std() and theirs[p].std()])
+        value = measure(ours, theirs) if ours.std() and theirs.std() else float("nan")
+        if not len(draws) or np.isnan(value):
+            return {"value": None, "low": None, "high": None}  # one side gives the same score to every row
+        low, high = np.nanpercentile(draws, [2.5, 97.5])
+        return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+    return {
+        "spearman": with_interval(lambda a, b: spearmanr(a, b).statistic),
+        "quadratic_kappa": with_interval(quadratic_kappa),
+    }
+
+
+def quadratic_kappa(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Cohen's kappa with quadratic weights (Cohen 1968) on six bands of 0–100."""
+    one, other = (np.rint(scores / 100 * (BANDS - 1)).astype(int) for scores in (ours, theirs))
+    seen = np.zeros((BANDS, BANDS))
+    np.add.at(seen, (one, other), 1)
+    levels = np.arange(BANDS)
+    weights = (levels[:, None] - levels[None, :]) ** 2
+    expected = np.outer(seen.sum(1), seen.sum(0)) / len(one)
+    chance = float((weights * expected).sum())
+    return 1 - float((weights * seen).sum()) / chance if chance else 1.0
+
+
+def _confusion(ours: np.ndarray, theirs: np.ndarray, keep_above: int) -> dict[str, Any]:
+    judge, people = ours > keep_above, theirs > keep_above
+    both, only, missed = int((judge & people).sum()), int((judge & ~people).sum()), int((~judge & people).sum())
+    neither = len(ours) - both - only - missed
+    return {
+        "confusion": {"both": both, "judge_only": only, "human_only": missed, "neither": neither},
+        "precision": round(both / (both + only), 4) if both + only else None,
+        "recall": round(both / (both + missed), 4) if both + missed else None,
+        "agreement": round((both + neither) / len(ours), 4),
+    }

@@ -1,0 +1,69 @@
+"""What judging will cost, before the first call: rows, tokens, money and hours for every way of doing it."""
+
+import random
+from typing import Any
+
+from ...errors import EnvironmentFault
+from ...models.hf import load_tokenizer
+from ...pack import Pack
+from ...recipe import Recipe
+from ...text.lexicon import Lexicon
+from ...workspace import Run
+from .rows import Rows
+from .rubric import Rubric
+
+SAMPLED = 2000  # rows whose prompts are tokenised
+REPLY_TOKENS = 130  # of a reply in the rubric's shape: reason of 200 characters, evidence of 40, four numbers
+CHARS_PER_TOKEN = 1.44  # where no tokenizer can be loaded: Korean legal text under Qwen3's, measured
+
+
+def estimate(recipe: Recipe, run: Run) -> dict[str, Any]:
+    """Rows, tokens, cost and hours for judging all rows, those with a term of the lexicon, and the cascade.
+
+    Prompts of a random sample are tokenised with the recipe's model's tokenizer; hours follow from the recipe's limits
+    per minute alone, so a slow server takes longer. The cascade's share is its cap, so it costs at most that.
+    """
+    from .canaries import CALLS
+    from .cascade import AUDIT_SHARE, MOST_CALLS, sample_size
+
+    pack = Pack.load(recipe.pack)
+    rows, rubric = Rows(run), Rubric(pack)
+    lexicon = Lexicon(pack.yaml("lexicon.yaml"))
+    drawn = set(random.Random(recipe.seed).sample(range(rows.count), min(SAMPLED, rows.count)))
+    chosen = [row for _, row in rows.chosen(sorted(drawn))]
+    lengths, how = _prompt_tokens(recipe, [rubric.ask(row, "") for row in chosen])
+    tokens_in = sum(lengths) / max(1, len(lengths))
+    candidates = sum(lexicon.score(row["question"], row["answer"])[0] > 0 for row in chosen) / max(1, len(chosen))
+    size = sample_size(recipe.judge.sample, rows.count)
+    least = size + round(AUDIT_SHARE * size) + CALLS
+    plans = {
+        "all": rows.count + CALLS,
+        "prefiltered": round(candidates * rows.count) + CALLS,
+        "cascade_least": least if size else rows.count + CALLS,
+        "cascade_most": round(MOST_CALLS * rows.count) if size else rows.count + CALLS,
+    }
+    facts = {"rows": rows.count, "tokens_per_prompt": round(tokens_in, 1), "tokens_per_reply": REPLY_TOKENS}
+    priced = {name: _priced(recipe, calls, tokens_in) for name, calls in plans.items()}
+    return facts | {"tokenizer": how, "sampled": len(chosen), "plans": priced}
+
+
+def _prompt_tokens(recipe: Recipe, asks: list[Any]) -> tuple[list[float], str]:
+    texts = ["\n".join(message["content"] for message in ask.messages) for ask in asks]
+    try:
+        tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
+    except EnvironmentFault:
+        return [len(text) / CHARS_PER_TOKEN for text in texts], f"{CHARS_PER_TOKEN} characters per token (no tokenizer)"
+    return [float(len(ids)) for ids in tokenizer(texts)["input_ids"]] if texts else [], recipe.model.id
+
+
+def _priced(recipe: Recipe, calls: int, tokens_in: float) -> dict[str, float]:
+    section = recipe.endpoint
+    into, out = calls * tokens_in, calls * REPLY_TOKENS
+    minutes = max(calls / section.requests_per_minute, (into + out) / section.tokens_per_minute)
+    return {
+        "calls": calls,
+        "tokens_in": round(into),
+        "tokens_out": round(out),
+        "cost": round((into * section.price_in + out * section.price_out) / 1e6, 2),
+        "hours": round(minutes / 60, 2),
+    }
