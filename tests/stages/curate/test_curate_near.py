@@ -61,8 +61,10 @@ def test_the_longest_then_the_best_licensed_stays(curating):
     assert out.reasons() == {question: "near-duplicate"}
     same = [{"question": question, "answer": text}]
     assert [r["source"]["archive"] for r in curating(same, same).rows] == ["source0.jsonl"]
-    licensed = curating(same, same, licences=("모름", "CC0"))
-    assert [r["source"]["licence"] for r in licensed.rows] in (["CC0"], ["모름"])
+    licensed = curating(same, same, licences=("모름", "CC0 1.0"))
+    assert [r["source"]["licence"] for r in licensed.rows] == ["CC0 1.0"]
+    near = [{"question": question, "answer": text.replace("이는", "이것")}]
+    assert [r["source"]["licence"] for r in curating(near, same, licences=("AI Hub", "CC BY 4.0")).rows] == ["CC BY 4.0"]
 
 
 @pytest.mark.parametrize("length", [60, 76, 82, 100])
