@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from pydantic import BaseModel
 
@@ -49,16 +49,15 @@ def cli_page() -> str:
     group = typer.main.get_command(app)
     lines = [NOTE, "# 명령 전체 (command line)\n"]
     for path, command in _commands("mnatune", group):
-        context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+        context = typer.Context(command, info_name=path, terminal_width=100, max_content_width=100)
         lines += [f"## {path}\n", "```text", command.get_help(context).rstrip(), "```", ""]
     return "\n".join(lines)
 
 
-def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield path, command
-    if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from _commands(f"{path} {name}", command.commands[name])
+    for name in sorted(getattr(command, "commands", {})):
+        yield from _commands(f"{path} {name}", command.commands[name])
 
 
 if __name__ == "__main__":

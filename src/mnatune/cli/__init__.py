@@ -1,12 +1,13 @@
 """The command line. Every command is a thin skin over one function; heavy imports happen inside commands only."""
 
 import errno
+import signal
 import sys
+from types import FrameType
 
-import click
 import typer
 
-from ..errors import EnvironmentFault, MnatuneError
+from ..errors import EnvironmentFault, Interrupted, MnatuneError
 from . import ask, doctor, export, feedback, improve, init, journey, judge, models, pack, serve
 
 app = typer.Typer(
@@ -40,20 +41,18 @@ for module in (journey, ask, doctor, init, pack, judge, export, serve, models, f
 
 def main() -> None:
     """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        app()
     except MnatuneError as error:
-        code = error.exit_code
         typer.echo(f"error: {error}", err=True)
-    except click.exceptions.Abort:
-        code = 130
-        typer.echo("interrupted; run the same command again to continue", err=True)
-    except click.ClickException as error:
-        code = error.exit_code
-        error.show()
+        sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        code = EnvironmentFault.exit_code
         typer.echo(f"error: the disk is full\n  where: {error.filename}\n  next:  free some space and run again", err=True)
-    sys.exit(code)
+        sys.exit(EnvironmentFault.exit_code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("interrupted; what was finished is kept", next_step="run the same command again: it continues")
