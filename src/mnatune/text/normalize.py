@@ -57,7 +57,7 @@ def untidy(codes: Codes) -> Bools:
 def _kinds() -> npt.NDArray[np.uint8]:
     """PLAIN, SPACE, BREAK or ODD for every code point of the Basic Multilingual Plane; all beyond it are ODD."""
     table = np.zeros(0x10001, np.uint8)
-    for code in range(0x10000):
+    for code in (*range(0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0x10000)):  # all but Han and Hangul syllables
         char = chr(code)
         if not unicodedata.is_normalized("NFC", char) or unicodedata.combining(char):
             table[code] = ODD

@@ -142,9 +142,10 @@ def _folding() -> dict[int, str]:
     table: dict[int, str] = {}
     for block in (range(0x80, 0x10000), range(0x1D7CE, 0x1D800)):
         for code in block:
-            plain = unicodedata.normalize("NFKC", chr(code))
-            if len(plain) == 1 and plain.isascii() and plain.isdigit():
-                table[code] = plain
+            if unicodedata.digit(chr(code), None) is not None:
+                plain = unicodedata.normalize("NFKC", chr(code))
+                if len(plain) == 1 and plain.isascii() and plain.isdigit():
+                    table[code] = plain
     return table
 
 
