@@ -1,0 +1,207 @@
+"""Reading and curating an AI Hub-sized set: the notebook's way against mnatune; near-duplicates against datasketch.
+
+    python bench/curate.py --quick                 a hundredth of the set, 3,000 rows for datasketch
+    python bench/curate.py --scale 1               all 1,015,160 training rows
+
+The baseline is what the notebooks of this field do: json.load of whole members, rows in a list, pandas, CSV. Both read the
+same replica (bench/replica.py) in the same call, in turn, each in its own process; memory is the peak of the sum over the
+process and its children. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import psutil
+import replica
+
+ROOT = Path(__file__).parents[1]
+
+
+def notebook(root: str, csv: str) -> dict[str, float]:
+    """The baseline's own steps, written anew: everything in memory, one row at a time."""
+    import pandas as pd
+
+    started = time.perf_counter()
+    data = Path(root) / "dataset/data"
+    rows = []
+    with zipfile.ZipFile(data / "Other/Other.zip") as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                for document in json.load(member):
+                    for pair in document["contents"][0]["QA"]:
+                        pair["category"] = document["data_category"]["middle"]
+                        rows.append(pair)
+    for side, name in (("Training", "TL_02.RLHF데이터.zip"), ("Validation", "VL.zip")):
+        labels = []
+        with zipfile.ZipFile(data / side / "02.라벨링데이터" / name) as archive:
+            for member_name in archive.namelist():
+                with archive.open(member_name) as member:
+                    for row in json.load(member)["data_info"]:
+                        answer = row["answer01"] if "answer01" in row else row["answer"]
+                        labels.append({"question": row["question"], "answer": answer["contents"], "category": row["data_category"]["middle"]})
+        kept = [row for row in labels if row["answer"].strip() != row["question"].strip()]
+        if side == "Training":
+            rows += kept
+    frame = pd.DataFrame(rows)
+    total = len(frame)
+    frame = frame[~frame["category"].isin(replica.LEFT_OUT)]
+    after = len(frame)
+    frame = frame.drop_duplicates(["question", "answer"])
+    frame.to_csv(csv, index=False, encoding="utf-8-sig")
+    return {"seconds": time.perf_counter() - started, "rows": total, "after_category": after, "after_exact": len(frame)}
+
+
+def ours(root: str, out: str) -> dict[str, float]:
+    """`read`, then `curate` with near-duplicates, masking and every rule."""
+    from mnatune.job import Job
+    from mnatune.pack import Pack
+    from mnatune.recipe import Recipe, bundled
+    from mnatune.stages.curate import curate
+    from mnatune.stages.read import read
+    from mnatune.workspace import Run
+
+    recipe = Recipe.model_validate({"name": "bench", "read": {"sources": [{"kind": "archive", "path": root}]}})
+    run, pack = Run(Path(out)), Pack(bundled("packs") / "mna_ko")
+    told: dict[str, float] = {}
+    for name, stage in (("read", read), ("curate", curate)):
+        print(f"stage {name}", flush=True)
+        started = time.perf_counter()
+        manifest, _ = run.perform(name, {}, {}, 42, "", lambda place, stage=stage: stage(Job(recipe, pack, run, place)), force=True)
+        told[f"{name}_seconds"] = time.perf_counter() - started
+    steps = {step["step"]: step["rows"] for step in manifest.facts["funnel"]["train"]}
+    return told | {"rows": steps["echo"], "after_category": steps["category"], "near": manifest.dropped.get("near-duplicate", 0), "exact": manifest.dropped.get("duplicate", 0)}
+
+
+def measured(function: str, *arguments: str) -> dict[str, float]:
+    """Call one of the functions above in a process of its own; adds the peak memory of each of its stages in MB."""
+    code = f"import sys, json; sys.path.insert(0, {str(ROOT / 'bench')!r}); import curate; print(json.dumps(curate.{function}(*{arguments!r})))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    peaks: dict[str, float] = {}
+    stage = [function]
+
+    def watch() -> None:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                used = sum(p.memory_info().rss for p in (tree, *tree.children(recursive=True)))
+                peaks[stage[0]] = max(peaks.get(stage[0], 0), used / 1e6)
+            except psutil.Error:
+                pass
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    last = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        last = line
+        if line.startswith("stage "):
+            stage[0] = line.split()[1]
+    process.wait()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{function} failed")
+    return json.loads(last) | {f"{name}_mb": peak for name, peak in peaks.items()}
+
+
+def duplicates(count: int) -> dict[str, float]:
+    """The same rows through datasketch and through mnatune: rows per second, recall on planted twins, false merges."""
+    import random
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasketch import MinHash, MinHashLSH
+
+    from mnatune.stages.curate.result import Fate
+    from mnatune.stages.curate.unique import _connect_here
+    from mnatune.text.shingles import shingles, spaceless
+
+    dice = random.Random(5)
+    rows = [replica.pair(dice, n) for n in range(count * 99 // 100)]
+    planted = len(rows)
+    for n in range(count - planted):
+        rows.append({"question": rows[n]["question"].replace("에 대해", "에 관해"), "answer": rows[n]["answer"].replace("은 ", "도 ", 1)})
+    template = "{}호 공고의 합병비율은 외부평가기관의 평가를 거쳐 산정하였으며 주주총회의 특별결의로 승인을 받았고 채권자 보호절차를 마쳤다."
+    first_template = len(rows)
+    rows += [{"question": "합병비율 산정 현황은?", "answer": template.format(n)} for n in range(count // 10)]
+    texts = [f"{row['question']}\n{row['answer']}" for row in rows]
+
+    started = time.perf_counter()
+    index = MinHashLSH(num_perm=100, params=(20, 5))
+    for n, text in enumerate(texts):
+        signature = MinHash(num_perm=100, seed=1)
+        signature.update_batch([piece.encode() for piece in shingles(spaceless(text), 5)])
+        index.query(signature)
+        index.insert(n, signature)
+    baseline = time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        columns = {key: [row[key] for row in rows] for key in ("question", "answer")}
+        pq.write_table(pa.table({"row": range(len(rows)), **columns}), file)
+        started = time.perf_counter()
+        _, merges = _connect_here([file], 0.8, Fate([len(rows)]))
+        mine = time.perf_counter() - started
+    found = sum(merges.root(planted + n) == merges.root(n) for n in range(first_template - planted))
+    false = sum(len(members) - 1 for members in merges.groups().values() if members[-1] >= first_template)
+    return {
+        "rows": len(rows), "datasketch_rows_per_s": len(rows) / baseline, "rows_per_s": len(rows) / mine,
+        "recall": found / max(1, first_template - planted), "template_rows": count // 10, "false_merges": false,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run the comparison and print it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--duplicates", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true")
+    choice = parser.parse_args()
+    if choice.quick:
+        choice.scale, choice.duplicates = 0.01, 3000
+    sys.path.insert(0, str(ROOT / "src"))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "replica"
+        truth = replica.build(root, choice.scale)
+        print("truth", json.dumps(truth), flush=True)
+        old, new = [], []
+        for turn in range(choice.repeat):
+            old.append(measured("notebook", str(root), f"{folder}/rows.csv"))
+            new.append(measured("ours", str(root), f"{folder}/run"))
+            print(turn, json.dumps({"notebook": old[-1], "ours": new[-1]}), flush=True)
+    expected = truth["other"] + truth["labels"] - truth["echo"]
+    for result in (*old, *new):
+        assert result["rows"] == expected, (result, expected)
+        assert result["after_category"] == expected - truth["left_out"], (result, truth)
+    near = duplicates(choice.duplicates)
+
+    def middle(results: list[dict[str, float]], name: str) -> float:
+        return round(statistics.median(result[name] for result in results), 2)
+
+    mine = {name: middle(new, name) for name in ("read_seconds", "curate_seconds", "read_mb", "curate_mb")} | near
+    base = {"seconds": middle(old, "seconds"), "mb": middle(old, "notebook_mb"), "datasketch_rows_per_s": near["datasketch_rows_per_s"]}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    print(json.dumps({
+        "bench": "curate", "commit": commit, "device": f"{os.cpu_count()} cores, {platform.machine()}", "scale": choice.scale,
+        "ratio": {
+            "read_speed": round(base["seconds"] / mine["read_seconds"], 2), "read_memory": round(base["mb"] / mine["read_mb"], 2),
+            "near_duplicates": round(near["rows_per_s"] / near["datasketch_rows_per_s"], 2),
+        },
+        "ours": mine, "baseline": base,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
