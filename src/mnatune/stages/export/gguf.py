@@ -25,7 +25,10 @@ from .subject import Subject
 
 SCRIPT = "convert_hf_to_gguf.py"
 TYPES = ("q8_0", "bf16", "f16", "f32")
-HOW = "git clone --depth 1 https://github.com/ggml-org/llama.cpp && pip install gguf sentencepiece, then --llama-cpp llama.cpp"
+HOW = (
+    "git clone --depth 1 https://github.com/ggml-org/llama.cpp && pip install gguf sentencepiece, "
+    "then give --llama-cpp llama.cpp"
+)
 
 
 def find_converter(llama_cpp: Path | None) -> Path:

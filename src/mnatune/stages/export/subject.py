@@ -1,5 +1,6 @@
 """What is exported: a base, an adapter on it, and the recipe and pack that say how it speaks."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Subject:
     def of_run(cls, run: Run) -> "Subject":
         """The adapter of a run."""
         recipe = load_recipe(run.root / "recipe.lock.yaml")
-        return cls(f"{recipe.name}-tuned", run.require("train", "adapter"), recipe)
+        return cls(f"{served_name(recipe)}-tuned", run.require("train", "adapter"), recipe)
 
     @classmethod
     def of_model(cls, registry: Registry, name: str = "") -> "Subject":
@@ -49,4 +50,9 @@ class Subject:
                 "no model is in production", where=str(registry.root), next_step="name one, or export a run: --run RUN"
             )
         recipe = load_recipe(model.adapter.parent / "recipe.yaml")
-        return cls(f"{recipe.name}-tuned", model.adapter, recipe)
+        return cls(f"{served_name(recipe)}-tuned", model.adapter, recipe)
+
+
+def served_name(recipe: Recipe) -> str:
+    """The base's name for servers and files, such as "qwen3-8b": the last part of its id in plain letters."""
+    return re.sub(r"[^a-z0-9._-]+", "-", Path(recipe.model.id).name.lower()).strip("-.") or "base"

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import DataError
 from ...workspace import atomic_path
 from .merged import TEMPLATE, policy_template, refuse_existing
-from .subject import Subject
+from .subject import Subject, served_name
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM accepts as --max-lora-rank
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "mnatune.json")
@@ -68,7 +68,7 @@ def launch_script(subject: Subject, rank: int, context: int) -> str:
         "repetition_penalty": generation.repetition_penalty,
     }
     options = {
-        "--served-model-name": f"{recipe.name}-base",
+        "--served-model-name": f"{served_name(recipe)}-base",
         **({"--revision": recipe.model.revision} if recipe.model.revision else {}),
         "--enable-lora": "",
         "--max-lora-rank": str(rank),
@@ -83,7 +83,7 @@ def launch_script(subject: Subject, rank: int, context: int) -> str:
     lines = " \\\n".join(f"  {option}" for option in written)
     name = shlex.quote(f"{subject.name}=") + '"$here/adapter"'
     return f"""#!/bin/sh
-# Serves {recipe.name}-base and {subject.name}. The base's weights come from the local hub cache.
+# Serves {served_name(recipe)}-base and {subject.name}. The base's weights come from the local hub cache.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export HF_HUB_OFFLINE="${{HF_HUB_OFFLINE:-1}}" VLLM_NO_USAGE_STATS=1 VLLM_MAX_N_SEQUENCES="${{VLLM_MAX_N_SEQUENCES:-4}}"

@@ -8,6 +8,7 @@ the rows of 8 × 1.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,35 @@ class Rows:
         """Tokens of each row, prompt and answer."""
         return [len(e) for e in self.examples]
 
-    def shared_prefix(self) -> int:
-        """Number of leading prompt tokens that all rows have in common (the system prompt's turn)."""
-        if not self.examples:
-            return 0
-        first, last = min(e.prompt for e in self.examples), max(e.prompt for e in self.examples)
-        shared = 0
-        for a, b in zip(first, last, strict=False):
-            if a != b:
-                break
-            shared += 1
-        return min(shared, min(len(e.prompt) for e in self.examples) - 1)
+
+def shared_prefix(rows: Sequence[Example]) -> int:
+    """Number of leading prompt tokens that all rows have in common (the system prompt's turn).
+
+    At least the last prompt token stays outside: its hidden state scores the answer's first token.
+    """
+    if not rows:
+        return 0
+    first, last = min(e.prompt for e in rows), max(e.prompt for e in rows)  # in lexicographic order: the farthest pair
+    shared = 0
+    for a, b in zip(first, last, strict=False):
+        if a != b:
+            break
+        shared += 1
+    return max(0, min(shared, min(len(e.prompt) for e in rows) - 1))
 
 
 def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
-    """The rows of a composed JSONL file as token ids; a row longer than `max_length` is an error (compose drops them)."""
+    """The rows of a composed JSONL file as token ids; a dialogue gives one row for each of its answers.
+
+    Raises:
+        DataError: a row is longer than `max_length` (compose drops those), or holds no answer.
+    """
     found, ids = [], []
     for number, row in enumerate(read_jsonl(path), 1):
-        for example in examples(tokenizer, row["messages"]):
+        turns = examples(tokenizer, row["messages"])
+        if not turns:
+            raise DataError("a row without an answer", where=f"{path}:{number}", next_step="run compose again")
+        for example in turns:
             if len(example) > max_length:
                 raise DataError(
                     f"a row of {len(example)} tokens is longer than model.max_length {max_length}",
@@ -58,6 +70,11 @@ def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
             found.append(example)
             ids.append(str(row["id"]))
     return Rows(found, ids)
+
+
+def count_steps(rows: int, rows_per_step: int, epochs: float) -> int:
+    """Optimizer steps of a training: whole steps only, an epoch's remainder is left out."""
+    return max(1, int(rows // max(1, rows_per_step) * epochs + 1e-9))
 
 
 def step_order(lengths: Sequence[int], rows_per_step: int, epochs: float, seed: int) -> list[int]:
@@ -71,7 +88,7 @@ def step_order(lengths: Sequence[int], rows_per_step: int, epochs: float, seed: 
         raise DataError("there is no row to train on", next_step="look at the funnel in report.html; lower judge.keep_above")
     rows_per_step = min(rows_per_step, len(lengths))
     steps_per_epoch = len(lengths) // rows_per_step
-    wanted = max(1, int(steps_per_epoch * epochs))
+    wanted = count_steps(len(lengths), rows_per_step, epochs)
     order: list[int] = []
     epoch = 0
     while len(order) < wanted * rows_per_step:
@@ -87,6 +104,12 @@ def step_order(lengths: Sequence[int], rows_per_step: int, epochs: float, seed: 
         order += [i for step in steps for i in step]
         epoch += 1
     return order[: wanted * rows_per_step]
+
+
+def tokens_by_step(lengths: Sequence[int], order: Sequence[int], rows_per_step: int) -> list[int]:
+    """Real tokens (no padding) seen after each step; index 0 is before the first."""
+    steps = range(0, len(order), rows_per_step)
+    return list(accumulate((sum(lengths[i] for i in order[at : at + rows_per_step]) for at in steps), initial=0))
 
 
 def as_dataset(rows: Rows, order: Sequence[int] | None = None) -> Any:
