@@ -56,7 +56,7 @@ class FakeRun:
             question = f"{question} (사례 {at})"
             if at % 3:
                 source = Source("mna-qa", "mna_qa.jsonl", "", at, "예시 데이터")
-                category, score = topic, self.random.randint(45, 98)
+                category, score = topic, 100 if at == 1 else self.random.randint(45, 98)
             else:
                 source = Source("aihub-71748", "Training/Other.zip", "/corpus_0007.json", at, "예시 데이터")
                 category, score = self.random.choice(CONTENT["categories"]), self.random.randint(0, 75)
@@ -69,7 +69,7 @@ class FakeRun:
                     group=f"g{at // 2}",
                     source=source,
                     score=score,
-                    reason="질문 '합병'(20), '주식매수청구'(15) · 조문 인용 +5",
+                    reason=HOSTILE if at == 1 else "질문 '합병'(20), '주식매수청구'(15) · 조문 인용 +5",
                     judge="lexicon",
                 )
             )
@@ -169,6 +169,8 @@ class FakeRun:
             tuned = HOSTILE
         before = self.random.uniform(12, 30)
         after = self.random.uniform(14, 62) if at % 5 else self.random.uniform(8, 20)
+        if tuned == HOSTILE:
+            after = 99.0
         return {
             "id": f"item-{at:03d}",
             "question": f"{question} (문항 {at})",

@@ -90,7 +90,7 @@ def test_text_of_a_model_stays_text(page: str, outline: Outline) -> None:
     items = json.loads(outline.scripts[0])["items"]
     texts = ["".join(segment[0] for segment in side["segments"]) for item in items for side in item["sides"]]
     assert HOSTILE in texts
-    assert "<img" not in page.split('id="page-data"')[0]
+    assert page.count("onerror=&#39;window.hacked") == 2  # as an answer and as a judge's reason
     assert not any(tag == "img" for tag, _ in outline.elements)
 
 

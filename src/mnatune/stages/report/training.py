@@ -162,6 +162,12 @@ def _system(key: str, steps: list[dict[str, Any]]) -> Chart | None:
     return lines(f"system-{key}", title, series, x_title=STEP_AXIS, summary=summary, from_zero=True)
 
 
+def _power(value: float) -> str:
+    """1e-4 rather than 1.0e-04."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
+
+
 def _tells(series: list[Series], tick: str) -> str:
     def shown(value: float | None) -> str:
         if value is None:
@@ -172,7 +178,7 @@ def _tells(series: list[Series], tick: str) -> str:
     for one in series:
         known = [v for v in one.y if v is not None]
         if known and tick.endswith("e"):
-            parts.append(f"최고 {max(known):.1e}, 마지막 {known[-1]:.1e}")
+            parts.append(f"최고 {_power(max(known))}, 마지막 {_power(known[-1])}")
         elif known:
             parts.append(f"{one.label} {shown(known[0])} → {shown(known[-1])}")
     return f"{', '.join(parts)}." if parts else "기록이 없습니다."
@@ -231,7 +237,7 @@ def _measures(manifest: Manifest | None) -> list[Measure]:
         ),
         Measure("GPU 메모리", _gib(plan.get("total_gb")), _gib(None if gpu is None else gpu / 1024), _parts(plan)),
         Measure("주 메모리", korean.NONE, _gib(None if resident is None else resident / 1024)),
-        Measure("학습되는 파라미터", _trainable(plan), korean.NONE),
+        _trainable(plan),
         Measure("평균 손실", korean.NONE, korean.number(loss, 3)),
     ]
     return [measure for measure in found if {measure.plan, measure.measured} != {korean.NONE}]
@@ -247,11 +253,10 @@ def _parts(plan: dict[str, Any]) -> str:
     return " · ".join(f"{MEMORY_PARTS.get(k, k)} {korean.number(v / 2**30, 2)}" for k, v in parts.items())
 
 
-def _trainable(plan: dict[str, Any]) -> str:
-    trainable, whole = plan.get("trainable"), plan.get("parameters")
-    if not trainable or not whole:
-        return korean.NONE
-    return f"{korean.rough(trainable)} (전체의 {100 * trainable / whole:.2f}%)"
+def _trainable(plan: dict[str, Any]) -> Measure:
+    trainable, whole = korean.finite(plan.get("trainable")), korean.finite(plan.get("parameters"))
+    note = f"전체 {korean.rough(whole)}의 {100 * trainable / whole:.2f}%" if trainable and whole else ""
+    return Measure("학습되는 파라미터", korean.rough(trainable), korean.NONE, note)
 
 
 def _last(values: Sequence[float | None]) -> float | None:
