@@ -1,1 +1,146 @@
-"""Stage `synthesize`."""
+"""Questions and answers from documents, each with the verbatim span that it rests on.
+
+With an endpoint its model makes them, else patterns over statutes do. Either way every pair is checked in code against
+its passage, and near-duplicates of anything that was read are dropped. Every drop has a reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ...job import Job
+from ...models.hf import load_tokenizer
+from ...records import DROPPED_SCHEMA, QA, QA_SCHEMA, Document, content_id, iter_qa, to_table, write_table
+from ...text.lexicon import Lexicon
+from ...workspace import write_jsonl
+from .duplicates import SeenQuestions
+from .extract import Made, extract
+from .grounding import fault
+from .passages import Passage, passages
+
+__all__ = ["synthesize"]
+
+Pair = tuple[Passage, Made]
+FLAG = "synthesized"
+
+
+def synthesize(job: Job) -> None:
+    """Write qa.parquet, dropped.parquet and synthesized.jsonl (id, question, answer, source, span, kind)."""
+    chosen = _chosen(job)
+    facts: dict[str, Any] = {"passages": len(chosen)}
+    maker = None
+    if job.recipe.endpoint.base_url:
+        from .by_model import Maker
+
+        maker = Maker(job)
+        by_passage = maker.make(chosen)
+        pairs = [(passage, made) for passage in chosen for made in by_passage.get(passage.id, [])]
+        facts["passages_without_reply"] = len(chosen) - len(by_passage)
+    else:
+        most = job.recipe.synthesize.per_passage
+        pairs = [(p, made) for p in job.track(chosen, "extracting") for made in extract(p, most)]
+    reasons = [fault(passage, made.question, made.answer, made.span) for passage, made in pairs]
+    reasons = _with_duplicates(job, pairs, reasons)
+    if maker:
+        reasons = _with_grounding(maker, pairs, reasons)
+        facts["endpoint"] = maker.tally.facts() | {"model": maker.endpoint.model}
+    facts["maker"] = "model" if maker else "patterns"
+    _write(job, pairs, reasons, facts)
+
+
+def _chosen(job: Job) -> list[Passage]:
+    """The passages to ask about: those whose words belong most to the field, by the lexicon; ties by id."""
+    tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
+    lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
+    longest = job.recipe.synthesize.passage_tokens
+
+    def count(text: str) -> int:
+        size = len(text.encode("utf-8", "replace"))  # a byte-level tokenizer never gives more tokens than bytes
+        return size if size <= longest else len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    found = []
+    for document in job.track(_documents(job), "cutting documents"):
+        job.manifest.rows_in += 1
+        for passage in passages(document, longest, count):
+            found.append((-lexicon.score(passage.title, passage.text)[0], passage.id, passage))
+    found.sort(key=lambda item: item[:2])
+    return [passage for _, _, passage in found[: job.recipe.synthesize.max_passages]]
+
+
+def _documents(job: Job) -> Iterator[Document]:
+    for row in iter_qa(job.run.require("read", "documents.parquet")):
+        yield Document.from_row(row)
+
+
+def _with_duplicates(job: Job, pairs: list[Pair], reasons: list[str]) -> list[str]:
+    """The reasons, with near-duplicates of read questions and of one another marked."""
+    alive = [number for number, reason in enumerate(reasons) if not reason]
+    questions = [pairs[number][1].question for number in alive]
+    seen = SeenQuestions(questions)
+    read = (row["question"] for row in iter_qa(job.run.require("read", "qa"), columns=["question"]))
+    known, within = seen.repeated_in(read), seen.repeated_within(questions)
+    marked = list(reasons)
+    for at, number in enumerate(alive):
+        marked[number] = "near-duplicate-of-read" if at in known else "near-duplicate-of-made" if at in within else ""
+    return marked
+
+
+def _with_grounding(maker: Any, pairs: list[Pair], reasons: list[str]) -> list[str]:
+    """The reasons, with pairs that the model finds unsupported marked."""
+    alive = [number for number, reason in enumerate(reasons) if not reason]
+    marked = list(reasons)
+    for number, verdict in zip(alive, maker.supported([pairs[number] for number in alive]), strict=True):
+        if not verdict:
+            marked[number] = "no-word-on-grounding" if verdict is None else "not-supported"
+    return marked
+
+
+def _write(job: Job, pairs: list[Pair], reasons: list[str], facts: dict[str, Any]) -> None:
+    kept: dict[str, tuple[QA, Made]] = {}
+    dropped: list[tuple[QA, str]] = []
+    for (passage, made), reason in zip(pairs, reasons, strict=True):
+        record = _record(passage, made)
+        if not reason and record.id in kept:
+            reason = "duplicate"
+        if reason:
+            job.manifest.drop(reason)
+            dropped.append((record, reason))
+        else:
+            kept[record.id] = (record, made)
+    rows = [record for record, _ in kept.values()]
+    write_table(to_table(rows, QA_SCHEMA), job.path("qa.parquet"))
+    why = [reason for _, reason in dropped]
+    write_table(to_table([r for r, _ in dropped], DROPPED_SCHEMA, drop_reason=why), job.path("dropped.parquet"))
+    write_jsonl(job.path("synthesized.jsonl"), (_seed_shape(record, made) for record, made in kept.values()))
+    job.manifest.rows_out = len(rows)
+    kinds: dict[str, int] = {}
+    for record, made in kept.values():
+        kinds[made.kind] = kinds.get(made.kind, 0) + 1
+        counts = job.manifest.per_source.setdefault(record.source.name, {"rows": 0})
+        counts["rows"] += 1
+    job.manifest.facts = facts | {"kinds": dict(sorted(kinds.items())), "made": len(pairs)}
+
+
+def _record(passage: Passage, made: Made) -> QA:
+    document = passage.document
+    return QA(
+        id=content_id(made.question, made.answer),
+        question=made.question,
+        answer=made.answer,
+        category="합성",
+        group=document.group,
+        source=replace(document.source, name=f"{document.source.name}-{FLAG}"),
+        reference=document.title,
+        flags=[FLAG, made.kind],
+    )
+
+
+def _seed_shape(record: QA, made: Made) -> dict[str, str]:
+    return {
+        "id": record.id,
+        "question": record.question,
+        "answer": record.answer,
+        "source": record.reference,
+        "span": made.span,
+        "kind": made.kind,
+    }

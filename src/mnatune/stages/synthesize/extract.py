@@ -1,0 +1,119 @@
+"""Questions and answers from patterns of statutes, without any model: definition, deadline, share, exception, content.
+
+The answer is the passage's own sentence with a polite ending, so it is grounded by construction; questions are plain.
+Does not: paraphrase, or read decisions, whose issues and holdings `read` takes as questions and answers already.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .passages import Passage
+
+ARTICLE_TITLE = re.compile(r"^(?P<law>.+?) (?P<article>제\d+조(?:의\d+)*) *(?:\((?P<topic>.+)\))?$")
+DEFINITION = re.compile(
+    r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^)\n]*\))?(?:이)?란 "
+    r"(?P<body>[^\n]{10,400}?)(?P<end>을|를) 말한다\."
+)
+DEADLINE = re.compile(r"\d+\s?(?:일|주|주일|개월|월|년)\s?(?:이내|내에|전까지|전에|이전|까지|이상|간)|\d+시간\s?이내")
+SHARE = re.compile(r"(?:\d+분의\s?\d+|과반수|\d+퍼센트)")
+SENTENCE = re.compile(r"[^\n]+?다\.(?=\s|$)|[^\n]+$", re.MULTILINE)
+NUMBERING = re.compile(r"^(?:[①-⑳]|\d+\.|[가-하]\.|\*\*[①-⑳]\*\*)\s*")
+REVISION = re.compile(r"\s*[<\[](?:개정|신설|전문개정|본조신설|제목개정|시행일|삭제)[^>\]]*[>\]]")
+LONGEST_ANSWER = 600
+POLITE = (
+    ("하여야 한다.", "하여야 합니다."), ("못한다.", "못합니다."), ("아니한다.", "아니합니다."),
+    ("아니하다.", "아니합니다."), ("말한다.", "말합니다."), ("된다.", "됩니다."), ("있다.", "있습니다."),
+    ("없다.", "없습니다."), ("본다.", "봅니다."),
+    ("같다.", "같습니다."), ("이다.", "입니다."), ("한다.", "합니다."), ("진다.", "집니다."), ("따른다.", "따릅니다."),
+    ("미친다.", "미칩니다."), ("않는다.", "않습니다."), ("받는다.", "받습니다."), ("친다.", "칩니다."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A made question with its answer, the verbatim span that it rests on, and its kind."""
+
+    question: str
+    answer: str
+    span: str
+    kind: str
+
+
+def extract(passage: Passage, most: int) -> list[Made]:
+    """At most `most` pairs of a passage, the most telling kinds first, one of each kind but definitions."""
+    made: list[Made] = []
+    kinds: set[str] = set()
+    for item in [*_definitions(passage), *_from_article(passage)]:
+        if item.kind == "definition" or item.kind not in kinds:
+            made.append(item)
+            kinds.add(item.kind)
+    return made[:most]
+
+
+def polite(sentence: str) -> str:
+    """The sentence with a polite ending where its plain one is known; other text unchanged."""
+    for plain, ending in POLITE:
+        if sentence.endswith(plain):
+            return sentence[: -len(plain)] + ending
+    return sentence
+
+
+def particle(word: str, closed: str, open_: str) -> str:
+    """The word with the particle that its last syllable asks for (은/는, 이/가 …)."""
+    last = re.sub(r"(?:\([^)]*\)|['’\"”」])+$", "", word)[-1:]
+    has_final = "가" <= last <= "힣" and (ord(last) - ord("가")) % 28 != 0
+    return word + (closed if has_final or last in "013678LMNR" else open_)
+
+
+def _definitions(passage: Passage) -> Iterator[Made]:
+    place = ARTICLE_TITLE.match(passage.title)
+    for found in DEFINITION.finditer(passage.text):
+        body = REVISION.sub("", found["body"])
+        if "다음 각" in body:
+            continue  # the list that follows is not in the sentence
+        term = found["term"].strip()
+        asked = f"{place['law']}에서 말하는 " if place else ""
+        quoted = particle(f"'{term}'", "이란", "란")
+        question = f"{asked}{quoted} 무엇인가요?"
+        answer = f"{particle(term, '이란', '란')} {body}{found['end']} 말합니다."
+        yield Made(question, answer + _rests_on(place), found.group(), "definition")
+
+
+def _from_article(passage: Passage) -> Iterator[Made]:
+    place = ARTICLE_TITLE.match(passage.title)
+    if not place or not place["topic"]:
+        return
+    where = f"{place['law']} {place['article']}({place['topic']})"
+    found = [(piece.group(), _plain(piece.group())) for piece in SENTENCE.finditer(passage.text)]
+    found = [(raw, text) for raw, text in found if text]
+    sentences = [(raw, text) for raw, text in found if text.endswith("다.") and "다음 각" not in text]
+    for (_, before), (raw, text) in zip([("", ""), *sentences], sentences, strict=False):
+        if text.startswith("이 경우"):
+            text = f"{polite(before)} {text}".strip()
+        if DEADLINE.search(text):
+            yield _made(f"{where}에서 정한 기한은 어떻게 되나요?", text, raw, "deadline", place)
+        if SHARE.search(text):
+            yield _made(f"{where}에서 정한 비율 요건은 무엇인가요?", text, raw, "share", place)
+        if text.startswith("다만") and before:
+            both = f"{polite(before)} {text}"
+            yield _made(f"{where}의 원칙과 예외는 무엇인가요?", both, raw, "exception", place)
+    if sentences and len(sentences) == len(found):
+        text = " ".join(polite(text) for _, text in sentences)
+        if len(text) <= LONGEST_ANSWER:
+            question = f"{particle(where, '은', '는')} 어떤 내용을 정하고 있나요?"
+            yield _made(question, text, sentences[0][0], "content", place)
+
+
+def _made(question: str, answer: str, raw: str, kind: str, place: re.Match[str]) -> Made:
+    return Made(question, polite(answer) + _rests_on(place), raw.strip(), kind)
+
+
+def _plain(sentence: str) -> str:
+    """A statute's sentence without paragraph numbers, emphasis and revision notes."""
+    text = REVISION.sub("", sentence.replace("**", "")).strip()
+    return NUMBERING.sub("", text).strip()
+
+
+def _rests_on(place: re.Match[str] | None) -> str:
+    return f" ({place['law']} {place['article']})" if place else ""

@@ -1,0 +1,170 @@
+"""Synthesis: everything that is kept rests on its passage, and nothing that was read comes back."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnatune.job import Job
+from mnatune.models.endpoint.fake import Body, FakeEndpoint
+from mnatune.pack import Pack
+from mnatune.recipe import Recipe
+from mnatune.records import DOCUMENT_SCHEMA, QA, QA_SCHEMA, Document, Source, content_id, to_table, write_table
+from mnatune.stages.synthesize import synthesize
+from mnatune.stages.synthesize.duplicates import SeenQuestions
+from mnatune.stages.synthesize.extract import extract, particle, polite
+from mnatune.stages.synthesize.grounding import fault
+from mnatune.stages.synthesize.passages import Passage, passages
+from mnatune.workspace import Manifest, Run, Stage
+
+# Invented articles in the form of statutes.
+ARTICLES = {
+    "시험법 제3조 (공개매수의 기간)": "**①** 공개매수자는 공고일부터 20일 이상 60일 이내에 매수하여야 한다. "
+    "다만, 대항공개매수가 있는 경우에는 그 기간을 연장할 수 있다. <개정 2020.1.1>\n\n"
+    "**②** 주주총회의 승인은 출석한 주주의 의결권의 3분의 2 이상으로 하여야 한다.",
+    "시험법 제2조 (정의)": '이 법에서 "완전자회사"란 다른 회사가 발행주식의 총수를 소유하고 있는 회사를 말한다.',
+    "시험법 제9조 (합병의 등기)": "합병을 한 때에는 본점 소재지에서 2주간 내에 합병의 등기를 하여야 한다.",
+}
+SOURCE = Source("law", licence="저작권법 제7조")
+
+
+def document(title: str, text: str) -> Document:
+    return Document(content_id(title, text), title, text, title, SOURCE)
+
+
+def passage(title: str, text: str) -> Passage:
+    return next(passages(document(title, text), 500, len))
+
+
+def make_job(root: Path, documents: list[Document], read: list[str], **sections: Any) -> Job:
+    run = Run(root)
+    rows = [QA(content_id(q, ""), q, "답", "사회", q, Source("s")) for q in read]
+
+    def work(place: Stage) -> None:
+        write_table(to_table(documents, DOCUMENT_SCHEMA), place.path("documents.parquet"))
+        write_table(to_table(rows, QA_SCHEMA), place.path("qa/00.parquet"))
+
+    run.perform("read", {}, {}, 0, "", work)
+    recipe = Recipe.model_validate({"name": "t", "model": {"id": "starter"}, **sections})
+    run.folder("synthesize").mkdir(parents=True)
+    manifest = Manifest("synthesize", "", {}, {}, recipe.seed)
+    return Job(recipe, Pack.load("mna_ko"), run, Stage(run.folder("synthesize"), manifest))
+
+
+def kept(job: Job) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in job.path("synthesized.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_statutes_give_grounded_pairs_offline(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [document(t, x) for t, x in ARTICLES.items()], [], synthesize={"per_passage": 4})
+    synthesize(job)
+    made = kept(job)
+    assert {row["kind"] for row in made} == {"definition", "deadline", "share", "exception", "content"}
+    for row in made:
+        assert row["span"] in ARTICLES[row["source"]]
+    rows = pq.read_table(job.path("qa.parquet")).to_pylist()
+    assert [row["id"] for row in rows] == [row["id"] for row in made]
+    assert {row["source"]["licence"] for row in rows} == {"저작권법 제7조"}
+    definition = next(row for row in made if row["kind"] == "definition")
+    assert definition["question"] == "시험법에서 말하는 '완전자회사'란 무엇인가요?"
+    assert "개정 2020" not in "".join(row["answer"] for row in made)
+
+
+def test_an_article_with_a_list_is_not_told_as_if_it_were_whole() -> None:
+    text = "다음 각 호의 행위를 할 때에는 결의가 있어야 한다.\n1. 영업의 양도\n\n제1항의 통지에는 그 뜻을 적어야 한다."
+    assert "content" not in {made.kind for made in extract(passage("시험법 제4조 (영업의 양도)", text), 9)}
+
+
+@given(st.sampled_from(sorted(ARTICLES)))
+def test_what_patterns_make_passes_the_check(title: str) -> None:
+    here = passage(title, ARTICLES[title])
+    for made in extract(here, 9):
+        assert fault(here, made.question, made.answer, made.span) == ""
+
+
+@given(st.sampled_from(sorted(ARTICLES)), st.integers(1000, 10**9))
+def test_a_number_or_article_from_elsewhere_is_found(title: str, number: int) -> None:
+    here = passage(title, ARTICLES[title])
+    made = extract(here, 1)[0]
+    assert fault(here, made.question, f"{made.answer} {number}원입니다.", made.span) == "number-not-in-passage"
+    assert fault(here, made.question, f"{made.answer} 제{number}조", made.span) == "article-not-in-passage"
+    assert fault(here, made.question, made.answer, made.span[:-3] + "않는다.") == "span-not-in-passage"
+
+
+@pytest.mark.parametrize("asked", ["이 글에서 말하는 기간은 무엇인가요?", "위 자료의 요건은 무엇인가요?"])
+def test_a_question_that_needs_the_passage_is_dropped(asked: str) -> None:
+    here = passage(*next(iter(ARTICLES.items())))
+    assert fault(here, asked, "기간을 연장할 수 있습니다.", here.text[:40]) == "points-at-the-passage"
+
+
+@given(st.lists(st.text("가나다라 .\n#", min_size=1, max_size=120), max_size=8), st.integers(50, 200))
+def test_passages_fit_and_come_from_the_text(paragraphs: list[str], longest: int) -> None:
+    text = "\n\n".join(paragraphs)
+    for piece in passages(document("제목", text), longest, len):
+        assert len(piece.text) <= longest
+        assert re.sub(r"\s", "", piece.text) in re.sub(r"\s", "", text)
+
+
+def test_read_questions_and_repetitions_are_dropped_but_not_other_numbers() -> None:
+    made = ["상법 제527조의3에서 정한 기한은 어떻게 되나요?", "상법 제527조의5에서 정한 기한은 어떻게 되나요?"]
+    seen = SeenQuestions([*made, made[0] + " "])
+    assert seen.repeated_in(["상법 제527조의3에서 정한 기한은 어떻게 되나요", "점심은 무엇인가요?"]) == {0, 2}
+    assert seen.repeated_within([*made, made[0] + " "]) == {2}
+
+
+def test_near_duplicates_of_what_was_read_are_counted(tmp_path: Path) -> None:
+    documents = [document(t, x) for t, x in ARTICLES.items()]
+    read = ["시험법에서 말하는 '완전자회사'란 무엇인가요"]
+    job = make_job(tmp_path, documents, read)
+    synthesize(job)
+    assert job.manifest.dropped["near-duplicate-of-read"] == 1
+    assert "definition" not in {row["kind"] for row in kept(job)}
+    dropped = pq.read_table(job.path("dropped.parquet")).to_pylist()
+    assert [row["drop_reason"] for row in dropped] == ["near-duplicate-of-read"]
+
+
+def test_a_model_is_checked_in_code_and_by_its_own_word(tmp_path: Path) -> None:
+    title, text = "시험법 제9조 (합병의 등기)", ARTICLES["시험법 제9조 (합병의 등기)"]
+    span = text[:30]
+    pairs = [
+        {"question": "합병의 등기는 언제까지 하여야 하나요?", "answer": "2주간 내에 하여야 합니다.", "span": span},
+        {"question": "합병 등기의 기한은 며칠인가요?", "answer": "30일 이내에 하여야 합니다.", "span": span},
+        {"question": "합병 등기는 어디에서 하나요?", "answer": "본점 소재지에서 합니다.", "span": "지어낸 구절입니다 정말"},
+        {"question": "합병의 등기를 게을리하면 어떻게 되나요?", "answer": "과태료를 물게 됩니다.", "span": span},
+    ]
+
+    def reply(body: Body) -> str:
+        if "사실 확인" in body["messages"][0]["content"]:
+            return json.dumps({"reason": "까닭", "supported": "과태료" not in body["messages"][1]["content"]})
+        return "다음과 같습니다.\n" + json.dumps(pairs, ensure_ascii=False)
+
+    with FakeEndpoint(reply) as server:
+        endpoint = {"base_url": server.base_url, "model": "m", "ledger": str(tmp_path / "l"), "timeout": 5}
+        sections = {"endpoint": endpoint, "synthesize": {"per_passage": 4}}
+        job = make_job(tmp_path, [document(title, text)], [], **sections)
+        synthesize(job)
+        assert server.served.calls == 1 + 2
+    assert [row["question"] for row in kept(job)] == [pairs[0]["question"]]
+    assert job.manifest.dropped == {"number-not-in-passage": 1, "span-not-in-passage": 1, "not-supported": 1}
+    assert job.manifest.facts["endpoint"]["replies"] == {"clean": 2, "tolerated": 1}
+
+
+def test_no_documents_give_an_empty_table(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [], [])
+    synthesize(job)
+    assert pq.read_table(job.path("qa.parquet")).num_rows == 0
+
+
+@pytest.mark.parametrize(("word", "expected"), [("합병", "합병은"), ("회사", "회사는"), ("'주식'", "'주식'은")])
+def test_particles_follow_the_last_syllable(word: str, expected: str) -> None:
+    assert particle(word, "은", "는") == expected
+
+
+def test_endings_become_polite_or_stay() -> None:
+    assert polite("등기를 하여야 한다.") == "등기를 하여야 합니다."
+    assert polite("효력이 생김") == "효력이 생김"
