@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
-from fastapi.security import HTTPBearer
 from starlette.types import Receive, Scope, Send
 
 from .engine import ServedModel, Task, find_model
@@ -35,9 +34,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         504: "The deadline passed",
     }.items()
 }
-STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": EVENT}}}
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(HTTPBearer(auto_error=False))], responses=REFUSALS)
+router = APIRouter(prefix="/v1", responses=REFUSALS)
 
 
 def service_of(request: Request) -> Service:

@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from ... import __version__
@@ -55,8 +56,11 @@ def create_app(
     app = FastAPI(title="mnatune", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.failure = None
-    app.include_router(api.router)
-    app.include_router(page_api.router)
+    # The gate checks the keys; this only has the OpenAPI document say where one is needed.
+    guard = [Depends(HTTPBearer(auto_error=False))] if keys else []
+    app.include_router(api.router, dependencies=guard)
+    app.include_router(page_api.router, dependencies=guard)
+    app.include_router(page_api.entry)
     _add_health(app, service)
     _add_pages(app)
     _add_errors(app)

@@ -325,6 +325,7 @@ class BatchEngine:
             needed = {*self._slots.values(), *(slot for slot, _ in self._waiting)}
         for slot in self._loaded - needed:
             if not self._lane(slot).rows:
+                self._activate(self._slots.get(self._names.tuned))  # what is deleted must not be on
                 del self._lanes[slot]
                 self._loaded.remove(slot)
                 self._chat.model.delete_adapter(slot)

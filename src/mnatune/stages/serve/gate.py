@@ -150,7 +150,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            await _drain(receive, limit * DRAIN_FACTOR)
+            if message.get("more_body"):
+                await _drain(receive, limit * DRAIN_FACTOR)
             raise HTTPException(413, f"the body is larger than {limit:,} bytes")
         return message
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, Field
 
 from ...feedback.sink import (
@@ -30,7 +29,7 @@ from ...feedback.sink import (
 from .api import DONE, HEARTBEAT, REFUSALS, STREAM, AnswerStream, Calling, Serving, event
 from .engine import Task
 from .envelope import ApiError, bad_request
-from .schema import Body, ChatRequest
+from .schema import Body, ChatRequest, Str
 from .service import Answer, Caller, Record, Service, merged
 
 log = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ T = TypeVar("T")
 
 SIDES = ("left", "right")
 Identifier = Annotated[str, Path(pattern=r"^[A-Za-z0-9_:.-]{1,80}$")]
-Comment = Annotated[str, Field(max_length=MAX_COMMENT)]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+Comment = Annotated[Str, Field(max_length=MAX_COMMENT)]
+Text = Annotated[Str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 def _known(tag: str) -> str:
@@ -53,7 +52,8 @@ def _known(tag: str) -> str:
 
 Tag = Annotated[str, Field(json_schema_extra={"enum": list(REASON_TAGS)}), AfterValidator(_known)]
 
-router = APIRouter(prefix="/api", dependencies=[Depends(HTTPBearer(auto_error=False))], responses=REFUSALS)
+router = APIRouter(prefix="/api", responses=REFUSALS)
+entry = APIRouter(prefix="/api", responses=REFUSALS)  # answers without a key too
 
 
 class RatingBody(Body):
@@ -81,7 +81,7 @@ class ChoiceBody(Body):
 class CitationBody(Body):
     """A text to look for statute citations in."""
 
-    text: Annotated[str, Field(max_length=MAX_TEXT)]
+    text: Annotated[Str, Field(max_length=MAX_TEXT)]
 
 
 class ReviewBody(Body):
@@ -102,7 +102,7 @@ def admin_of(caller: Calling) -> Caller:
 Admin = Annotated[Caller, Depends(admin_of)]
 
 
-@router.get("/page")
+@entry.get("/page")
 async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
     """What the page needs to begin; without a key it says only that one is needed."""
     caller: Caller | None = request.scope["state"]["caller"]

@@ -7,7 +7,7 @@ rather than ignored.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ...models.prompt import Message
 from .envelope import bad_request
@@ -16,13 +16,24 @@ MAX_CHOICES = 4
 MAX_MESSAGES = 256
 LARGEST_SEED = 2**63 - 1
 
+
+def _whole(text: str) -> str:
+    """The text itself; half a surrogate pair, which JSON can carry and UTF-8 cannot, is refused."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half a surrogate pair") from None
+    return text
+
+
+Str = Annotated[str, AfterValidator(_whole)]
 Choices = Annotated[int, Field(ge=1, le=MAX_CHOICES)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)]
 Nothing = Annotated[float, Field(ge=0, le=0)]
-StopString = Annotated[str, Field(min_length=1, max_length=64)]
+StopString = Annotated[Str, Field(min_length=1, max_length=64)]
 Stops = StopString | Annotated[list[StopString], Field(max_length=4)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
@@ -37,14 +48,14 @@ class TextPart(Body):
     """A part of a message's content; text is the only kind."""
 
     type: Literal["text"]
-    text: str
+    text: Str
 
 
 class ChatMessage(Body):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Str | list[TextPart]
 
     def plain(self) -> Message:
         """As the prompt module takes it."""
@@ -67,7 +78,7 @@ class TextFormat(Body):
 class SamplingFields(Body):
     """What both kinds of completion share; a field left out takes the server's default."""
 
-    model: str = Field("", max_length=256)
+    model: Str = Field("", max_length=256)
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
@@ -80,7 +91,7 @@ class SamplingFields(Body):
     seed: Annotated[int, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)] | None = None
     frequency_penalty: Nothing | None = None
     presence_penalty: Nothing | None = None
-    user: str | None = None
+    user: Str | None = None
 
 
 class ChatRequest(SamplingFields):
@@ -89,7 +100,7 @@ class ChatRequest(SamplingFields):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Tokens | None = None
     store: bool | None = None
-    metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[Str, Annotated[Str, Field(max_length=512)]], Field(max_length=16)] | None = None
     response_format: TextFormat | None = None
     logprobs: Literal[False] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
@@ -110,8 +121,8 @@ class CompletionRequest(SamplingFields):
     """POST /v1/completions."""
 
     prompt: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)]
+        Str
+        | Annotated[list[Str], Field(min_length=1, max_length=MAX_CHOICES)]
         | TokenIds
         | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_CHOICES)]
     )
