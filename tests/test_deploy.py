@@ -1,0 +1,81 @@
+"""Deployment files: they name real options and images, open nothing by accident, and agree with the exports."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+
+
+@pytest.fixture(scope="module")
+def services():
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+
+
+def options_of(*names):
+    from mnatune.cli import app
+
+    command = get_command(app)
+    for name in names:
+        command = command.commands[name]
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+def test_the_gateway_is_started_with_options_that_exist(services):
+    given = [word.partition("=")[0] for word in services["gateway"]["command"][1:]]
+    assert services["gateway"]["command"][0] == "serve"
+    assert set(given) <= options_of("serve")
+
+
+def test_the_unit_is_started_with_options_that_exist():
+    text = (DEPLOY / "mnatune.service").read_text().replace("\\\n", " ")
+    words = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.M)[1])
+    assert words[1] == "serve"
+    assert {word for word in words if word.startswith("--")} <= options_of("serve")
+
+
+def test_only_the_gateway_can_be_reached_and_only_from_this_machine(services):
+    assert services["gateway"]["ports"] == ["127.0.0.1:8080:8080"]
+    networks = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["networks"]
+    assert networks["back"] == {"internal": True}
+    for name in ("vllm", "postgres"):
+        assert "ports" not in services[name]
+        assert services[name]["networks"] == ["back"]
+
+
+def test_no_secret_and_no_floating_image(services):
+    text = (DEPLOY / "compose.yaml").read_text() + (DEPLOY / "env.example").read_text()
+    assert not re.search(r"PASSWORD[:=] *[A-Za-z0-9]", text)
+    assert not re.search(r":latest\b", text)
+
+
+def test_every_variable_is_explained(services):
+    used = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert used == set(re.findall(r"^#? ?(\w+)=", (DEPLOY / "env.example").read_text(), re.M))
+
+
+def test_the_guide_names_commands_that_exist():
+    text = (DEPLOY.parent / "docs" / "deploy.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
+    for line in lines:
+        if line.startswith("mnatune "):
+            words = shlex.split(line, comments=True)[1:]
+            depth = 2 if words[0] in ("export", "feedback", "models", "keys") else 1
+            assert {w for w in words[depth:] if w.startswith("--")} <= options_of(*words[:depth]), line
+
+
+def test_systemd_accepts_the_unit(tmp_path):
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd is not installed: the unit cannot be verified")
+    unit = tmp_path / "mnatune.service"
+    unit.write_text((DEPLOY / "mnatune.service").read_text().replace("/opt/mnatune/bin/mnatune", "/bin/true"))
+    done = subprocess.run([tool, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "mnatune.service" not in done.stderr
