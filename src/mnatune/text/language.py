@@ -17,7 +17,9 @@ KANA = re.compile(r"[\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fd-\u30ff\uff66-
 HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff\u3130-\u318f]")
 LATIN = re.compile(r"[A-Za-z][A-Za-z.&'’/+\-]*(?:\s+[A-Za-z][A-Za-z.&'’/+\-]*)*")
 LETTERS = re.compile(rf"[\uac00-\ud7a3\u1100-\u11ff\u3130-\u318fA-Za-z\u3041-\u30ff{HAN}]")
-BRACKETED = re.compile(r"[(（\[〔「『《〈【][^()（）\[\]〔〕「」『』《》〈〉【】]*[)）\]〕」』》〉】]")
+BRACKETED = re.compile(
+    rf"[(（\[〔「『《〈【][^()（）\[\]〔〕「」『』《》〈〉【】]*[)）\]〕」』》〉】]|['‘“\"][{HAN}]+['’”\"]"
+)  # a quoted Hanja term is as good as a bracketed one
 HAN_RUN = re.compile(rf"[{HAN}]+")
 LONG_RUN = 4
 PARTICLE = re.compile(r"[\uac00-\ud7a3]")
@@ -30,6 +32,7 @@ FORMAL = re.compile(r"(?:니다|니까|시오|시다)$")
 POLITE = re.compile(r"(?:요|죠)$")
 PLAIN = re.compile(r"(?:다|까|라|자|가|나|지|야|어|해)$")
 CLOSED = re.compile(r"(?:[.?!。…]|다|요|까|함|음|임|됨|것)[\"'”’)\]」』*]*$")
+REMARK = re.compile(r"(?<=[.다요])\s*\([^()]*\)$")  # a source in brackets after the last sentence
 PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
 GRAM = 4
 
@@ -73,9 +76,9 @@ def simplified_only() -> frozenset[str]:
 def chinese_leaks(text: str, known: Collection[str] = ()) -> list[Leak]:
     """Chinese in a Korean text, one leak at most for each run of Han.
 
-    Rules: anywhere, the run holds a simplified-only character; outside brackets, it holds a function character that
-    Korean Hanja never uses, or two of 的 了 是 在 和 between Han, or one of them, or four Han in all, while no Hangul
-    touches the run (Hanja words carry particles, Chinese does not).
+    Rules: anywhere, the run holds a simplified-only character; outside brackets and quotes, it holds a function
+    character that Korean Hanja never uses, or two of 的 了 是 在 和 between Han, or one of them, or four Han in all,
+    while no Hangul touches the run (Hanja words carry particles, Chinese does not).
 
     Args:
         known: Hanja terms of the field that are allowed to stand alone.
@@ -169,7 +172,7 @@ def is_truncated(text: str) -> bool:
     text = text.rstrip()
     if not text:
         return False
-    return not CLOSED.search(text) or _unclosed(text)
+    return not CLOSED.search(REMARK.sub("", text)) or _unclosed(text)
 
 
 def leaks_thinking(text: str) -> bool:

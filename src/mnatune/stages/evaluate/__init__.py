@@ -27,8 +27,10 @@ from ...job import Job
 from ...models.hf import Answer, ChatModel
 from ...workspace import write_json, write_jsonl
 from . import exam
-from .answers import Ask, answer_all, greedy
+from .answers import Ask, answer_all
+from .consistency import consistency
 from .items import Item, exam_items, held_out
+from .judging import Referee
 from .likelihood import score_completions
 from .measures import Measured, Yardstick, case_summary, citation_summary
 from .metrics import BY_NAME, METRICS, Sample, table, topics
@@ -55,6 +57,11 @@ def evaluate(job: Job) -> None:
     samples = [*_likelihood_samples(chat, items), *_answer_samples(items, measured)]
     exam_rows, exam_samples, counts = _exam(job, chat, yardstick)
     samples += exam_samples
+    if recipe.evaluate.samples:
+        samples += consistency(job, chat, items, exam_items(job, "choice", recipe.evaluate.items), yardstick.words)
+    if recipe.endpoint.base_url:
+        more_rows, more_samples, more_counts = _judged(job, chat, items, answers)
+        exam_rows, samples, counts = exam_rows + more_rows, samples + more_samples, counts | more_counts
     counts |= {
         "citations": {model: citation_summary(measured[model]) for model in MODELS},
         "cases": {model: case_summary(yardstick, [a.text for a in answers[model].values()]) for model in MODELS},
@@ -74,8 +81,9 @@ def evaluate(job: Job) -> None:
 def _answers(job: Job, chat: ChatModel, items: Sequence[Item]) -> dict[str, dict[str, Answer]]:
     """Greedy answers of both models by item id."""
     asks = [Ask(item.id, item.messages) for item in items]
-    limit = greedy(job.recipe.generation.max_new_tokens)
-    return {model: answer_all(job, chat, asks, "answers", tuned=model == "tuned", generation=limit) for model in MODELS}
+    limit = job.recipe.generation.max_new_tokens
+    found = {model: answer_all(job, chat, asks, "answers", tuned=model == "tuned", limit=limit) for model in MODELS}
+    return {model: {name: one.answer for name, one in by_id.items()} for model, by_id in found.items()}
 
 
 def _likelihood_samples(chat: ChatModel, items: Sequence[Item]) -> list[Sample]:
@@ -108,6 +116,30 @@ def _exam(job: Job, chat: ChatModel, yardstick: Yardstick) -> tuple[list[dict[st
     rows, samples, counts = exam.take_choices(job, chat, choices)
     more_rows, more_samples, more_counts = exam.take_premises(job, chat, premises, yardstick.words)
     return [*rows, *more_rows], [*samples, *more_samples], {**counts, **more_counts}
+
+
+def _judged(
+    job: Job, chat: ChatModel, items: Sequence[Item], answers: dict[str, dict[str, Answer]]
+) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
+    """Essays and the pairwise comparison, marked by the endpoint."""
+    referee = Referee(job)
+    texts = {model: {name: answer.text for name, answer in by_id.items()} for model, by_id in answers.items()}
+    samples, wins = referee.pairs(items, texts)
+    essays = exam_items(job, "essay", job.recipe.evaluate.items) if job.recipe.evaluate.exam else []
+    written = exam.write_essays(job, chat, essays)
+    samples += referee.essays(essays, written) if essays else []
+    rows = [
+        {
+            "id": row["id"],
+            "kind": "essay",
+            "topic": row.get("topic", ""),
+            "question": row["question"],
+            "key": row.get("reference", ""),
+            **{model: {"text": written[model][str(row["id"])]} for model in MODELS},
+        }
+        for row in essays
+    ]
+    return rows, samples, {"judge": referee.facts(), "pairwise": wins}
 
 
 def _answer_rows(

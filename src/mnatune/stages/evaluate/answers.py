@@ -1,20 +1,22 @@
-"""Answers of one model to many dialogues, batch by batch, kept in `state/` so that a killed evaluation continues.
+"""Greedy answers of one model to many dialogues, batch by batch, kept in `state/` so that a killed run continues.
 
 Batches are laid out before the first one runs, by prompt length, and a batch is done whole or again: a continued run
 therefore computes exactly what an uninterrupted one would.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...job import Job
-from ...models.hf import GREEDY, Answer, ChatModel
+from ...models.hf import Answer, ChatModel
 from ...models.prompt import Message, prompt_ids
-from ...recipe import GenerationSection
+from .decoding import Decoded, decode
 
 BATCH_TOKENS = 16_384  # prompt and answer tokens of a batch, padding included
+
+Work = Callable[[list["Ask"]], list[Decoded]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,66 +37,64 @@ class Ledger:
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Decoded] = {}
         lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
         complete = lines[:-1]  # what follows the last line break was cut off
         if complete and json.loads(complete[0]).get("key") == key:
-            for line in complete[1:]:
-                row = json.loads(line)
-                self.answers[row["id"]] = Answer(row["text"], row["ids"], row["stopped"])
+            for row in map(json.loads, complete[1:]):
+                self.answers[row["id"]] = Decoded(Answer(row["text"], row["ids"], row["stopped"]), row["first"])
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as handle:
             handle.write(json.dumps({"key": key}) + "\n")
-            handle.writelines(self._line(name, answer) for name, answer in self.answers.items())
+            handle.writelines(self._line(name, found) for name, found in self.answers.items())
 
-    def add(self, found: dict[str, Answer]) -> None:
+    def add(self, found: dict[str, Decoded]) -> None:
         """Append a batch of answers and flush them."""
         self.answers |= found
         with self.path.open("a", encoding="utf-8") as handle:
-            handle.writelines(self._line(name, answer) for name, answer in found.items())
+            handle.writelines(self._line(name, decoded) for name, decoded in found.items())
 
     @staticmethod
-    def _line(name: str, answer: Answer) -> str:
-        row = {"id": name, "text": answer.text, "ids": answer.ids, "stopped": answer.stopped}
+    def _line(name: str, found: Decoded) -> str:
+        answer = found.answer
+        row = {"id": name, "text": answer.text, "ids": answer.ids, "stopped": answer.stopped, "first": found.first}
         return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def answer_all(
-    job: Job, chat: ChatModel, asks: Sequence[Ask], name: str, *, tuned: bool, generation: GenerationSection
-) -> dict[str, Answer]:
-    """Answers by id.
+    job: Job, chat: ChatModel, asks: Sequence[Ask], name: str, *, tuned: bool, limit: int, watched: Sequence[int] = ()
+) -> dict[str, Decoded]:
+    """Greedy answers by id.
 
     Args:
         name: the ledger's name; with "base" or "tuned" it makes the file name under `state/`.
-        generation: greedy or sampled; its `max_new_tokens` ends an answer that does not end by itself.
+        limit: longest answer in tokens.
+        watched: tokens whose logits at the first position of an answer are wanted.
     """
-    model = "tuned" if tuned else "base"
-    ledger = Ledger(job.path(f"state/{name}-{model}.jsonl"), job.manifest.key)
-    batches = list(plan(chat, asks, generation.max_new_tokens))
-    for batch in job.track(batches, f"{name}, {model}"):
-        if all(ask.id in ledger.answers for ask in batch):
-            continue
-        given = chat.answer(
-            [ask.messages for ask in batch],
-            tuned=tuned,
-            generation=generation,
-            batch_tokens=BATCH_TOKENS,
-            seed=job.recipe.seed,
-        )
-        ledger.add({ask.id: answer for ask, answer in zip(batch, given, strict=True)})
-    return {ask.id: ledger.answers[ask.id] for ask in asks}
+    prompts = {ask.id: prompt_ids(chat.tokenizer, ask.messages) for ask in asks}
+
+    def work(batch: list[Ask]) -> list[Decoded]:
+        return decode(chat, [prompts[ask.id] for ask in batch], limit, tuned=tuned, watched=watched)
+
+    batches = plan({name: len(ids) for name, ids in prompts.items()}, asks, limit)
+    return keep(job, f"{name}-{'tuned' if tuned else 'base'}", batches, work)
 
 
-def plan(chat: ChatModel, asks: Sequence[Ask], new_tokens: int) -> Iterator[list[Ask]]:
+def keep(job: Job, name: str, batches: Sequence[list[Ask]], work: Work) -> dict[str, Decoded]:
+    """The answers to all batches, each batch worked on once, even over several starts."""
+    ledger = Ledger(job.path(f"state/{name}.jsonl"), job.manifest.key)
+    for batch in job.track(batches, name):
+        if not all(ask.id in ledger.answers for ask in batch):
+            ledger.add({ask.id: found for ask, found in zip(batch, work(batch), strict=True)})
+    return {ask.id: ledger.answers[ask.id] for batch in batches for ask in batch}
+
+
+def plan(lengths: dict[str, int], asks: Sequence[Ask], limit: int) -> list[list[Ask]]:
     """Batches of like prompt length, longest first, each within `BATCH_TOKENS`."""
-    lengths = {ask.id: len(prompt_ids(chat.tokenizer, ask.messages)) for ask in asks}
     order = sorted(asks, key=lambda ask: (-lengths[ask.id], ask.id))
+    batches = []
     while order:
-        size = max(1, BATCH_TOKENS // (lengths[order[0].id] + new_tokens))
-        yield order[:size]
+        size = max(1, BATCH_TOKENS // (lengths[order[0].id] + limit))
+        batches.append(order[:size])
         order = order[size:]
-
-
-def greedy(max_new_tokens: int) -> GenerationSection:
-    """Greedy generation of at most so many tokens."""
-    return GREEDY.model_copy(update={"max_new_tokens": max_new_tokens})
+    return batches

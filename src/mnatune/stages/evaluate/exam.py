@@ -12,13 +12,13 @@ from typing import Any, Literal, get_args
 
 from ...job import Job
 from ...models.hf import ChatModel
-from ...models.prompt import Example, dialogue, prompt_ids
-from .answers import Ask, answer_all, greedy
-from .likelihood import next_token_scores, score_completions
+from ...models.prompt import dialogue, prompt_ids
+from .answers import BATCH_TOKENS, Ask, answer_all
+from .decoding import choice_costs
 from .metrics import Sample
 
 LETTERS = "ABCD"
-LETTER_TOKENS = 12
+LETTER_TOKENS = 8
 STATED = re.compile(r"(?:정답|답)\s*(?:은|는|:|：)?\s*[(\[]?\s*([A-D])(?![A-Za-z])")
 LEADING = re.compile(r"^\s*[(\[]?([A-D])(?![A-Za-z])")
 Premise = Literal["correct", "wrong", "refused"]
@@ -32,30 +32,36 @@ def choice_prompt(template: str, row: dict[str, Any]) -> str:
     return text.rstrip()
 
 
-def letter_choices(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> list[str]:
-    """The likeliest letter of each item."""
-    template = str(job.pack.prompts["choice_user"])
-    prompts = [
-        prompt_ids(chat.tokenizer, dialogue(choice_prompt(template, row), job.pack.system_prompt)) for row in rows
-    ]
+def letters(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> dict[str, list[str]]:
+    """For `exam_letter` the likeliest letter of each item, for `exam_generated` the one read from the greedy answer.
+
+    Both come from one pass over the prompts; what cannot be read is empty.
+    """
+    template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
     tokens = [chat.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in LETTERS]
-    scores = next_token_scores(chat, prompts, tokens, tuned=tuned)
-    return [LETTERS[row.index(max(row))] for row in scores]
+    asks = [Ask(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
+    given = answer_all(job, chat, asks, "exam", tuned=tuned, limit=LETTER_TOKENS, watched=tokens)
+    found = [given[ask.id] for ask in asks]
+    return {
+        "exam_letter": [LETTERS[one.first.index(max(one.first))] for one in found],
+        "exam_generated": [read_letter(one.answer.text) for one in found],
+    }
 
 
 def text_choices(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> list[str]:
     """The letter of the choice whose text is likeliest per character as an answer to the bare question."""
-    examples = []
-    for row in rows:
-        prompt = prompt_ids(chat.tokenizer, dialogue(str(row["question"]), job.pack.system_prompt))
-        for choice in row["choices"]:
-            examples.append(Example(prompt, chat.tokenizer(str(choice), add_special_tokens=False)["input_ids"]))
-    scored = score_completions(chat, examples, tuned=tuned)
-    picked = []
-    for at, row in enumerate(rows):
-        costs = [s.nll / len(str(c)) for s, c in zip(scored[4 * at : 4 * at + 4], row["choices"], strict=True)]
-        picked.append(LETTERS[costs.index(min(costs))])
-    return picked
+    prompts = [prompt_ids(chat.tokenizer, dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
+    choices = [[chat.tokenizer(str(c), add_special_tokens=False)["input_ids"] for c in row["choices"]] for row in rows]
+    order = sorted(range(len(rows)), key=lambda at: -len(prompts[at]))
+    size = max(1, BATCH_TOKENS // 4 // max(map(len, prompts)))
+    picked: dict[int, str] = {}
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        costs = choice_costs(chat, [prompts[at] for at in batch], [choices[at] for at in batch], tuned=tuned)
+        for at, row in zip(batch, costs, strict=True):
+            each = [cost / len(str(choice)) for cost, choice in zip(row, rows[at]["choices"], strict=True)]
+            picked[at] = LETTERS[each.index(min(each))]
+    return [picked[at] for at in range(len(rows))]
 
 
 def read_letter(text: str) -> str:
@@ -65,14 +71,6 @@ def read_letter(text: str) -> str:
         return str(stated.pop())
     match = LEADING.search(text)
     return match[1] if match and not stated else ""
-
-
-def generated_choices(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> list[str]:
-    """The letter read from each item's greedy answer; empty where none can be read."""
-    template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
-    asks = [Ask(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
-    given = answer_all(job, chat, asks, "exam", tuned=tuned, generation=greedy(LETTER_TOKENS))
-    return [read_letter(given[ask.id].text) for ask in asks]
 
 
 def judge_premise(text: str, row: dict[str, Any], words: dict[str, Any]) -> Premise:
@@ -102,14 +100,16 @@ def take_choices(
     """Four-choice items in three ways: rows of exam.jsonl, samples, and how many answers could not be read."""
     if not rows:
         return [], [], {}
-    ways = {"exam_letter": letter_choices, "exam_text": text_choices, "exam_generated": generated_choices}
     chosen = {
-        metric: {model: way(job, chat, rows, tuned=model == "tuned") for model in ("base", "tuned")}
-        for metric, way in ways.items()
+        model: {
+            **letters(job, chat, rows, tuned=model == "tuned"),
+            "exam_text": text_choices(job, chat, rows, tuned=model == "tuned"),
+        }
+        for model in ("base", "tuned")
     }
     samples = []
-    for metric, by_model in chosen.items():
-        for row, base, tuned in zip(rows, by_model["base"], by_model["tuned"], strict=True):
+    for metric in chosen["base"]:
+        for row, base, tuned in zip(rows, chosen["base"][metric], chosen["tuned"][metric], strict=True):
             right = (float(base == row["answer"]), 1.0), (float(tuned == row["answer"]), 1.0)
             samples.append(Sample(metric, str(row["id"]), str(row["id"]), str(row.get("topic", "")), *right))
     written = [
@@ -121,11 +121,11 @@ def take_choices(
             "choices": row["choices"],
             "key": row["answer"],
             "article": row.get("article", ""),
-            **{model: {metric: chosen[metric][model][at] for metric in ways} for model in ("base", "tuned")},
+            **{model: {metric: by_item[at] for metric, by_item in chosen[model].items()} for model in chosen},
         }
         for at, row in enumerate(rows)
     ]
-    unparsed = {model: chosen["exam_generated"][model].count("") for model in ("base", "tuned")}
+    unparsed = {model: chosen[model]["exam_generated"].count("") for model in chosen}
     return written, samples, {"exam_unparsed": unparsed}
 
 
@@ -136,14 +136,14 @@ def take_premises(
     if not rows:
         return [], [], {}
     asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    limit = greedy(job.recipe.generation.max_new_tokens)
+    limit = job.recipe.generation.max_new_tokens
     given = {
-        model: answer_all(job, chat, asks, "premises", tuned=model == "tuned", generation=limit)
+        model: answer_all(job, chat, asks, "premises", tuned=model == "tuned", limit=limit)
         for model in ("base", "tuned")
     }
     written, samples = [], []
     for row in rows:
-        text = {model: given[model][str(row["id"])].text for model in given}
+        text = {model: given[model][str(row["id"])].answer.text for model in given}
         found = {model: judge_premise(text[model], row, words) for model in given}
         place = (str(row["id"]), str(row["id"]), str(row.get("topic", "")))
         for metric, wanted in (("false_premise", "correct"), ("false_premise_wrong", "wrong")):
@@ -165,3 +165,16 @@ def take_premises(
         for model in given
     }
     return written, samples, {"false_premise": counts}
+
+
+def write_essays(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Greedy answers to essay questions: model → item id → text."""
+    asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
+    limit = job.recipe.generation.max_new_tokens
+    return {
+        model: {
+            name: found.answer.text
+            for name, found in answer_all(job, chat, asks, "essays", tuned=model == "tuned", limit=limit).items()
+        }
+        for model in ("base", "tuned")
+    }

@@ -1,4 +1,4 @@
-"""Likelihood of given answers: held-out loss, token accuracy, and the choices of an exam, in batched forward passes.
+"""Likelihood of given answers: held-out loss and token accuracy, in batched forward passes.
 
 Logits are taken only where an answer token is predicted, so that a vocabulary of 150,000 costs little memory.
 torch is imported inside the functions.
@@ -38,26 +38,6 @@ def score_completions(
     return [scored[i] for i in range(len(examples))]
 
 
-def next_token_scores(
-    chat: ChatModel, prompts: Sequence[list[int]], tokens: Sequence[int], *, tuned: bool, batch_tokens: int = 8192
-) -> list[list[float]]:
-    """Logits of the given tokens right after each prompt: which of A, B, C, D the model would write."""
-    import torch
-
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    found: dict[int, list[float]] = {}
-    with chat.variant(tuned), torch.inference_mode():
-        while order:
-            size = max(1, batch_tokens // len(prompts[order[0]]))
-            batch, order = order[:size], order[size:]
-            hidden = _hidden(chat, [prompts[i] for i in batch])
-            rows = torch.arange(len(batch), device=hidden.device)
-            last = torch.tensor([len(prompts[i]) - 1 for i in batch], device=hidden.device)
-            logits = _head(chat)(hidden[rows, last]).float()[:, list(tokens)]
-            found |= dict(zip(batch, logits.tolist(), strict=True))
-    return [found[i] for i in range(len(prompts))]
-
-
 def _score_batch(chat: ChatModel, batch: Sequence[Example]) -> list[Scored]:
     import torch
 
@@ -76,7 +56,7 @@ def _score_batch(chat: ChatModel, batch: Sequence[Example]) -> list[Scored]:
         losses: list[float] = []
         hits: list[int] = []
         for start in range(0, len(goal), LOGIT_ROWS):
-            logits = _head(chat)(wanted[start : start + LOGIT_ROWS]).float()
+            logits = head(chat)(wanted[start : start + LOGIT_ROWS]).float()
             aim = goal[start : start + LOGIT_ROWS]
             losses += torch.nn.functional.cross_entropy(logits, aim, reduction="none").double().tolist()
             hits += (logits.argmax(-1) == aim).long().tolist()
@@ -97,13 +77,14 @@ def _hidden(chat: ChatModel, rows: Sequence[list[int]]) -> Any:
     device = chat.model.device
     ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return _causal(chat).base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return causal(chat).base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
 
-def _head(chat: ChatModel) -> Any:
-    return _causal(chat).get_output_embeddings()
+def head(chat: ChatModel) -> Any:
+    """The output layer: hidden states to logits."""
+    return causal(chat).get_output_embeddings()
 
 
-def _causal(chat: ChatModel) -> Any:
+def causal(chat: ChatModel) -> Any:
     """The causal language model itself, under PEFT's wrapping if there is one."""
     return chat.model.get_base_model() if chat.adapter else chat.model

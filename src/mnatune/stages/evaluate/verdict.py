@@ -51,7 +51,7 @@ def decide(
     else:
         verdict = "hold"
     if row["detectable"] is not None:
-        least = _amount(row, row["detectable"])
+        least = _amount(row, row["detectable"]).removeprefix("+")
         reasons.append(f"이 문항 수로는 {row['label']} 차이가 {least} 이상이어야 확실히 알아볼 수 있습니다.")
     return {"verdict": verdict, "label": WORDS[verdict], "primary": primary, "guard_margin": margin, "reasons": reasons}
 
@@ -102,10 +102,10 @@ def _primary_sentence(row: dict[str, Any], low: float | None, high: float | None
 
 
 def _guard_sentence(row: dict[str, Any], margin: float, sure: bool) -> str:
-    certainty = "신뢰구간도 나빠진 쪽에 있습니다" if sure else "다만 신뢰구간이 0을 포함합니다"
+    certainty = "나빠졌고 신뢰구간도 나빠진 쪽에 있습니다" if sure else "나빠졌으나 신뢰구간이 0을 포함합니다"
     return (
         f"안전 지표 {row['label']}: {_shown(row, row['base']['value'])} → {_shown(row, row['tuned']['value'])}로 "
-        f"허용 폭 {margin:g}점보다 더 나빠졌고, {certainty}."
+        f"허용 폭 {margin:g}점보다 더 {certainty}."
     )
 
 

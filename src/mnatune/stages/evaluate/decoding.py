@@ -1,0 +1,128 @@
+"""Greedy decoding and scoring of choices without waste: answers that have ended leave the batch, and the choices of a
+question share the key-value cache of its prompt.
+
+Greedy answers are those of `ChatModel.answer`; only the work is less. torch is imported inside the functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...models.hf import Answer, ChatModel
+from .likelihood import causal, head
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A greedy answer, and the logits of the wanted tokens at its first position."""
+
+    answer: Answer
+    first: list[float]
+
+
+def decode(
+    chat: ChatModel, prompts: Sequence[list[int]], max_new_tokens: int, *, tuned: bool, watched: Sequence[int] = ()
+) -> list[Decoded]:
+    """Greedy answers to one batch of prompts.
+
+    Args:
+        watched: tokens whose logits at the first position are wanted.
+    """
+    import torch
+
+    with chat.variant(tuned), torch.inference_mode():
+        ids, mask = _left_padded(chat, prompts)
+        state = _prefill(chat, ids, mask)
+        logits = head(chat)(state.hidden[:, -1])
+        first = logits[:, list(watched)].float().tolist() if watched else [[] for _ in prompts]
+        new: list[list[int]] = [[] for _ in prompts]
+        alive = list(range(len(prompts)))
+        position = mask.sum(-1)
+        for step in range(max_new_tokens):
+            token = logits.argmax(-1)
+            for row, value in zip(alive, token.tolist(), strict=True):
+                new[row].append(value)
+            going = [at for at, row in enumerate(alive) if new[row][-1] != chat.end]
+            if not going or step + 1 == max_new_tokens:
+                break
+            if len(going) < len(alive):
+                keep = torch.tensor(going, device=token.device)
+                state.cache.batch_select_indices(keep)
+                token, mask, position = token[keep], mask[keep], position[keep]
+                alive = [alive[at] for at in going]
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], -1)
+            out = causal(chat).base_model(
+                input_ids=token[:, None],
+                attention_mask=mask,
+                position_ids=position[:, None],
+                past_key_values=state.cache,
+            )
+            logits = head(chat)(out.last_hidden_state[:, -1])
+            position = position + 1
+    return [Decoded(_answer(chat, row), values) for row, values in zip(new, first, strict=True)]
+
+
+def choice_costs(
+    chat: ChatModel, prompts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]], *, tuned: bool
+) -> list[list[float]]:
+    """Negative log-likelihood of every choice after its prompt, each prompt read once; one batch.
+
+    Args:
+        choices: as many choices for every prompt, as token ids.
+    """
+    import torch
+
+    each = len(choices[0])
+    flat = [choice for row in choices for choice in row]
+    width = max(map(len, flat))
+    with chat.variant(tuned), torch.inference_mode():
+        ids, mask = _left_padded(chat, prompts)
+        state = _prefill(chat, ids, mask)
+        state.cache.batch_repeat_interleave(each)
+        pad = chat.tokenizer.pad_token_id
+        target = torch.tensor([row + [pad] * (width - len(row)) for row in flat], device=ids.device)
+        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in flat], device=ids.device)
+        start = mask.sum(-1).repeat_interleave(each)
+        hidden = state.hidden[:, -1:].repeat_interleave(each, 0)
+        if width > 1:
+            out = causal(chat).base_model(
+                input_ids=target[:, :-1],
+                attention_mask=torch.cat([mask.repeat_interleave(each, 0), real[:, :-1]], -1),
+                position_ids=start[:, None] + torch.arange(width - 1, device=ids.device),
+                past_key_values=state.cache,
+            )
+            hidden = torch.cat([hidden, out.last_hidden_state], 1)
+        wanted = real.bool()
+        losses = torch.zeros(real.shape, dtype=torch.float64, device=ids.device)
+        logits = head(chat)(hidden[wanted]).float()
+        losses[wanted] = torch.nn.functional.cross_entropy(logits, target[wanted], reduction="none").double()
+        costs = losses.sum(-1).tolist()
+    return [costs[at : at + each] for at in range(0, len(costs), each)]
+
+
+@dataclass
+class _State:
+    hidden: Any
+    cache: Any
+
+
+def _prefill(chat: ChatModel, ids: Any, mask: Any) -> _State:
+    from transformers import DynamicCache
+
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=causal(chat).config)
+    out = causal(chat).base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
+    return _State(out.last_hidden_state, cache)
+
+
+def _left_padded(chat: ChatModel, prompts: Sequence[list[int]]) -> tuple[Any, Any]:
+    import torch
+
+    width, pad = max(map(len, prompts)), chat.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=chat.model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=chat.model.device)
+    return ids, mask
+
+
+def _answer(chat: ChatModel, ids: list[int]) -> Answer:
+    return Answer(chat.tokenizer.decode(ids, skip_special_tokens=True).strip(), ids, ids[-1:] == [chat.end])
