@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """An AI Hub 71748-shaped tree of any size, with generated text and known counts.
 
 Scale 1 has the numbers that the set is known for: 978,172 pairs in 118 members of Other.zip, 36,988 label rows of which 1,738
@@ -13,10 +14,10 @@ ROWS, LABELS, ECHOES, CHECKS, CHECK_ECHOES, MEMBERS = 978_172, 36_988, 1_738, 4_
 KEPT = ("사회", "인문", "자연", "공학", "산업", "기타")
 LEFT_OUT = ("예체능", "종교", "보건")
 SHARE_LEFT_OUT = 1 - 883_254 / 1_013_422
-PLACES = "서울 부산 대구 인천 광주 대전 울산 세종 수원 창원 청주 전주 천안 포항 제주 김해".split()
-BODIES = "도시개발실 시설공단 기술원 관광공사 의료원 교통공사 상공회의소 환경공단 문화재단 진흥원 개발공사 교육청".split()
-TOPICS = "재정현황 감사결과 예산집행 조례개정 인력운용 시설보수 흡수합병 영업양수도 주식교환 기업실사 공개매수 물적분할".split()
-ACTS = "추진하였다 검토하였다 확대하였다 축소하였다 점검하였다 발표하였다 보고하였다 개선하였다 승인하였다".split()
+PLACES = ["서울", "부산", "대구", "인천", "광주", "대전", "울산", "세종", "수원", "창원", "청주", "전주", "천안", "포항", "제주", "김해"]
+BODIES = ["도시개발실", "시설공단", "기술원", "관광공사", "의료원", "교통공사", "상공회의소", "환경공단", "문화재단", "진흥원", "개발공사", "교육청"]
+TOPICS = ["재정현황", "감사결과", "예산집행", "조례개정", "인력운용", "시설보수", "흡수합병", "영업양수도", "주식교환", "기업실사", "공개매수", "물적분할"]
+ACTS = ["추진하였다", "검토하였다", "확대하였다", "축소하였다", "점검하였다", "발표하였다", "보고하였다", "개선하였다", "승인하였다"]
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4, 7)]
 BODY_SENTENCES = 9
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """Many texts as one array, and what rests on it: tidying and exam overlap."""
 
 import unicodedata
@@ -12,7 +13,10 @@ from mnatune.text.normalize import normalize, normalize_all
 from mnatune.text.shingles import ExamOverlap, resemblance, shingles, spaceless
 
 TEXTS = st.lists(st.text("가나다 a1\n", max_size=25), max_size=12)
-MESSY = st.lists(st.text(st.characters(codec=None), max_size=20) | st.text("가 \n\t\u3000\u200b\u1100\u1161e\u0301\r", max_size=20), max_size=6)
+MESSY = st.lists(
+    st.text(st.characters(codec=None), max_size=20) | st.text("가 \n\t\u3000\u200b\u1100\u1161e\u0301\r", max_size=20),
+    max_size=6,
+)
 
 
 @given(TEXTS, st.integers(1, 13))
@@ -58,7 +62,10 @@ def test_normalize(text, tidy):
     assert normalize(text) == tidy
 
 
-QUESTIONS = ["반대주주의 주식매수청구권은 언제까지 행사하여야 합니까?", "소규모합병에서 주주총회 승인을 갈음하는 것은 무엇입니까?"]
+QUESTIONS = [
+    "반대주주의 주식매수청구권은 언제까지 행사하여야 합니까?",
+    "소규모합병에서 주주총회 승인을 갈음하는 것은 무엇입니까?",
+]
 
 
 def test_exam_overlap():
@@ -73,7 +80,10 @@ def test_exam_overlap():
     assert ExamOverlap([]).find(texts) == []
 
 
-@given(st.lists(st.text("가나다라 마바", max_size=30), max_size=8), st.lists(st.text("가나다라 마바", min_size=9, max_size=20), min_size=1, max_size=3))
+@given(
+    st.lists(st.text("가나다라 마바", max_size=30), max_size=8),
+    st.lists(st.text("가나다라 마바", min_size=9, max_size=20), min_size=1, max_size=3),
+)
 def test_the_quick_look_finds_what_the_exact_one_finds(texts, questions):
     questions = [q for q in questions if len(spaceless(q)) >= 8] or ["가나다라마바가나다라"]
     exam = ExamOverlap(questions)

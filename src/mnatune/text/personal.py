@@ -1,7 +1,7 @@
 """Masking of Korean personal data by the patterns of a pack's `pii.yaml`.
 
-Digits are folded to ASCII before matching, without changing the length of the text, so that full-width digits hide nothing and
-a match's place is its place in the original.
+Digits are folded to ASCII before matching, without changing the length of the text, so that full-width digits hide
+nothing and a match's place is its place in the original.
 
 Does not: find names or street addresses; check check digits (those of resident numbers are random since October 2020).
 """

@@ -1,6 +1,6 @@
 """Similarity of Korean texts by characters: n-grams without spaces, a guard for facts, and overlap with exam items.
 
-Korean particles and endings change words but few characters, so character n-grams find near-duplicates that word n-grams miss.
+Korean particles and endings change words but few characters, so character n-grams find what word n-grams miss.
 Measure: Broder, "On the resemblance and containment of documents", 1997.
 """
 
@@ -17,8 +17,8 @@ from .codes import Codes
 
 LONG, SHORT = 5, 3  # characters of a shingle in long and in short texts
 SHORT_BELOW = 80  # characters without spaces below which a text is short
-# What makes two texts different facts however alike they are: every number with its unit, and every negation. (Not \d, which
-# in Rust's expressions is twenty times slower.)
+# What makes two texts different facts however alike they are: every number with its unit, and every negation. (Not \d,
+# which in Rust's expressions is twenty times slower.)
 NUMBERS = r"[0-9０-９]+(?:[.,][0-9０-９]+)* ?[십백천만억조%]*"
 NEGATIONS = r"없|않|아니"
 _NUMBERS, _NEGATIONS = re.compile(NUMBERS), re.compile(NEGATIONS)
@@ -96,7 +96,7 @@ class ExamOverlap:
         hashes, whole = codes.pieces(self._length)
         hits = codes.sums(whole & self._table[self._slots(hashes)])
         least = max(1, int(self._share * min(len(pieces) for pieces in self._items)))
-        return [int(row) for row in np.flatnonzero(hits >= least) if self.overlaps(texts[row]) >= self._share]
+        return [int(row) for row in np.flatnonzero(hits >= least) if self.overlaps(texts[int(row)]) >= self._share]
 
     def _slots(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         return (hashes >> np.uint64(64 - self.BITS)).astype(np.int64)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """Near-duplicates: found when only the wording differs, never merged when a number or a negation does."""
 
 import random

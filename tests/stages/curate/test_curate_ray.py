@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """The same files from this machine and from a Ray cluster of two workers."""
 
 import json

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """Every reason for which a row is dropped, and what is counted."""
 
 import random

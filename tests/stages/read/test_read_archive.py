@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (Korean text and rows of data)
 """AI Hub 71748 in its own layout, and at least 25 archives that are broken or hostile: faults.md 6."""
 
 import io

@@ -1,6 +1,7 @@
 """`curate`: records → clean, unique records. What does not come out is in `dropped.parquet` with its reason."""
 
 import shutil
+
 from ...job import Job
 from ...records import shards
 from ...workers import cores, spread
@@ -17,8 +18,8 @@ SMALL = 64 << 20  # bytes of Parquet below which worker processes do not pay
 def curate(job: Job) -> None:
     """Tidy, mask and judge every row, and remove exact and near-duplicates.
 
-    Writes `qa.parquet`, `dropped.parquet` (the record, masked, and `drop_reason`), `clusters.parquet` (id, cluster: every row
-    that has a near relative, dropped or not) and `documents.parquet` (the documents of `read`, tidied and masked).
+    Writes `qa.parquet`, `dropped.parquet` (the record, masked, and `drop_reason`), `clusters.parquet` (id, cluster: every
+    row that has a near relative, dropped or not) and `documents.parquet` (the documents of `read`, tidied and masked).
     """
     work = job.path(".work")
     shutil.rmtree(work, ignore_errors=True)

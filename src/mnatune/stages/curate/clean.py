@@ -1,4 +1,4 @@
-"""The first pass: tidy and mask every row, judge it by the rules, and set the dropped ones aside. One call per shard."""
+"""The first pass, one call per shard: tidy and mask every row, judge it, and set the dropped ones aside."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
-"""The search for near-duplicates on a Ray cluster, by the same signatures, pairs and checks as `near`, as Daft expressions.
+"""The search for near-duplicates on a Ray cluster: the signatures, pairs and checks of `near` as Daft expressions.
 
-Nothing but the checked pairs comes back to this process. The folder of the run must lie where every node of the cluster can
-read it.
+Nothing but the checked pairs comes back to this process. The folder of the run must lie where every node of the cluster
+can read it.
 """
 
 from collections.abc import Sequence

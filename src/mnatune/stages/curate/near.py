@@ -139,7 +139,10 @@ def candidates(signed: Signatures, limit: float) -> npt.NDArray[np.int64]:
         keys = band_keys(signed.values, band)
         order = np.argsort(keys)
         same = keys[order][1:] == keys[order][:-1]
-        crowd = np.sort(order[np.concatenate((same, [False])) | np.concatenate(([False], same))]) if len(keys) else order
+        shared = np.zeros(len(keys), bool)
+        shared[1:] |= same
+        shared[:-1] |= same
+        crowd = np.sort(order[shared])
         rows = signed.rows[crowd]
         for one, other in neighbours(keys[crowd], signed.facts[crowd], next_of(signed.values, band)[crowd], rows):
             near = _estimate(signed.values, crowd[one], crowd[other]) >= limit - SLACK

@@ -5,7 +5,6 @@ Rows are judged a batch at a time over their code points as one array, so that a
 
 import re
 import unicodedata
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt

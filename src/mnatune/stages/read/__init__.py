@@ -81,7 +81,8 @@ def _read_source(job: Job, source: SourceSection, number: str, documents: Docume
         tally = writer.columns.tally
     if not tally.rows + tally.documents:
         losses = ", ".join(f"{reason} ({n})" for reason, n in (tally.members_skipped + tally.dropped).items())
-        raise DataError(f"nothing was read from a source of kind {source.kind!r}: {losses or 'no file'}", where=source.path)
+        told = f"nothing was read from a source of kind {source.kind!r}: {losses or 'no file'}"
+        raise DataError(told, where=source.path)
     return tally
 
 
@@ -106,7 +107,8 @@ def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
         losses = {**tally.archives_skipped, **tally.archives_damaged, **tally.members_skipped, **tally.dropped}
         told = ", ".join(f"{reason} ({count})" for reason, count in losses.items())
         raise DataError(
-            f"no question-answer row was found: {told or 'there is no archive'}", where=f"{source.path}\n  {shown}".rstrip(),
+            f"no question-answer row was found: {told or 'there is no archive'}",
+            where=f"{source.path}\n  {shown}".rstrip(),
             next_step=f"check the path, or describe the layout in a field map (read.sources.map is {source.map!r})",
         )
     return tally

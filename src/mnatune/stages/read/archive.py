@@ -1,7 +1,7 @@
-"""Finding archives: plain zips, zips in parts, both inside a tar, and trees of loose files, without a second copy on disk.
+"""Finding archives, without a second copy on disk: zips, zips in parts, both inside a tar, and trees of loose files.
 
 AI Hub delivers a tar of `X.zip.part0`, `X.zip.part1073741824`, …; a part's number is its offset in the whole. A tar's
-members lie uncompressed at known offsets, so every archive is a list of (file, offset, size) spans that read as one stream.
+members lie uncompressed at known offsets, so every archive is a list of (file, offset, size) spans, read as one stream.
 """
 
 import io

@@ -6,8 +6,8 @@ A map names which archives hold labels, and one or more *layouts* of their JSON 
     rows      where question–answer rows lie within a record: "" (the record is the row), "contents[].QA[]", …
     question, answer, category, group, reference, …   where a row's fields lie
 
-Paths are dotted names. `name[]` walks a list, `name[2]` takes one element. A field path is relative to the row; a leading
-"^" climbs to the enclosing list element, a leading "/" starts at the record. A list of paths means the first that is there.
+Paths are dotted names. `name[]` walks a list, `name[2]` takes one element. A field path is relative to the row; "^" in
+front climbs to the enclosing list element, "/" starts at the record. A list of paths means the first that is there.
 """
 
 from fnmatch import fnmatchcase

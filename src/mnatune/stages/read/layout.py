@@ -115,6 +115,7 @@ class Reader:
         self.passage, self.category = self.getter(layout.passage), self.getter(layout.category)
         self.group, self.reference = self.getter(layout.group), self.getter(layout.reference)
         self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
+        self.plain = not (layout.passage or layout.reference or layout.ranked)
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
 
     def fits(self, head: bytes) -> bool:
@@ -133,10 +134,11 @@ class Reader:
 
     def trails(self, record: Any) -> Iterator[Trail]:
         """The rows of a record, each with the records that enclose it: (record, …, row)."""
-        trails: Iterator[Trail] = iter(((record,),))
-        for steps in self._levels:
-            trails = _descend(trails, steps)
-        return trails
+        return _descend((record,), self._levels)
+
+    def count(self, record: Any) -> int:
+        """How many rows a record has."""
+        return _count(record, self._levels)
 
     def ranked(self, trail: Trail) -> list[Any]:
         """The ranked answers, best first; empty if the layout or the row has none."""
@@ -158,6 +160,8 @@ class Reader:
         for path in [paths] if isinstance(paths, str) else paths:
             level, start = self._place(path)
             places.append((level, self._root.at(start).compiled(steps_of(path.lstrip("^/")))))
+        if not places:
+            return lambda trail: None
         if len(places) == 1 and [kind for kind, _ in places[0][1]] == ["field"]:
             only_level, name = places[0][0], places[0][1][0][1]
             return lambda trail: getattr(trail[only_level], name, None)
@@ -215,9 +219,24 @@ class Reader:
         return levels
 
 
-def _descend(trails: Iterator[Trail], steps: list[tuple[str, Any]]) -> Iterator[Trail]:
-    for trail in trails:
-        inner = pick(trail[-1], steps)
-        if isinstance(inner, list):
+def _descend(trail: Trail, levels: list[list[tuple[str, Any]]]) -> Iterator[Trail]:
+    if not levels:
+        yield trail
+        return
+    inner = pick(trail[-1], levels[0])
+    if isinstance(inner, list):
+        if len(levels) == 1:
             for element in inner:
                 yield (*trail, element)
+        else:
+            for element in inner:
+                yield from _descend((*trail, element), levels[1:])
+
+
+def _count(value: Any, levels: list[list[tuple[str, Any]]]) -> int:
+    if not levels:
+        return 1
+    inner = pick(value, levels[0])
+    if not isinstance(inner, list):
+        return 0
+    return len(inner) if len(levels) == 1 else sum(_count(element, levels[1:]) for element in inner)

@@ -26,7 +26,7 @@ class Bad:
 def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
     """Add a member's rows to the writer; returns "", or why the member holds none.
 
-    A member up to `WHOLE` bytes is read to its end before its first row is added, so a fault in it costs the whole member.
+    A member up to `WHOLE` bytes is read to its end before its first row is added: a fault in it costs all of it.
     """
     data, whole = _gather(chunks)
     head = data[: 1 << 20].lstrip()
@@ -40,12 +40,10 @@ def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], write
         if isinstance(record, Bad):
             columns.drop(name, index, record.reason, record.shown)
             index += 1
-            continue
-        for trail in reader.trails(record):
-            add_row(columns, name, index, reader, trail)
-            index += 1
+        else:
+            index += add_rows(columns, name, index, reader, record)
         writer.flush()
-    if not columns.question and not columns.tally.rows:
+    if not columns.rows and not columns.tally.rows:
         columns.tally.see(name, data)
     if not index:
         return NO_ROWS
@@ -75,7 +73,7 @@ def _records(data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader) 
     if whole:
         try:
             records = reader.decode_member(data)
-            rows = sum(1 for record in records for _ in reader.trails(record))
+            rows = sum(map(reader.count, records))
             if not _repeated(data, rows, reader):
                 yield from records
                 return
@@ -116,7 +114,7 @@ def _decoded(piece: bytes, reader: Reader) -> Any:
         return Bad("wrong-type", piece)
     except msgspec.DecodeError:
         return Bad("invalid-json", piece)
-    if _repeated(piece, sum(1 for _ in reader.trails(record)), reader) and has_repeated_key(piece):
+    if _repeated(piece, reader.count(record), reader) and has_repeated_key(piece):
         return Bad("duplicate-key", piece)
     return record
 
@@ -138,29 +136,38 @@ def has_repeated_key(text: bytes) -> bool:
     return found
 
 
-def add_row(columns: Columns, name: str, index: int, reader: Reader, trail: Trail) -> None:
-    """Turn one row into a record, or drop it with a reason."""
-    question, answer = reader.question(trail), reader.answer(trail)
-    alternatives: list[str] = []
-    if answer is None and reader.layout.ranked:
-        answer, *others = reader.ranked(trail) or [None]
-        alternatives = [text for text in others if isinstance(text, str)]
-    category, group = reader.category(trail), reader.group(trail)
-    reason = _fault(reader, trail, question, answer, category, group)
-    if reason:
-        columns.drop(name, index, reason, _text(answer), _text(question))
-        return
-    passage = _text(reader.passage(trail)).strip()
-    columns.add(
-        name, index, f"{question}\n\n{passage}" if passage else question, answer, category=_text(category),
-        group=_text(group), reference=_text(reader.reference(trail)), alternatives=alternatives,
-    )
+def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: Any) -> int:
+    """Turn a record's rows into records of ours, or drop them with a reason; returns their number."""
+    first = index
+    plain = reader.plain
+    for trail in reader.trails(record):
+        question, answer = reader.question(trail), reader.answer(trail)
+        alternatives: list[str] = []
+        if answer is None and reader.layout.ranked:
+            answer, *others = reader.ranked(trail) or [None]
+            alternatives = [text for text in others if isinstance(text, str)]
+        category, group = reader.category(trail), reader.group(trail)
+        reason = _fault(reader, trail, question, answer, category, group)
+        if reason:
+            columns.drop(name, index, reason, _text(answer), _text(question))
+        elif plain:
+            columns.add(name, index, question, answer, category=_text(category), group=_text(group))
+        else:
+            passage = _text(reader.passage(trail)).strip()
+            columns.add(
+                name, index, f"{question}\n\n{passage}" if passage else question, answer, category=_text(category),
+                group=_text(group), reference=_text(reader.reference(trail)), alternatives=alternatives,
+            )
+        index += 1
+    return index - first
 
 
 def _fault(reader: Reader, trail: Trail, question: Any, answer: Any, category: Any, group: Any) -> str:
     for get, values in reader.only:
         if get(trail) not in values:
             return "other-task"
+    if type(question) is type(answer) is type(category) is type(group) is str:
+        return ""
     for label, value in (("question", question), ("answer", answer)):
         if value is None:
             return f"missing-{label}"

@@ -1,11 +1,10 @@
 """Decisions as Markdown (`precedent-kr`) → one `QA` per numbered pair of 판시사항 (issue) and 판결요지 (holding).
 
-Both are written by the court's researchers, so they are question and answer by an expert. Where the numbers of the two do not
-match, the decision stays one row with the flag "unpaired-numbering".
+Both are written by the court's researchers, so they are question and answer by an expert. Where the numbers of the two do
+not match, the decision stays one row with the flag "unpaired-numbering".
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from ...text.shingles import spaceless
@@ -80,5 +79,6 @@ def is_echo(question: str, answer: str) -> bool:
 def reference(page: Page, articles: str) -> str:
     """How the decision is cited, and the articles that it names."""
     day = ". ".join(str(int(part)) for part in fact(page, "선고일자").split("-") if part.isdigit())
-    decision = " ".join(part for part in (fact(page, "법원명"), f"{day}. 선고" if day else "", fact(page, "사건번호")) if part)
+    parts = (fact(page, "법원명"), f"{day}. 선고" if day else "", fact(page, "사건번호"))
+    decision = " ".join(part for part in parts if part)
     return f"{decision} / {' '.join(articles.split())}" if articles else decision

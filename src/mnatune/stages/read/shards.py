@@ -30,15 +30,7 @@ class Columns:
 
     origin: Origin
     tally: Tally = field(default_factory=Tally)
-    question: list[str] = field(default_factory=list)
-    answer: list[str] = field(default_factory=list)
-    category: list[str] = field(default_factory=list)
-    group: list[str] = field(default_factory=list)
-    member: list[str] = field(default_factory=list)
-    index: list[int] = field(default_factory=list)
-    alternatives: list[list[str]] = field(default_factory=list)
-    reference: list[str] = field(default_factory=list)
-    flags: list[list[str]] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     characters: int = 0
 
@@ -47,15 +39,7 @@ class Columns:
         reference: str = "", alternatives: list[str] | None = None, flags: list[str] | None = None,
     ) -> None:
         """Append a row. Without a group the row is its own."""
-        self.question.append(question)
-        self.answer.append(answer)
-        self.category.append(category)
-        self.group.append(group)
-        self.member.append(member)
-        self.index.append(index)
-        self.reference.append(reference)
-        self.alternatives.append(alternatives or [])
-        self.flags.append(flags or [])
+        self.rows.append((question, answer, category, group, member, index, reference, alternatives, flags))
         self.characters += len(question) + len(answer)
 
     def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
@@ -74,35 +58,36 @@ class Columns:
 
     def table(self) -> pa.Table:
         """The rows as an Arrow table of `QA_SCHEMA`."""
-        count = len(self.question)
-        ids = [content_id(q, a) for q, a in zip(self.question, self.answer, strict=True)]
-        groups = [group or id_ for group, id_ in zip(self.group, ids, strict=True)]
+        count = len(self.rows)
+        question, answer, category, group, member, index, reference, alternatives, flags = zip(*self.rows, strict=True)
+        ids = list(map(content_id, question, answer))
+
+        def text(values: Any) -> pa.Array:
+            return pa.array(values, pa.string(), size=count)
+
+        def texts(values: Any) -> pa.Array:
+            if not any(values):
+                return pa.ListArray.from_arrays(pa.array([0] * (count + 1), pa.int32()), pa.array([], pa.string()))
+            return pa.array([value or [] for value in values], pa.list_(pa.string()))
 
         def same(value: Any, kind: Any = None) -> pa.Array:
             return pa.repeat(pa.scalar(value, kind or pa.string()), count)
 
         origin = self.origin
         source = pa.StructArray.from_arrays(
-            [same(origin.name), same(origin.archive), pa.array(self.member, pa.string()),
-             pa.array(self.index, pa.int64()), same(origin.licence), same(origin.split)],
+            [same(origin.name), same(origin.archive), text(member), pa.array(index, pa.int64()), same(origin.licence),
+             same(origin.split)],
             fields=list(SOURCE_TYPE),
         )
-        strings = pa.list_(pa.string())
         columns = [
-            pa.array(ids, pa.string()), pa.array(self.question, pa.string()), pa.array(self.answer, pa.string()),
-            pa.array(self.category, pa.string()), pa.array(groups, pa.string()), source,
-            pa.array(self.alternatives, strings), pa.array(self.reference, pa.string()), pa.array(self.flags, strings),
-            same(""), same(-1, pa.int16()), same(""), same(""),
+            text(ids), text(question), text(answer), text(category), text([g or i for g, i in zip(group, ids, strict=True)]),
+            source, texts(alternatives), text(reference), texts(flags), same(""), same(-1, pa.int16()), same(""), same(""),
         ]
         return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
 
     def clear(self) -> None:
         """Forget the rows (their counts stay)."""
-        for column in (self.question, self.answer, self.category, self.group, self.member, self.reference):
-            column.clear()
-        self.index.clear()
-        self.alternatives.clear()
-        self.flags.clear()
+        self.rows.clear()
         self.characters = 0
 
 
@@ -123,12 +108,12 @@ class ShardWriter:
     def flush(self, least: int | None = None) -> None:
         """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
         columns = self.columns
-        if not columns.question or columns.characters < (self._flush_at if least is None else least):
+        if not columns.rows or columns.characters < (self._flush_at if least is None else least):
             return
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
-        columns.tally.rows += len(columns.question)
-        columns.tally.splits[columns.origin.split or "none"] += len(columns.question)
+        columns.tally.rows += len(columns.rows)
+        columns.tally.splits[columns.origin.split or "none"] += len(columns.rows)
         self._writer.write_table(columns.table())
         columns.clear()
 

@@ -1,7 +1,7 @@
 """Cutting a JSON byte stream into its records without decoding it: a member of any size needs little memory.
 
-Strings are skipped whole and brackets counted; nothing else is looked at, so a broken record costs only itself. It works
-on UTF-8 and on cp949 alike: no second byte of cp949 is a quote, a backslash or a bracket.
+Strings are skipped whole and brackets counted; nothing else is looked at, so a broken record costs only itself. UTF-8
+and cp949 are alike to it: no second byte of cp949 is a quote, a backslash or a bracket.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Question–answer files of a team: a JSON array, JSON Lines, or CSV as Excel saves it; English or Korean column names."""
+"""Question–answer files of a team: a JSON array, JSON Lines, or CSV as Excel saves it; columns named in either language."""
 
 import csv
 import io
@@ -14,7 +14,9 @@ from .shards import ShardWriter
 
 ALIASES = {
     "question": ("question", "questions", "q", "query", "instruction", "prompt", "질문", "문의", "질의", "문제"),
-    "answer": ("answer", "answers", "a", "response", "output", "completion", "답변", "응답", "대답", "답", "정답", "해설"),
+    "answer": (
+        "answer", "answers", "a", "response", "output", "completion", "답변", "응답", "대답", "답", "정답", "해설",
+    ),
     "reference": ("source", "reference", "references", "citation", "출처", "근거", "참고", "참조"),
     "category": ("topic", "category", "subject", "분야", "주제", "분류", "카테고리"),
     "group": ("group", "document", "doc_id", "문서", "그룹"),

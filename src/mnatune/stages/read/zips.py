@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO
 
 from .archive import Archive
@@ -88,7 +89,7 @@ def _loose(archive: Archive) -> list[Entry]:
 def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[Entry]:
     """Directory entries in their order, each with its fault."""
     offsets = sorted({info.header_offset for info in infos} | {start})
-    following = dict(zip(offsets, offsets[1:], strict=False))
+    following = dict(pairwise(offsets))
     entries: list[Entry] = []
     names: set[str] = set()
     taken: set[int] = set()
@@ -104,9 +105,8 @@ def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[Ent
             fault = "overlapping entries"
         names.add(name)
         taken.add(info.header_offset)
-        entries.append(
-            Entry(name, info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC, end, fault)
-        )
+        packed, size = info.compress_size, info.file_size
+        entries.append(Entry(name, info.header_offset, packed, size, info.compress_type, info.CRC, end, fault))
     return entries
 
 
@@ -219,12 +219,12 @@ def _salvage(stream: IO[bytes]) -> list[Entry]:
             size, packed = _zip64_sizes(extra) or (UNKNOWN, UNKNOWN)
         start = at + LOCAL.size + name_size + extra_size
         known = not flags & DESCRIPTOR and packed != UNKNOWN
-        entry = Entry(
-            member_name(name.decode("utf-8" if flags & UTF8 else "cp437", "replace"), bool(flags & UTF8)),
-            at, packed if known else UNKNOWN, size if known else UNKNOWN, method, crc, start + packed if known else 1 << 62,
-            "encrypted" if flags & ENCRYPTED else "" if method in (STORED, DEFLATED) else "unsupported compression",
-        )
-        entries.append(entry)
+        if not known:
+            packed = size = UNKNOWN
+        text = member_name(name.decode("utf-8" if flags & UTF8 else "cp437", "replace"), bool(flags & UTF8))
+        fault = "" if method in (STORED, DEFLATED) else "unsupported compression"
+        fault = "encrypted" if flags & ENCRYPTED else fault
+        entries.append(Entry(text, at, packed, size, method, crc, start + packed if known else 1 << 62, fault))
         end = start + packed if known else _end_of_deflated(stream, start, method)
         if end is None:
             return entries
