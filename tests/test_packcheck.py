@@ -8,10 +8,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mnatune.cli import app
 from mnatune.pack import Pack
 from mnatune.packcheck import _share_at, check, similar
-from mnatune.packschema import PackData
+from mnatune.packdata import PackData
 from mnatune.stages.curate.rules import Drops
 from mnatune.stages.read.fieldmap import FieldMap
 from mnatune.text.shingles import shingles, spaceless
@@ -202,6 +204,29 @@ def test_a_pack_without_optional_files_passes(pack):
         (pack.root / name).unlink()
     shutil.rmtree(pack.root / "sample")
     assert failures(pack) == {}
+
+
+def test_the_command_exits_with_3_and_names_each_failure(pack):
+    good = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
+    assert good.exit_code == 0, good.output
+    edit_row(pack, "mna_qa.jsonl", source="상법 제1999조")
+    bad = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
+    assert bad.exit_code == 3
+    assert sum(line.startswith("mna_qa.jsonl:1:") for line in bad.output.splitlines()) == 1
+
+
+def test_the_index_is_in_nfc_and_knows_what_the_checkout_holds(tmp_path):
+    law = tmp_path / "kr/보기법/법률.md"
+    law.parent.mkdir(parents=True)
+    law.write_text(
+        "---\n제목: 보기법\n시행일자: 2020-01-01\n---\n\n##### 제1조 (\uf90a융)\n\n① 하나\n\n② 둘\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "statutes.json"
+    done = CliRunner().invoke(app, ["pack", "index", "--laws", str(tmp_path), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    articles = json.loads(out.read_text(encoding="utf-8"))["laws"]["보기법"]["articles"]
+    assert articles == {"1": ["金융", 2, "2020-01-01", ""]}
 
 
 KOREAN = st.text(st.sampled_from("합병분할 주식이사"), max_size=30)

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from .errors import DataError
 from .pack import Pack
-from .packschema import LETTERS, PLACEHOLDERS, YAML_FILES, ChoiceItem, LabelledRow, PackData
+from .packdata import PackData
+from .packschema import LETTERS, OPTIONAL_FILES, PLACEHOLDERS, YAML_FILES, ChoiceItem, LabelledRow
 from .recipe import CurateSection, JudgeSection
 from .text.citations import CitationChecker
 from .text.language import chinese_leaks, kana
@@ -70,7 +71,7 @@ def topics(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
 
 def _schema(data: PackData, owned: Mapping[str, type[BaseModel]]) -> Outcome:
     for name, form in YAML_FILES.items():
-        if name != "pack.yaml":
+        if name != "pack.yaml" and (name not in OPTIONAL_FILES or (data.pack.root / name).is_file()):
             data.fits(name, form)
     for pattern, form in owned.items():
         names = sorted(p.relative_to(data.pack.root).as_posix() for p in data.pack.root.glob(pattern))

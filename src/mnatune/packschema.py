@@ -1,24 +1,19 @@
-"""The form of every file of a pack, and its rows read by these forms, so that each fault is named with file and line.
+"""The form of every file of a pack.
 
 Forms that a stage owns (`drops.yaml`, `maps/*.yaml`) are not repeated here; the command hands them in.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from .errors import DataError
-from .pack import Pack
 from .text.personal import PersonalData
-from .workspace import read_jsonl
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(?:[\s\S]*\S)?$")]
 """Text that is neither empty nor begins or ends with white space."""
 Difficulty = Literal["상", "중", "하"]
 LETTERS = "ABCD"
-R = TypeVar("R", bound=BaseModel)
 HAN = re.compile(r"[\u3400-\u9fff]+(?:[ ·][\u3400-\u9fff]+)*")
 
 
@@ -148,9 +143,11 @@ class GlossaryRow(Form):
     aliases: list[Text]
 
     @model_validator(mode="after")
-    def _hanja_is_han(self) -> Self:
+    def _is_tidy(self) -> Self:
         if self.hanja and not HAN.fullmatch(self.hanja):
             raise ValueError(f"not Hanja: {self.hanja!r}")
+        if ". " in self.definition:
+            raise ValueError("the definition has more than one sentence")
         return self
 
 
@@ -243,7 +240,7 @@ class RubricFile(Form):
     rule: str = ""
     cap: dict[str, Any] = {}
     parts: dict[str, RubricPart]
-    guard: Guard | None = None
+    guard: Guard
     injections: list[Text] = []
 
     @model_validator(mode="after")
@@ -255,6 +252,23 @@ class RubricFile(Form):
         for name, part in self.parts.items():
             if sorted(part.anchors) != wanted:
                 raise ValueError(f"the anchors of {name} are not {wanted[0]}-{wanted[-1]}")
+        return self
+
+
+class EvaluateFile(Form):
+    """evaluate.yaml: foreign words that answers may use, phrases that deny or decline, paraphrases, outside tasks."""
+
+    version: int
+    latin: list[Text]
+    denials: Annotated[list[Text], Field(min_length=1)]
+    refusals: list[Text]
+    paraphrases: dict[str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
+    guards: list[dict[str, str]] = []
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in (edit[0] for edits in self.paraphrases.values() for edit in edits):
+            _compiled(pattern)
         return self
 
 
@@ -271,11 +285,13 @@ class CitationsFile(Form):
     case_kinds: list[Text] = []
 
 
+OPTIONAL_FILES = frozenset({"evaluate.yaml"})
 YAML_FILES: dict[str, type[BaseModel]] = {
     "pack.yaml": PackFacts,
     "lexicon.yaml": LexiconFile,
     "rubric.yaml": RubricFile,
     "citations.yaml": CitationsFile,
+    "evaluate.yaml": EvaluateFile,
     "pii.yaml": PersonalData,
 }
 PLACEHOLDERS = {
@@ -296,104 +312,8 @@ PLACEHOLDERS = {
 """Prompts that a pack must have, and the places in them that code fills."""
 
 
-class PackData:
-    """A pack's rows, typed. Rows that do not fit their form are left out and counted as faults."""
-
-    def __init__(self, pack: Pack) -> None:
-        self.pack = pack
-        self.faults: list[str] = []
-        self.read = 0
-        self.facts = self._form("pack.yaml", PackFacts)
-        self.qa = self._rows("mna_qa.jsonl", QARow, optional=True)
-        self.choice = self._rows("exam/choice.jsonl", ChoiceItem)
-        self.essay = self._rows("exam/essay.jsonl", EssayItem)
-        self.false_premise = self._rows("exam/false_premise.jsonl", FalsePremiseItem)
-        self.glossary = self._rows("glossary.jsonl", GlossaryRow)
-        self.labels = self._rows("lexicon_labels.jsonl", LabelledRow, optional=True)
-        self.holdout = self._rows("lexicon_holdout.jsonl", LabelledRow, optional=True)
-        self.sample = self._rows("sample/rows.jsonl", SampleRow, optional=True)
-        self.twins = self._rows("sample/twins.jsonl", TwinRow, optional=True)
-
-    def fits(self, name: str, form: type[BaseModel]) -> None:
-        """Check a YAML file against a form."""
-        self._form(name, form)
-
-    def _form(self, name: str, form: type[R]) -> R | None:
-        try:
-            self.read += 1
-            return form.model_validate(self.pack.yaml(name))
-        except DataError as error:
-            self.faults.append(f"{name}: {error.what}")
-        except ValidationError as error:
-            self.faults += [f"{name}: {line}" for line in _lines(error)]
-        return None
-
-    def _rows(self, name: str, form: type[R], *, optional: bool = False) -> list[tuple[str, R]]:
-        """(place, row) of a JSON Lines file."""
-        if not (self.pack.root / name).is_file():
-            if not optional:
-                self.faults.append(f"{name}: the pack lacks it")
-            return []
-        self.read += 1
-        rows = []
-        try:
-            raw = read_jsonl(self.pack.root / name)
-        except DataError as error:
-            self.faults.append(f"{error.where}: {error.what}")
-            return []
-        for number, value in enumerate(raw, 1):
-            try:
-                rows.append((f"{name}:{number}", form.model_validate(value)))
-            except ValidationError as error:
-                self.faults += [f"{name}:{number}: {line}" for line in _lines(error)]
-        return rows
-
-    def trained(self) -> Iterator[tuple[str, str, str]]:
-        """(place, question, answer) of all rows that a model of this pack may be trained on."""
-        rows: list[tuple[str, Pair]] = [*self.qa, *self.sample, *self.twins]
-        yield from ((place, row.question, row.answer) for place, row in rows)
-
-    def examined(self) -> Iterator[tuple[str, str, str]]:
-        """(id, question, right answer) of all exam items."""
-        yield from ((item.id, item.question, item.right) for _, item in self.choice)
-        yield from ((item.id, item.question, item.reference) for _, item in self.essay)
-        yield from ((item.id, item.question, item.answer) for _, item in self.false_premise)
-
-    def stated(self) -> Iterator[tuple[str, str]]:
-        """(place, text) of everything that the pack states as true, premises of false-premise items left out."""
-        for place, qa in self.qa:
-            yield from ((place, text) for text in (qa.question, qa.answer, qa.source))
-        for _, choice in self.choice:
-            texts = (choice.question, *choice.choices, choice.article, choice.explanation)
-            yield from ((choice.id, text) for text in texts)
-        for _, essay in self.essay:
-            texts = (essay.question, essay.article, essay.reference, *(line.text for line in essay.rubric))
-            yield from ((essay.id, text) for text in texts)
-        for _, item in self.false_premise:
-            yield from ((item.id, text) for text in (item.answer, item.article))
-        for place, term in self.glossary:
-            yield place, term.definition
-        rows: list[tuple[str, Pair]] = [*self.sample, *self.twins, *self.labels, *self.holdout]
-        for place, row in rows:
-            yield from ((place, text) for text in (row.question, row.answer))
-
-    def rests_on(self) -> Iterator[tuple[str, str]]:
-        """(place, text) of the fields that name what a row rests on."""
-        yield from ((place, row.source) for place, row in self.qa)
-        yield from ((item.id, item.article) for item in self.items())
-
-    def items(self) -> list[ExamItem]:
-        """All exam items."""
-        found: list[tuple[str, ExamItem]] = [*self.choice, *self.essay, *self.false_premise]
-        return [item for _, item in found]
-
-
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(f"no regular expression: {pattern!r}: {error}") from None
-
-
-def _lines(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors()]

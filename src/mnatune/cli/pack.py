@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..packcheck import Outcome
-    from ..packschema import PackData
+    from ..packdata import PackData
 
 Name = Annotated[str, typer.Argument(help="A bundled pack, or a folder with a pack.yaml.")]
 FAILED = 3
