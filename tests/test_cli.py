@@ -16,7 +16,9 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 def recipe(folder: Path, source: Path, kind: str = "qa") -> str:
     """A recipe with one source."""
     file = folder / "r.yaml"
-    file.write_text(f"name: x\nmodel:\n  id: starter\nread:\n  sources:\n  - kind: {kind}\n    path: {source}\n", encoding="utf-8")
+    file.write_text(
+        f"name: x\nmodel:\n  id: starter\nread:\n  sources:\n  - kind: {kind}\n    path: {source}\n", encoding="utf-8"
+    )
     return str(file)
 
 

@@ -48,4 +48,4 @@ def test_readme_commands_exist() -> None:
 
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {word for word in re.findall(r"mnatune ([a-z]+) ", text)} <= known
+    assert set(re.findall(r"mnatune ([a-z]+) ", text)) <= known

@@ -12,7 +12,13 @@ import pytest
 import mnatune
 from mnatune.workspace import STAGES, Run, file_hash
 
-SMALL = ["compose.max_rows=80", "train.save_every=2", "train.learning_rate=5e-3", "evaluate.items=6", "generation.max_new_tokens=48"]
+SMALL = [
+    "compose.max_rows=80",
+    "train.save_every=2",
+    "train.learning_rate=5e-3",
+    "evaluate.items=6",
+    "generation.max_new_tokens=48",
+]
 ROOT = Path(__file__).parents[1]
 
 
@@ -43,7 +49,11 @@ def test_journey_ends_with_a_report_and_a_verdict(finished: Path) -> None:
     for stage in ("read", "curate", "judge", "compose", "train", "evaluate"):
         assert run.manifest(stage) is not None
     assert (finished / "report.html").stat().st_size > 100_000
-    assert json.loads((finished / "7-evaluate" / "verdict.json").read_text(encoding="utf-8"))["verdict"] in ("promote", "hold", "reject")
+    assert json.loads((finished / "7-evaluate" / "verdict.json").read_text(encoding="utf-8"))["verdict"] in (
+        "promote",
+        "hold",
+        "reject",
+    )
 
 
 @pytest.mark.slow
@@ -96,7 +106,9 @@ def test_notebook_runs_top_to_bottom(finished: Path, tmp_path: Path, name: str) 
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     environment = {**os.environ, "MNATUNE_RUN": str(copy)}
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute(env=environment)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute(
+        env=environment
+    )
 
 
 @pytest.mark.slow

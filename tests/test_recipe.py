@@ -50,7 +50,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "value"), [("train.learning_rate=5e-5", 5e-5), ("train.extra={neftune_noise_alpha: 5}", None), ("seed=7", 7)]
+    ("override", "value"),
+    [("train.learning_rate=5e-5", 5e-5), ("train.extra={neftune_noise_alpha: 5}", None), ("seed=7", 7)],
 )
 def test_overrides_are_typed(override: str, value: float | None) -> None:
     recipe = load_recipe("quickstart", [override])

@@ -86,5 +86,9 @@ def test_repository_speaks_of_the_product_alone() -> None:
     stain = re.compile(r"/work/(?:main|shared)|/tmp/(?:venv|parts|brief)")
     for name in listed.stdout.splitlines():
         file = ROOT / name
-        if file.suffix in {".py", ".md", ".toml", ".yaml", ".js", ".html", ".css", ".json"} and file.is_file() and name != "tests/test_shape.py":
+        if (
+            file.suffix in {".py", ".md", ".toml", ".yaml", ".js", ".html", ".css", ".json"}
+            and file.is_file()
+            and name != "tests/test_shape.py"
+        ):
             assert not stain.search(file.read_text(encoding="utf-8", errors="ignore")), name

@@ -32,7 +32,9 @@ def test_a_done_stage_is_skipped(tmp_path: Path) -> None:
     assert do(run) == (0, True)
 
 
-@pytest.mark.parametrize("change", [{"section": {"a": 2}}, {"inputs": {"i": "2"}}, {"seed": 2}, {"code": "d"}, {"force": True}])
+@pytest.mark.parametrize(
+    "change", [{"section": {"a": 2}}, {"inputs": {"i": "2"}}, {"seed": 2}, {"code": "d"}, {"force": True}]
+)
 def test_a_stage_runs_again_when_anything_it_depends_on_changed(tmp_path: Path, change: dict[str, object]) -> None:
     run = Run(tmp_path)
     do(run)

@@ -15,14 +15,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mnatune.recipe import bundled
 
 MODEL = bundled("starter") / "model"
-DIALOGUES = [json.loads(line) for line in (Path(__file__).parents[1] / "data/qwen3_dialogues.jsonl").open(encoding="utf-8")]
+DIALOGUES = [
+    json.loads(line) for line in (Path(__file__).parents[1] / "data/qwen3_dialogues.jsonl").open(encoding="utf-8")
+]
 TOKENIZER = AutoTokenizer.from_pretrained(MODEL)
 
 
 @pytest.mark.parametrize("number", range(len(DIALOGUES)))
 def test_template_renders_as_qwen3s(number: int) -> None:
     dialogue = DIALOGUES[number]
-    assert TOKENIZER.apply_chat_template(dialogue["messages"], tokenize=False, **dialogue["options"]) == dialogue["text"]
+    assert (
+        TOKENIZER.apply_chat_template(dialogue["messages"], tokenize=False, **dialogue["options"]) == dialogue["text"]
+    )
 
 
 def test_roles_of_special_tokens() -> None:

@@ -30,7 +30,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     """Options before the command."""
 
@@ -50,7 +52,9 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        typer.echo(f"error: the disk is full\n  where: {error.filename}\n  next:  free some space and run again", err=True)
+        typer.echo(
+            f"error: the disk is full\n  where: {error.filename}\n  next:  free some space and run again", err=True
+        )
         sys.exit(EnvironmentFault.exit_code)
 
 

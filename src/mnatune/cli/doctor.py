@@ -146,8 +146,12 @@ def _tracker(recipe: "Recipe") -> Iterator[Finding]:
         from ..stages.train.tracking import wandb_ready
 
         ready = wandb_ready()
-        yield Finding("ok", "W&B", "logged in") if ready else Finding(
-            "warn", "W&B", "no login or no network: the run is logged offline", "wandb login; later: wandb sync"
+        yield (
+            Finding("ok", "W&B", "logged in")
+            if ready
+            else Finding(
+                "warn", "W&B", "no login or no network: the run is logged offline", "wandb login; later: wandb sync"
+            )
         )
     else:
         yield Finding("ok", "tracking", name)

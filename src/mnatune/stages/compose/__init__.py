@@ -8,9 +8,8 @@ from typing import Any
 
 from ...job import Job
 from ...models.hf import load_tokenizer
-from ...models.prompt import dialogue, examples
-from ...records import QA, read_qa, to_table, write_table
-from ...records import DROPPED_SCHEMA
+from ...models.prompt import Message, dialogue, examples
+from ...records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
 from ...workspace import write_json, write_jsonl
 from .card import write_card
 from .splits import SPLITS, assign_splits, leakage
@@ -31,7 +30,10 @@ def compose(job: Job) -> None:
         rows = [row for row in rows if row.id in kept]
     for _, reason in dropped:
         job.manifest.drop(reason)
-    write_table(to_table([r for r, _ in dropped], DROPPED_SCHEMA, drop_reason=[why for _, why in dropped]), job.path("dropped.parquet"))
+    write_table(
+        to_table([r for r, _ in dropped], DROPPED_SCHEMA, drop_reason=[why for _, why in dropped]),
+        job.path("dropped.parquet"),
+    )
 
     sides = assign_splits(rows, job.recipe.compose.splits, job.recipe.seed)
     system = job.pack.system_prompt
@@ -57,7 +59,7 @@ def _fitting(job: Job, rows: list[QA]) -> tuple[list[QA], list[tuple[QA, str]]]:
     dropped: list[tuple[QA, str]] = []
     lengths = []
     for row in job.track(rows, "measuring rows"):
-        turns = [*dialogue(row.question, system), {"role": "assistant", "content": row.answer}]
+        turns: list[Message] = [*dialogue(row.question, system), {"role": "assistant", "content": row.answer}]
         length = max(len(e) for e in examples(tokenizer, turns))
         if length > limit:
             dropped.append((row, f"longer-than-{limit}-tokens"))

@@ -36,7 +36,9 @@ def assign_splits(rows: Sequence[QA], shares: Sequence[float], seed: int) -> lis
         held_out = any(rows[i].source.split == "valid" for i in indices)
         allowed = [s for s, share in zip(SPLITS, shares, strict=True) if share > 0 and not (held_out and s == "train")]
         if not allowed:
-            raise DataError("rows of a publisher's validation side need a valid or test split", next_step="compose.splits")
+            raise DataError(
+                "rows of a publisher's validation side need a valid or test split", next_step="compose.splits"
+            )
         dealt += len(indices)
         wanted = dict(zip(SPLITS, shares, strict=True))
         side = max(allowed, key=lambda s: (wanted[s] * dealt - counts[s], wanted[s]))
@@ -53,7 +55,11 @@ def leakage(rows: Sequence[QA], sides: Sequence[str]) -> dict[str, Any]:
     """
     seen: dict[str, dict[str, set[str]]] = {"group": {}, "cluster": {}, "question": {}}
     for row, side in zip(rows, sides, strict=True):
-        for kind, value in (("group", row.group), ("cluster", row.cluster), ("question", "".join(row.question.split()))):
+        for kind, value in (
+            ("group", row.group),
+            ("cluster", row.cluster),
+            ("question", "".join(row.question.split())),
+        ):
             if value:
                 seen[kind].setdefault(value, set()).add(side)
     spanning = {kind: sorted(v for v, where in values.items() if len(where) > 1) for kind, values in seen.items()}
