@@ -1,0 +1,191 @@
+"""The loop's own parts: what is trained on, what is tested on, and how the new model is told from the current one."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from mnatune import improve as loop
+from mnatune.errors import UsageError
+from mnatune.feedback.export import Export
+from mnatune.feedback.sink import Edit, Generation
+from mnatune.feedback.store import FeedbackStore
+from mnatune.improve import Terms, compare, improve
+from mnatune.pack import Pack
+from mnatune.recipe import load_recipe
+from mnatune.registry import Registry
+from mnatune.workspace import Run, read_jsonl, write_json, write_jsonl
+
+QUESTIONS = [
+    "흡수합병에서 소멸회사의 주주는 언제까지 반대의사를 통지해야 합니까?",
+    "영업양수도 계약에서 진술 및 보장 조항은 어떤 역할을 합니까?",
+    "상장회사의 주요사항보고서는 어떤 경우에 제출합니까?",
+    "기업결합 신고의 대상이 되는 회사 규모를 설명해 주십시오.",
+    "분할합병과 물적분할의 차이를 알려 주십시오.",
+    "주식매수선택권을 부여할 때 필요한 절차는 무엇입니까?",
+    "우호적 인수와 적대적 인수를 구분하는 기준이 있습니까?",
+    "자산 실사에서 우발채무를 확인하는 방법이 궁금합니다.",
+]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("name: loop\nmodel: {id: starter}\nevaluate: {primary: chrf}\n", encoding="utf-8")
+    return load_recipe(path)
+
+
+def example(name, question):
+    turns = [("system", "전문가"), ("user", question), ("assistant", "답변입니다.")]
+    return {"id": name, "messages": [{"role": r, "content": c} for r, c in turns], "group": name, "category": "합병"}
+
+
+def done(run, stage, **files):
+    """A finished stage with these files."""
+
+    def work(place):
+        for name, value in files.items():
+            path = place.path(name.replace("__", "/").replace("_jsonl", ".jsonl").replace("_json", ".json"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (write_jsonl if path.suffix == ".jsonl" else write_json)(path, value)
+
+    run.perform(stage, {}, {}, 0, "", work)
+
+
+@pytest.fixture
+def parent(tmp_path):
+    run = Run(tmp_path / "parent")
+    train = [example(f"old{n}", f"오래된 질문 {n}") for n in range(40)]
+    kept = [example("t1", "시험에 남긴 질문은 무엇입니까?")]
+    done(run, "compose", train_jsonl=train, valid_jsonl=[], test_jsonl=kept)
+    done(run, "train", adapter__adapter_config_json={})
+    return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = FeedbackStore(str(tmp_path / "f.db"), lambda text: text)
+    system = Pack.load("mna_ko").system_prompt
+    for n, question in enumerate(QUESTIONS):
+        turns = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        facts = ("key:a", "m", "starter", "", "", turns, "모릅니다.", {}, "stop", 1, 1, True, 1.0, 0.1, 1.0 + n)
+        store.save_generation(Generation(f"g{n}", f"c{n}", *facts))
+        store.edit(Edit(f"g{n}", "key:a", f"{question} 이에 대한 답은 이러합니다.", created=1.0 + n))
+    for item in store.review_queue().items:
+        store.review(item.id, "admin", "approved")
+    yield store
+    store.close()
+
+
+def test_without_a_model_there_is_nothing_to_improve(recipe, tmp_path, store):
+    with pytest.raises(UsageError, match="no model is in production"):
+        improve(recipe, tmp_path / "out", store, Registry(tmp_path / "models"))
+
+
+def test_too_little_feedback_trains_nothing(recipe, tmp_path, store, parent):
+    outcome = improve(recipe, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent)
+    assert (outcome.decision, outcome.model) == ("hold", "")
+    assert not (tmp_path / "out" / "run").exists()
+
+
+def test_corrections_are_mixed_with_older_rows_and_some_kept_to_test(recipe, tmp_path, store, parent, monkeypatch):
+    stopped = []
+    really = loop.perform
+
+    def perform(stage, *arguments, **options):
+        if stage in ("train", "evaluate"):
+            stopped.append(stage)
+            raise KeyboardInterrupt
+        return really(stage, *arguments, **options)
+
+    monkeypatch.setattr(loop, "perform", perform)
+    terms = Terms(least=5, replay=2.0)
+    with pytest.raises(KeyboardInterrupt):
+        improve(recipe, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent, terms=terms)
+    assert stopped == ["train"]
+    folder = Run(tmp_path / "out" / "run").folder("compose")
+    train, test = read_jsonl(folder / "train.jsonl"), read_jsonl(folder / "test.jsonl")
+    kinds = Counter(row["id"].startswith("old") for row in train)
+    assert kinds[True] == 2 * kinds[False] > 0
+    assert test[-1]["id"] == "t1"
+    assert kinds[False] + len(test) - 1 == len(QUESTIONS)
+    known = {item["row"] for item in read_jsonl(tmp_path / "out" / "feedback" / "items.jsonl")}
+    assert {row["id"] for row in [*train, *test[:-1]] if not row["id"].startswith("old")} <= known
+    assert not {row["id"] for row in train} & {row["id"] for row in test}
+    assert len(read_jsonl(folder / "replay.jsonl")) == 40 + kinds[False]
+
+
+def test_curation_that_drops_a_row_is_counted(recipe, tmp_path, parent):
+    run = Run(tmp_path / "run")
+    made = Export("x", tmp_path / "none", {"qa.jsonl": 0})
+    (tmp_path / "none").mkdir()
+    for name in ("train", "preferences", "unpaired", "qa"):
+        write_jsonl(tmp_path / "none" / f"{name}.jsonl", [example("e1", "질문")] if name == "train" else [])
+    loop._compose(recipe, run, parent, made, 0.0)
+    assert run.manifest("compose").dropped == {"curated-away": 1}
+
+
+def evaluated(root, value, letters, verdict="correct"):
+    run = Run(root)
+    answers = [
+        {"id": f"a{n}", "group": f"g{n}", "category": "합병",
+         "metrics": {"base": {}, "tuned": {"chrf": value + n % 3, "stop_rate": 100.0, "false_citations": None}}}
+        for n in range(40)
+    ]  # fmt: skip
+    exam = [
+        {"id": f"e{n}", "kind": "choice", "topic": "", "key": "A", "base": {}, "tuned": {"exam_letter": letters[n % 4]}}
+        for n in range(40)
+    ]
+    exam.append({"id": "f", "kind": "false_premise", "topic": "", "tuned": {"text": "", "verdict": verdict}})
+    done(run, "evaluate", answers_jsonl=answers, exam_jsonl=exam)
+    return run
+
+
+def test_a_better_model_is_promoted_and_a_worse_one_rejected(recipe, tmp_path):
+    good, bad = evaluated(tmp_path / "good", 40.0, "AAAA"), evaluated(tmp_path / "bad", 30.0, "AAAA")
+    assert compare(recipe, good, bad)["verdict"] == "promote"
+    assert compare(recipe, bad, good)["verdict"] == "reject"
+    assert compare(recipe, good, good)["verdict"] == "hold"
+
+
+def test_a_guard_that_falls_stops_a_promotion(recipe, tmp_path):
+    forgetful, current = evaluated(tmp_path / "a", 40.0, "ABCD"), evaluated(tmp_path / "b", 30.0, "AAAA")
+    verdict = compare(recipe, forgetful, current)
+    assert verdict["verdict"] == "reject"
+    named = {row["name"]: row for row in verdict["metrics"]}
+    assert named["exam_letter"]["tuned"]["value"] == 25.0
+    assert "false_citations" not in named
+    json.dumps(verdict, allow_nan=False)
+
+
+def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):
+    """Training and evaluation are stood in for; everything between them is real."""
+    really = loop.perform
+
+    def perform(stage, given, run, **options):
+        if stage == "train":
+            assert given.train.from_adapter.endswith("adapter")
+            done(run, "train", adapter__adapter_config_json={}, adapter__mnatune_json={"base": "starter"})
+            (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(b"new")
+            return run.manifest("train"), False
+        if stage == "evaluate":
+            evaluated(run.root, 40.0 if run.root.name == "run" else 30.0, "AAAA")
+            return run.manifest("evaluate"), False
+        return really(stage, given, run, **options)
+
+    monkeypatch.setattr(loop, "perform", perform)
+    registry = Registry(tmp_path / "models")
+    terms = Terms(least=5)
+    outcome = improve(recipe, tmp_path / "out", store, registry, parent=parent, terms=terms)
+    assert outcome.decision == "promote"
+    assert registry.production().name == outcome.model
+    lineage = registry.production().lineage
+    assert (lineage.feedback, lineage.base) == (outcome.feedback.id, "starter")
+    learned = read_jsonl(registry.root / outcome.model / "feedback.jsonl")
+    assert learned
+    assert store.exports_with("key:a") == [outcome.feedback.id]
+    registry.rollback()
+    held = improve(recipe, tmp_path / "out2", store, registry, parent=parent, terms=replace(terms, promote=False))
+    assert (held.decision, registry.production()) == ("promote", None)
+    assert registry.history()[-1]["action"] == "hold"
