@@ -13,23 +13,22 @@ from typing import Any, Literal, get_args
 from ...job import Job
 from ...models.hf import ChatModel
 from ...models.prompt import dialogue, prompt_ids
+from ...text.untrusted import fill
 from .answers import BATCH_TOKENS, Ask, answer_all
 from .decoding import choice_costs
 from .metrics import Sample
 
 LETTERS = "ABCD"
 LETTER_TOKENS = 8
-STATED = re.compile(r"(?:정답|답)\s*(?:은|는|:|：)?\s*[(\[]?\s*([A-D])(?![A-Za-z])")
-LEADING = re.compile(r"^\s*[(\[]?([A-D])(?![A-Za-z])")
+STATED = re.compile(r"(?:정답|답)\s*(?:은|는|:|：)?\s*[(\[]?\s*([A-D])(?![A-Za-z사])")
+LEADING = re.compile(r"^\s*[(\[]?([A-D])(?![A-Za-z사])")  # "A사" is a company
 Premise = Literal["correct", "wrong", "refused"]
 
 
 def choice_prompt(template: str, row: dict[str, Any]) -> str:
     """The pack's `choice_user` prompt filled with an item."""
-    text = template.replace("{question}", str(row["question"]))
-    for letter, choice in zip(LETTERS, row["choices"], strict=True):
-        text = text.replace("{" + letter.lower() + "}", str(choice))
-    return text.rstrip()
+    choices = {letter.lower(): str(choice) for letter, choice in zip(LETTERS, row["choices"], strict=True)}
+    return fill(template, {"question": str(row["question"]), **choices}).rstrip()
 
 
 def letters(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> dict[str, list[str]]:

@@ -1,0 +1,101 @@
+"""A tiny model with a random adapter, and a run that has been trained with it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnatune.job import Job
+from mnatune.models.hf import ChatModel
+from mnatune.pack import Pack
+from mnatune.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe
+from mnatune.workspace import Run, write_jsonl
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Path:
+    """Folder with `base/`, a Qwen3 of two thin layers with random weights, and `adapter/`, a random LoRA on it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
+    root = tmp_path_factory.mktemp("tiny")
+    tokenizer = AutoTokenizer.from_pretrained(starter)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32, max_position_embeddings=1024, tie_word_embeddings=True,
+        initializer_range=0.3,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config).to(torch.float32)
+    model.save_pretrained(root / "base", safe_serialization=True)
+    tokenizer.save_pretrained(root / "base")
+    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"))
+    for name, weight in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    tuned.save_pretrained(root / "adapter")
+    return root
+
+
+@pytest.fixture(scope="session")
+def chat(tiny: Path) -> ChatModel:
+    return ChatModel(str(tiny / "base"), tiny / "adapter")
+
+
+@pytest.fixture(scope="session")
+def recipe(tiny: Path) -> Recipe:
+    return Recipe(
+        name="tiny",
+        model=ModelSection(id=str(tiny / "base")),
+        evaluate=EvaluateSection(items=3, samples=2),
+        generation=GenerationSection(max_new_tokens=10),
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Path, pack: Pack) -> Callable[[Path], Run]:
+    """Makes a run whose composed and trained stages are written by hand."""
+
+    def make(root: Path) -> Run:
+        run = Run(root)
+        run.perform("compose", {}, {}, 1, "", lambda stage: _write_splits(stage.folder, pack.system_prompt))
+        run.perform("train", {}, {}, 1, "", lambda stage: _copy(tiny / "adapter", stage.path("adapter")))
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def perform(pack: Pack) -> Callable[..., Path]:
+    """Performs the evaluate stage of a run by a function of the job; returns the stage's folder."""
+
+    def do(run: Run, recipe: Recipe, work: Callable[[Job], object]) -> Path:
+        run.perform("evaluate", {}, {}, 1, "", lambda stage: work(Job(recipe, pack, run, stage)) and None)
+        return run.folder("evaluate")
+
+    return do
+
+
+def _write_splits(folder: Path, system: str) -> None:
+    rows = [
+        {
+            "id": f"row-{n}",
+            "messages": [
+                {"role": "system", "content": system},
+                {"role": "user", "content": f"합병반대주주는 {n}일 안에 무엇을 할 수 있습니까?"},
+                {"role": "assistant", "content": f"상법 제522조의3에 따라 {n}일 안에 매수를 청구할 수 있습니다."},
+            ],
+            "category": f"갈래{n % 2}",
+            "group": f"문서{n // 2}",
+            "source": {"name": "pack"},
+        }
+        for n in range(10)
+    ]
+    write_jsonl(folder / "test.jsonl", rows[:8])
+    write_jsonl(folder / "valid.jsonl", rows[8:])
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)

@@ -1,0 +1,77 @@
+"""The ledger of answers: a killed run goes on with what is left, and with the same batches."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mnatune.job import Job
+from mnatune.models.hf import Answer, ChatModel
+from mnatune.recipe import Recipe
+from mnatune.stages.evaluate import answers
+from mnatune.stages.evaluate.answers import Ask, Ledger, answer_all, plan
+from mnatune.stages.evaluate.decoding import Decoded
+
+
+def given(text: str) -> Decoded:
+    return Decoded(Answer(text, [1, 2], True), [0.5])
+
+
+def test_a_ledger_forgets_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "a.jsonl"
+    Ledger(path, "key").add({"1": given("하나"), "2": given("둘")})
+    path.write_bytes(path.read_bytes()[:-20])
+    again = Ledger(path, "key")
+    assert again.answers == {"1": given("하나")}
+    again.add({"2": given("둘")})
+    assert set(Ledger(path, "key").answers) == {"1", "2"}
+
+
+def test_a_ledger_of_other_work_is_discarded(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    Ledger(path, "key").add({"1": given("하나")})
+    assert Ledger(path, "other").answers == {}
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[0]) == {"key": "other"}
+
+
+def test_batches_are_of_like_length_and_within_the_budget() -> None:
+    lengths = {str(n): 10 * (n % 7 + 1) for n in range(50)}
+    batches = plan(lengths, [Ask(name, []) for name in lengths], 4000)
+    assert sorted(ask.id for batch in batches for ask in batch) == sorted(lengths)
+    tops = [lengths[batch[0].id] for batch in batches]
+    assert tops == sorted(tops, reverse=True)
+    assert all(len(b) * (lengths[b[0].id] + 4000) <= answers.BATCH_TOKENS for b in batches)
+    assert plan({"1": 99_999}, [Ask("1", [])], 10) == [[Ask("1", [])]]
+
+
+def test_a_killed_evaluation_does_only_what_is_left(
+    tmp_path: Path, trained, perform, chat: ChatModel, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(tmp_path / "killed")
+    monkeypatch.setattr(answers, "BATCH_TOKENS", 120)
+    asks = [Ask(str(n), [{"role": "user", "content": f"합병 {n}"}]) for n in range(6)]
+    done: list[int] = []
+    kill_at = [1]
+    real = answers.decode
+
+    def counted(chat, prompts, limit, **options):
+        if len(done) == kill_at[0]:
+            raise KeyboardInterrupt
+        done.append(len(prompts))
+        return real(chat, prompts, limit, **options)
+
+    monkeypatch.setattr(answers, "decode", counted)
+    found: dict[str, Decoded] = {}
+
+    def work(job: Job) -> None:
+        found.update(answer_all(job, chat, asks, "trial", tuned=True, limit=6))
+
+    with pytest.raises(KeyboardInterrupt):
+        perform(run, recipe, work)
+    assert sum(done) < 6
+    kill_at[0] = -1
+    perform(run, recipe, work)
+    assert sum(done) == 6
+    resumed = dict(found)
+    perform(trained(tmp_path / "whole"), recipe, work)
+    assert found == resumed
