@@ -1,5 +1,6 @@
 """The FastAPI application: routes, pages, health, metrics, and errors in OpenAI's shape."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from .gate import Gate
 from .keys import KeyStore
 from .metrics import CONTENT_TYPE
 from .service import Checker, Service, Settings
+
+log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 ASSETS = {path.name: path for path in sorted(PAGE.glob("*.*"))}
@@ -45,9 +48,9 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             await engine.start()
-        except MnatuneError as error:
-            app.state.failure = error  # for `serve` to tell, instead of a traceback
-            raise
+        except MnatuneError as error:  # `serve` ends with it; any other ASGI server goes on, not ready
+            app.state.failure = error
+            log.error("the engine did not start: %s", error)
         yield
         await service.settle()
         await engine.close()

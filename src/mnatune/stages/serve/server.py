@@ -238,7 +238,9 @@ def _server(app: "FastAPI", drain_seconds: int, ready: Callable[[], None]) -> "u
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
+            if app.state.failure:
+                self.should_exit = True
+            elif self.started:
                 if follower:
                     self.following = asyncio.create_task(follower.run())
                 ready()

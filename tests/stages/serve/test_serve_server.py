@@ -1,0 +1,105 @@
+"""From options to a server: who may be let in, what is refused, and following promotions."""
+
+import asyncio
+import json
+import socket
+
+import pytest
+
+from mnatune.errors import EnvironmentFault, UsageError
+from mnatune.recipe import GenerationSection
+from mnatune.registry import Lineage, Registry
+from mnatune.stages.serve.batch import BatchEngine, Names
+from mnatune.stages.serve.engine import Sampling, Task
+from mnatune.stages.serve.keys import KeyStore
+from mnatune.stages.serve.server import PointerFollower, ServeOptions, build, serve
+from mnatune.stages.serve.upstream import Upstream
+
+
+def options(tmp_path, **more):
+    return ServeOptions(**{"keys": tmp_path / "keys.json", "feedback": "", "echo": True, "port": 0, **more})
+
+
+def test_other_machines_are_let_in_only_with_keys(tmp_path):
+    for host in ("0.0.0.0", "192.168.0.7", "::"):
+        with pytest.raises(UsageError, match="without API keys") as refused:
+            build(options(tmp_path, host=host))
+        assert "keys create" in refused.value.next_step
+    KeyStore(tmp_path / "keys.json").create("kim")
+    app = build(options(tmp_path, host="0.0.0.0"))
+    assert app.state.service.settings.require_keys
+
+
+def test_on_loopback_an_existing_key_is_required_and_otherwise_only_loopback_names_are_served(tmp_path):
+    opened = build(options(tmp_path))
+    assert not opened.state.service.settings.require_keys
+    assert "localhost" in opened.state.service.settings.hosts
+    KeyStore(tmp_path / "keys.json").create("kim")
+    assert build(options(tmp_path)).state.service.settings.require_keys
+
+
+def test_exactly_one_source_of_answers_must_be_named(tmp_path):
+    for more in ({"echo": False}, {"registry": tmp_path}, {"upstream": Upstream("http://127.0.0.1:1/v1")}):
+        with pytest.raises(UsageError, match="who answers"):
+            build(options(tmp_path, **more))
+    with pytest.raises(UsageError, match="not a run folder"):
+        build(options(tmp_path, echo=False, run=tmp_path))
+
+
+def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentFault, match=f"port {port}"):
+            serve(options(tmp_path, echo=False, run=tmp_path / "none", port=port))
+
+
+def test_an_upstream_that_is_down_is_told_without_a_traceback(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(EnvironmentFault, match="does not answer"):
+        serve(options(tmp_path, echo=False, upstream=Upstream(f"http://127.0.0.1:{port}/v1")))
+
+
+def test_a_promotion_and_a_rollback_are_followed(chat, tiny_adapters, tmp_path):
+    registry = Registry(tmp_path / "models")
+    one, two = (registry.register(adapter, Lineage(base=chat.model_id)) for adapter in tiny_adapters)
+    registry.promote(one.name, override="test")
+
+    async def work():
+        engine = BatchEngine(chat, Names("base", "production"), GenerationSection())
+        await engine.start()
+        follower, hashes = PointerFollower(registry, engine), []
+        try:
+            for change in (lambda: None, lambda: registry.promote(two.name, override="test"), registry.rollback):
+                change()
+                await follower.look()
+                sampling = Sampling(max_tokens=4)
+                stream = await engine.open(Task("production", sampling, [{"role": "user", "content": "합병"}]))
+                assert [piece async for piece in stream.pieces][-1].finish
+                hashes.append(stream.model.adapter_hash)
+        finally:
+            await engine.close()
+        return hashes
+
+    assert asyncio.run(work()) == [one.adapter_sha256, two.adapter_sha256, one.adapter_sha256]
+
+
+def test_keys_are_shown_once_listed_without_secret_and_revoked(tmp_path):
+    typer = pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from mnatune.cli.serve import register
+
+    app, run, file = typer.Typer(), CliRunner(), str(tmp_path / "keys.json")
+    register(app)
+    secret = run.invoke(app, ["keys", "create", "김", "--file", file, "--admin"]).stdout.splitlines()[0]
+    (row,) = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
+    assert row["admin"] is True
+    assert KeyStore(tmp_path / "keys.json").find(secret).name == "김"
+    listed = run.invoke(app, ["keys", "list", "--file", file]).stdout
+    assert row["id"] in listed
+    assert secret not in listed
+    assert "active" in listed
+    run.invoke(app, ["keys", "revoke", row["id"], "--file", file])
+    assert KeyStore(tmp_path / "keys.json").find(secret) is None
+    assert "revoked" in run.invoke(app, ["keys", "list", "--file", file]).stdout
