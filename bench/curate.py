@@ -3,15 +3,16 @@
     python bench/curate.py --quick                 a hundredth of the set, 3,000 rows for datasketch
     python bench/curate.py --scale 1               all 1,015,160 training rows
 
-The baseline is what the notebooks of this field do: json.load of whole members, rows in a list, pandas, CSV. Both read the
-same replica (bench/replica.py) in the same call, in turn, each in its own process; memory is the peak of the sum over the
-process and its children. The last line is JSON.
+The baseline is what the notebooks of this field do: json.load of whole members, rows in a list, pandas, CSV. Both read
+the same replica (bench/replica.py) in the same call, in turn, each in its own process; memory is the peak of the sum
+over the process and its children, CPU seconds are theirs together. The last line is JSON.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def notebook(root: str, csv: str) -> dict[str, float]:
                 with archive.open(member_name) as member:
                     for row in json.load(member)["data_info"]:
                         answer = row["answer01"] if "answer01" in row else row["answer"]
-                        labels.append({"question": row["question"], "answer": answer["contents"], "category": row["data_category"]["middle"]})
+                        group = row["data_category"]["middle"]
+                        labels.append({"question": row["question"], "answer": answer["contents"], "category": group})
         kept = [row for row in labels if row["answer"].strip() != row["question"].strip()]
         if side == "Training":
             rows += kept
@@ -58,7 +60,8 @@ def notebook(root: str, csv: str) -> dict[str, float]:
     after = len(frame)
     frame = frame.drop_duplicates(["question", "answer"])
     frame.to_csv(csv, index=False, encoding="utf-8-sig")
-    return {"seconds": time.perf_counter() - started, "rows": total, "after_category": after, "after_exact": len(frame)}
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "cpu": cpu(), "rows": total, "after_category": after, "after_exact": len(frame)}
 
 
 def ours(root: str, out: str) -> dict[str, float]:
@@ -75,17 +78,30 @@ def ours(root: str, out: str) -> dict[str, float]:
     told: dict[str, float] = {}
     for name, stage in (("read", read), ("curate", curate)):
         print(f"stage {name}", flush=True)
-        started = time.perf_counter()
-        manifest, _ = run.perform(name, {}, {}, 42, "", lambda place, stage=stage: stage(Job(recipe, pack, run, place)), force=True)
-        told[f"{name}_seconds"] = time.perf_counter() - started
+        started, used = time.perf_counter(), cpu()
+
+        def work(place, stage=stage):
+            stage(Job(recipe, pack, run, place))
+
+        manifest, _ = run.perform(name, {}, {}, 42, "", work, force=True)
+        told |= {f"{name}_seconds": time.perf_counter() - started, f"{name}_cpu": cpu() - used}
     steps = {step["step"]: step["rows"] for step in manifest.facts["funnel"]["train"]}
-    return told | {"rows": steps["echo"], "after_category": steps["category"], "near": manifest.dropped.get("near-duplicate", 0), "exact": manifest.dropped.get("duplicate", 0)}
+    near, exact = (manifest.dropped.get(reason, 0) for reason in ("near-duplicate", "duplicate"))
+    return told | {"rows": steps["echo"], "after_category": steps["category"], "near": near, "exact": exact}
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def measured(function: str, *arguments: str) -> dict[str, float]:
     """Call one of the functions above in a process of its own; adds the peak memory of each of its stages in MB."""
-    code = f"import sys, json; sys.path.insert(0, {str(ROOT / 'bench')!r}); import curate; print(json.dumps(curate.{function}(*{arguments!r})))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    code = f"import json, curate; print(json.dumps(curate.{function}(*{arguments!r})))"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'bench'}"}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     peaks: dict[str, float] = {}
     stage = [function]
@@ -131,8 +147,9 @@ def duplicates(count: int) -> dict[str, float]:
     rows = [replica.pair(dice, n) for n in range(count * 99 // 100)]
     planted = len(rows)
     for n in range(count - planted):
-        rows.append({"question": rows[n]["question"].replace("에 대해", "에 관해"), "answer": rows[n]["answer"].replace("은 ", "도 ", 1)})
-    template = "{}호 공고의 합병비율은 외부평가기관의 평가를 거쳐 산정하였으며 주주총회의 특별결의로 승인을 받았고 채권자 보호절차를 마쳤다."
+        question, answer = rows[n]["question"].replace("에 대해", "에 관해"), rows[n]["answer"].replace("은 ", "도 ", 1)
+        rows.append({"question": question, "answer": answer})
+    template = "{}호 공고의 합병비율은 외부평가기관의 평가를 거쳤고 주주총회의 특별결의로 승인을 받았다."
     first_template = len(rows)
     rows += [{"question": "합병비율 산정 현황은?", "answer": template.format(n)} for n in range(count // 10)]
     texts = [f"{row['question']}\n{row['answer']}" for row in rows]
@@ -190,17 +207,28 @@ def main() -> None:
     def middle(results: list[dict[str, float]], name: str) -> float:
         return round(statistics.median(result[name] for result in results), 2)
 
-    mine = {name: middle(new, name) for name in ("read_seconds", "curate_seconds", "read_mb", "curate_mb")} | near
-    base = {"seconds": middle(old, "seconds"), "mb": middle(old, "notebook_mb"), "datasketch_rows_per_s": near["datasketch_rows_per_s"]}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    print(json.dumps({
-        "bench": "curate", "commit": commit, "device": f"{os.cpu_count()} cores, {platform.machine()}", "scale": choice.scale,
-        "ratio": {
-            "read_speed": round(base["seconds"] / mine["read_seconds"], 2), "read_memory": round(base["mb"] / mine["read_mb"], 2),
-            "near_duplicates": round(near["rows_per_s"] / near["datasketch_rows_per_s"], 2),
-        },
-        "ours": mine, "baseline": base,
-    }))  # fmt: skip
+    names = [f"{stage}_{unit}" for stage in ("read", "curate") for unit in ("seconds", "cpu", "mb")]
+    sketch = round(near.pop("datasketch_rows_per_s"), 1)
+    mine = {name: middle(new, name) for name in names} | {name: round(value, 3) for name, value in near.items()}
+    base = {"seconds": middle(old, "seconds"), "cpu": middle(old, "cpu"), "mb": middle(old, "notebook_mb")}
+    ratio = {
+        "read_speed": base["seconds"] / mine["read_seconds"],
+        "read_cpu": base["cpu"] / mine["read_cpu"],
+        "read_memory": base["mb"] / mine["read_mb"],
+        "near_duplicates": near["rows_per_s"] / sketch,
+    }
+    head = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True, check=False)
+    facts = {
+        "bench": "curate",
+        "commit": commit.stdout.strip(),
+        "device": f"{os.cpu_count()} cores, {platform.machine()}",
+        "scale": choice.scale,
+        "ratio": {name: round(value, 2) for name, value in ratio.items()},
+        "ours": mine,
+        "baseline": base | {"datasketch_rows_per_s": sketch},
+    }
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def symlink():
 
 def duplicate():
     buffer = io.BytesIO(plain(GOOD))
-    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning):
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("good.json", good(5))
     return buffer.getvalue()
 
@@ -432,7 +432,7 @@ def test_streaming_gives_what_decoding_whole_gives(tmp_path, reading, monkeypatc
     big = member(*(document(n, pairs[n * 10 : n * 10 + 10]) for n in range(30)))
     write_zip(tmp_path / "hub/Other.zip", {"big.json": big, "small.json": good(1)})
     write_zip(tmp_path / "hub/TL_x.zip", {"/SFTlabel.json": labels([sft(n) for n in range(50)])})
-    whole, first, run = reading({"kind": "archive", "path": str(tmp_path / "hub")})
+    whole, first, _ = reading({"kind": "archive", "path": str(tmp_path / "hub")})
     monkeypatch.setattr("mnatune.stages.read.members.WHOLE", 2000)
     monkeypatch.setattr("mnatune.stages.read.tasks.WHOLE", 2000)
     monkeypatch.setattr("mnatune.stages.read.zips.CHUNK", 97)

@@ -56,8 +56,7 @@ def test_forms(name, tmp_path, reading):
 
 
 def test_a_folder_of_files(tmp_path, reading):
-    for name in ("b.jsonl", "a.csv"):
-        (tmp_path / "qa").mkdir(exist_ok=True)
+    (tmp_path / "qa").mkdir()
     (tmp_path / "qa/b.jsonl").write_bytes(FORMS["lines.jsonl"])
     (tmp_path / "qa/a.csv").write_bytes(FORMS["excel.csv"])
     rows, *_ = reading({"kind": "qa", "path": str(tmp_path / "qa")})

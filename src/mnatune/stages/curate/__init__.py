@@ -18,8 +18,8 @@ SMALL = 64 << 20  # bytes of Parquet below which worker processes do not pay
 def curate(job: Job) -> None:
     """Tidy, mask and judge every row, and remove exact and near-duplicates.
 
-    Writes `qa.parquet`, `dropped.parquet` (the record, masked, and `drop_reason`), `clusters.parquet` (id, cluster: every
-    row that has a near relative, dropped or not) and `documents.parquet` (the documents of `read`, tidied and masked).
+    Writes `qa.parquet`, `dropped.parquet` (record and `drop_reason`), `clusters.parquet` (id and cluster of every
+    row with a near relative, dropped or not) and `documents.parquet` (the documents of `read`, tidied and masked).
     """
     work = job.path(".work")
     shutil.rmtree(work, ignore_errors=True)

@@ -64,7 +64,7 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
     pair = DataType.struct({"one": DataType.int64(), "other": DataType.int64()})
     entry = DataType.struct({"band": DataType.int64(), "key": DataType.uint64(), "next": DataType.int64()})
 
-    @daft.func.batch(return_dtype=DataType.list(entry))
+    @daft.func.batch(return_dtype=DataType.list(entry))  # type: ignore[untyped-decorator]
     def bands(values: daft.Series) -> Any:
         hashes = values.to_arrow().flatten().to_numpy(zero_copy_only=False).reshape(-1, HASHES).astype(np.uint16)
         keys = np.stack([band_keys(hashes, band) for band in range(BANDS)], axis=1)
@@ -75,7 +75,7 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
         offsets = pa.array(np.arange(0, len(numbers) + 1, BANDS), pa.int64())
         return daft.Series.from_arrow(pa.LargeListArray.from_arrays(offsets, entries))
 
-    @daft.func.batch(return_dtype=DataType.list(pair))
+    @daft.func.batch(return_dtype=DataType.list(pair))  # type: ignore[untyped-decorator]
     def close(rows: daft.Series, facts: daft.Series, nexts: daft.Series) -> Any:
         found = []
         for bucket in zip(rows.to_pylist(), facts.to_pylist(), nexts.to_pylist(), strict=True):
@@ -86,32 +86,15 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
             found.append([{"one": int(one), "other": int(other)} for one, other in pairs])
         return daft.Series.from_pylist(found, dtype=DataType.list(pair))
 
-    @daft.func.batch(return_dtype=DataType.bool())
+    @daft.func.batch(return_dtype=DataType.bool())  # type: ignore[untyped-decorator]
     def alike(one: daft.Series, other: daft.Series, here: daft.Series, there: daft.Series) -> Any:
         first, second = (_hashes(series) for series in (one, other))
         near = (first == second).mean(axis=1) >= limit - SLACK
         texts = zip(near.tolist(), here.to_pylist(), there.to_pylist(), strict=True)
         return daft.Series.from_pylist([close and resemblance(a, b) >= limit for close, a, b in texts])
 
-    gone = daft.from_arrow(pa.table({"row": pa.array(left_out, pa.int64())}))
-    signed = frame(files, text=True).where(col(f"is_{name}")).join(gone, on="row", how="anti").select(
-        col("row"), col("facts"), col("text"), col(name).alias("values")
-    ).collect()
-    listed = signed.select(col("row"), col("facts"), bands(col("values")).alias("entry")).explode("entry")
-    buckets = (
-        listed.select(
-            col("row"), col("facts"), col("entry")["band"].alias("band"), col("entry")["key"].alias("key"),
-            col("entry")["next"].alias("next"),
-        )
-        .groupby("band", "key")
-        .agg(
-            col("row").list_agg().alias("rows"), col("facts").list_agg().alias("facts"),
-            col("next").list_agg().alias("nexts"), col("row").count().alias("size"),
-        )
-        .where(col("size") > 1)
-    )
-    pairs = buckets.select(close(col("rows"), col("facts"), col("nexts")).alias("pair")).explode("pair")
-    pairs = pairs.select(col("pair")["one"].alias("one"), col("pair")["other"].alias("other")).distinct()
+    signed = _signed(files, left_out, name)
+    pairs = _pairs(signed, bands, close)
     sides = [
         signed.select(col("row").alias(side), col("text").alias(f"text_{side}"), col("values").alias(f"values_{side}"),
                       col("facts").alias(f"facts_{side}"))
@@ -122,6 +105,29 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
     same = (col("facts_one") == col("facts_other")).alias("same")
     result = checked.select(col("one"), col("other"), same).sort(["one", "other"]).to_pydict()
     return list(zip(result["one"], result["other"], result["same"], strict=True))
+
+
+def _signed(files: Sequence[Path], left_out: Sequence[int], name: str) -> Any:
+    """(row, facts, text, values) of the long or the short texts."""
+    import daft
+    from daft import col
+
+    gone = daft.from_arrow(pa.table({"row": pa.array(left_out, pa.int64())}))
+    rows = frame(files, text=True).where(col(f"is_{name}")).join(gone, on="row", how="anti")
+    return rows.select(col("row"), col("facts"), col("text"), col(name).alias("values")).collect()
+
+
+def _pairs(signed: Any, bands: Any, close: Any) -> Any:
+    """(one, other): pairs of rows that stand close in a bucket of some band."""
+    from daft import col
+
+    listed = signed.select(col("row"), col("facts"), bands(col("values")).alias("entry")).explode("entry")
+    entry = [col("entry")[name].alias(name) for name in ("band", "key", "next")]
+    buckets = listed.select(col("row"), col("facts"), *entry).groupby("band", "key")
+    lists = [col(name).list_agg().alias(f"{name}s") for name in ("row", "facts", "next")]
+    shared = buckets.agg(*lists, col("row").count().alias("size")).where(col("size") > 1)
+    pairs = shared.select(close(col("rows"), col("factss"), col("nexts")).alias("pair")).explode("pair")
+    return pairs.select(col("pair")["one"].alias("one"), col("pair")["other"].alias("other")).distinct()
 
 
 def _ends(pairs: Any) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from .layout import Reader, Trail
-from .shards import Columns, ShardWriter
+from .shards import Columns, Row, ShardWriter
 from .split import Broken, split_records
 
 WHOLE = 24 << 20  # bytes up to which a member is decoded at once
@@ -151,13 +151,12 @@ def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: An
         if reason:
             columns.drop(name, index, reason, _text(answer), _text(question))
         elif plain:
-            columns.add(name, index, question, answer, category=_text(category), group=_text(group))
+            columns.add(Row(name, index, question, answer, _text(category), _text(group)))
         else:
             passage = _text(reader.passage(trail)).strip()
-            columns.add(
-                name, index, f"{question}\n\n{passage}" if passage else question, answer, category=_text(category),
-                group=_text(group), reference=_text(reader.reference(trail)), alternatives=alternatives,
-            )
+            asked = f"{question}\n\n{passage}" if passage else question
+            reference = _text(reader.reference(trail))
+            columns.add(Row(name, index, asked, answer, _text(category), _text(group), reference, alternatives))
         index += 1
     return index - first
 

@@ -1,7 +1,7 @@
 """Decisions as Markdown (`precedent-kr`) → one `QA` per numbered pair of 판시사항 (issue) and 판결요지 (holding).
 
-Both are written by the court's researchers, so they are question and answer by an expert. Where the numbers of the two do
-not match, the decision stays one row with the flag "unpaired-numbering".
+Both are written by the court's researchers, so they are question and answer by an expert. Where the numbers of the two
+do not match, the decision stays one row with the flag "unpaired-numbering".
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...text.shingles import spaceless
 from .markdown import Page, fact, pages, plain
-from .shards import ShardWriter
+from .shards import Row, ShardWriter
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(판결)"
 SECTION = re.compile(r"^## +(.+?) *$", re.MULTILINE)
@@ -37,10 +37,9 @@ def read_precedents(root: Path, writer: ShardWriter) -> None:
             if is_echo(question, answer):
                 writer.columns.drop(file, index, "echo", answer, question)
                 continue
-            writer.columns.add(
-                file, index, question, answer, category=fact(page, "사건종류"), group=fact(page, "사건번호"),
-                reference=reference(page, found.get("참조조문", "")), flags=[] if paired else [UNPAIRED],
-            )
+            kind, case = fact(page, "사건종류"), fact(page, "사건번호")
+            cited, flags = reference(page, found.get("참조조문", "")), () if paired else (UNPAIRED,)
+            writer.columns.add(Row(file, index, question, answer, kind, case, cited, flags=flags))
         writer.flush()
 
 

@@ -1,8 +1,9 @@
 """Rows collected as columns and written to Parquet shards: no object per row, memory bounded by one shard."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,23 +25,34 @@ class Origin:
     split: str
 
 
+class Row(NamedTuple):
+    """A row as read. Without a group it is its own."""
+
+    member: str
+    position: int
+    question: str
+    answer: str
+    category: str = ""
+    group: str = ""
+    reference: str = ""
+    alternatives: Sequence[str] = ()
+    flags: Sequence[str] = ()
+
+
 @dataclass
 class Columns:
     """Rows of one origin, column by column."""
 
     origin: Origin
     tally: Tally = field(default_factory=Tally)
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     characters: int = 0
 
-    def add(
-        self, member: str, index: int, question: str, answer: str, *, category: str = "", group: str = "",
-        reference: str = "", alternatives: list[str] | None = None, flags: list[str] | None = None,
-    ) -> None:
-        """Append a row. Without a group the row is its own."""
-        self.rows.append((question, answer, category, group, member, index, reference, alternatives, flags))
-        self.characters += len(question) + len(answer)
+    def add(self, row: Row) -> None:
+        """Append a row."""
+        self.rows.append(row)
+        self.characters += len(row.question) + len(row.answer)
 
     def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
         """Count a row that cannot become a record, and keep the beginning of its text."""
@@ -59,7 +71,7 @@ class Columns:
     def table(self) -> pa.Table:
         """The rows as an Arrow table of `QA_SCHEMA`."""
         count = len(self.rows)
-        question, answer, category, group, member, index, reference, alternatives, flags = zip(*self.rows, strict=True)
+        member, index, question, answer, category, group, reference, alternatives, flags = zip(*self.rows, strict=True)
         ids = list(map(content_id, question, answer))
 
         def text(values: Any) -> pa.Array:
@@ -68,20 +80,20 @@ class Columns:
         def texts(values: Any) -> pa.Array:
             if not any(values):
                 return pa.ListArray.from_arrays(pa.array([0] * (count + 1), pa.int32()), pa.array([], pa.string()))
-            return pa.array([value or [] for value in values], pa.list_(pa.string()))
+            return pa.array([list(value) for value in values], pa.list_(pa.string()))
 
         def same(value: Any, kind: Any = None) -> pa.Array:
             return pa.repeat(pa.scalar(value, kind or pa.string()), count)
 
         origin = self.origin
-        source = pa.StructArray.from_arrays(
-            [same(origin.name), same(origin.archive), text(member), pa.array(index, pa.int64()), same(origin.licence),
-             same(origin.split)],
-            fields=list(SOURCE_TYPE),
-        )
+        places = [text(member), pa.array(index, pa.int64())]
+        named = [same(origin.name), same(origin.archive), *places, same(origin.licence), same(origin.split)]
+        groups = [own or new for own, new in zip(group, ids, strict=True)]
         columns = [
-            text(ids), text(question), text(answer), text(category), text([g or i for g, i in zip(group, ids, strict=True)]),
-            source, texts(alternatives), text(reference), texts(flags), same(""), same(-1, pa.int16()), same(""), same(""),
+            *map(text, (ids, question, answer, category, groups)),
+            pa.StructArray.from_arrays(named, fields=list(SOURCE_TYPE)),
+            *(texts(alternatives), text(reference), texts(flags)),
+            *(same(""), same(-1, pa.int16()), same(""), same("")),
         ]
         return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
 

@@ -1,4 +1,4 @@
-"""Question–answer files of a team: a JSON array, JSON Lines, or CSV as Excel saves it; columns named in either language."""
+"""Question–answer files of a team: JSON, JSON Lines, or CSV as Excel saves it; columns in English or Korean."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import msgspec
 
 from ...errors import DataError
 from ...records import content_id
-from .shards import ShardWriter
+from .shards import Row, ShardWriter
 
 ALIASES = {
     "question": ("question", "questions", "q", "query", "instruction", "prompt", "질문", "문의", "질의", "문제"),
@@ -82,9 +82,7 @@ def _add(row: dict[str, Any], columns: dict[str, str], member: str, index: int, 
     group = _plain(values.get("group")) or (content_id(" ".join(reference.split())) if reference.strip() else "")
     assert isinstance(question, str)
     assert isinstance(answer, str)
-    writer.columns.add(
-        member, index, question, answer, category=_plain(values.get("category")), group=group, reference=reference
-    )
+    writer.columns.add(Row(member, index, question, answer, _plain(values.get("category")), group, reference))
 
 
 def _plain(value: Any) -> str:
