@@ -51,6 +51,17 @@ class SourceSection(Section):
     """Licence note that every record of this source carries."""
 
 
+class SiteSection(Section):
+    """What differs for one site of `collect`."""
+
+    max_pages: int | None = Field(None, ge=1)
+    """Pages of this site at most; None leaves only the run's own limit."""
+    delay: float | None = Field(None, ge=0)
+    """Least seconds between two requests to this site; None takes the general delay."""
+    licence: str = ""
+    """Licence note of this site's pages; empty takes the general one."""
+
+
 class CollectSection(Section):
     """What to crawl, and how gently."""
 
@@ -72,6 +83,10 @@ class CollectSection(Section):
     """Licence note of the pages."""
     contact: str = ""
     """E-mail or URL in the user agent, so that a site's owner can reach you."""
+    sites: dict[str, SiteSection] = {}
+    """Host name → what differs for that site."""
+    private_hosts: list[str] = []
+    """Hosts of your own network that may be crawled; every other private or local address is refused."""
 
 
 class ReadSection(Section):
@@ -200,9 +215,14 @@ class TrainSection(Section):
     """Memory of the card; batch, accumulation, quantisation and checkpointing are derived to fit it."""
     throughput: Literal["auto", "plain", "packing", "shared-prefix"] = "auto"
     """How rows become batches: `plain` pads, `packing` isolates rows in one sequence, `shared-prefix` computes the
-    common system prompt once per step; `auto` takes what pays on the device."""
+    common system prompt once per micro-batch; `auto` takes what pays on the device, and then makes micro-batches as
+    large as memory allows (the rows of a step stay the recipe's)."""
     from_adapter: str | None = None
     """Adapter folder to continue from; required for preference training."""
+    preferences: str | None = None
+    """Preference rows for `dpo` and `kto`, such as a feedback export's; by default the run's own from ranked answers."""
+    margin: int = Field(1, ge=1)
+    """Least difference in rank of a preference pair; a higher one trains on clear differences only."""
     tracking: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Experiment tracker besides metrics.jsonl."""
     project: str = "Qwen3-8B-M&A"

@@ -134,7 +134,7 @@ def test_a_model_is_checked_in_code_and_by_its_own_word(tmp_path: Path) -> None:
     pairs = [
         {"question": "합병의 등기는 언제까지 하여야 하나요?", "answer": "2주간 내에 하여야 합니다.", "span": span},
         {"question": "합병 등기의 기한은 며칠인가요?", "answer": "30일 이내에 하여야 합니다.", "span": span},
-        {"question": "합병 등기는 어디에서 하나요?", "answer": "본점 소재지에서 합니다.", "span": "지어낸 구절입니다 정말"},
+        {"question": "합병 등기는 어디에서 하나요?", "answer": "본점 소재지에서 합니다.", "span": "지어낸 구절이다"},
         {"question": "합병의 등기를 게을리하면 어떻게 되나요?", "answer": "과태료를 물게 됩니다.", "span": span},
     ]
 
