@@ -173,7 +173,7 @@ class FakeRun:
             after = 99.0
         return {
             "id": f"item-{at:03d}",
-            "question": f"{question} (문항 {at})",
+            "question": f"{question} (문항 {at}){HOSTILE if tuned == HOSTILE else ''}",
             "reference": reference,
             "category": topic,
             "source": "mna-qa",

@@ -26,6 +26,7 @@ class Visit:
     def __init__(self, browser: Any, path: Path, width: int, scheme: str = "light") -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a loaded machine is no fault
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)

@@ -15,6 +15,7 @@ from fake_run import CONTENT, HOSTILE, FakeRun
 
 from mnatune.errors import DataError, UsageError
 from mnatune.stages.report import korean, report
+from mnatune.stages.report.evaluation import evaluation, headline
 from mnatune.workspace import Run, write_json, write_jsonl
 
 VOID = {"meta", "link", "input", "br", "img", "line", "circle"}
@@ -90,7 +91,7 @@ def test_text_of_a_model_stays_text(page: str, outline: Outline) -> None:
     items = json.loads(outline.scripts[0])["items"]
     texts = ["".join(segment[0] for segment in side["segments"]) for item in items for side in item["sides"]]
     assert HOSTILE in texts
-    assert page.count("onerror=&#39;window.hacked") == 2  # as an answer and as a judge's reason
+    assert page.count("onerror=&#39;window.hacked") == 3  # as a question, an answer and a judge's reason
     assert not any(tag == "img" for tag, _ in outline.elements)
 
 
@@ -126,6 +127,7 @@ def test_every_dropped_row_is_told_with_its_reason(whole_run: Run, outline: Outl
         for reason, rows in manifest.dropped.items():
             assert f"{korean.reason(reason)}−{korean.count(rows)}" in text, (stage, reason)
     assert "이유가 기록되지 않은 행" not in text
+    assert "가린 개인정보: 전화번호 18 · 전자우편 9 · brand_new_kind 1" in text
 
 
 def test_metrics_answers_and_provenance_are_there(whole_run: Run, outline: Outline) -> None:
@@ -149,10 +151,16 @@ def test_the_same_run_gives_the_same_bytes(whole_run: Run, page: str) -> None:
     [("promote", "배포를 권합니다"), ("hold", "배포를 보류합니다"), ("reject", "배포하지 않기를 권합니다")],
 )
 def test_the_headline_is_the_verdict(fake: FakeRun, verdict: str, sentence: str) -> None:
-    fake.train()
     fake.evaluate(verdict)
-    html = report(fake.run).read_text(encoding="utf-8")
-    assert sentence in html.split("<h1", 1)[1].split("</h1>", 1)[0]
+    found = headline(fake.run, evaluation(fake.run))
+    assert sentence in found.sentence
+    assert found.reasons == CONTENT["reasons"]
+
+
+def test_the_headline_stands_on_top(outline: Outline) -> None:
+    assert (
+        outline.text.index("배포를 권합니다") < outline.text.index("차이 +17.5점") < outline.text.index("걸러진 과정")
+    )
 
 
 def test_missing_stages_are_said_to_be_missing(fake: FakeRun) -> None:

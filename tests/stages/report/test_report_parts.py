@@ -64,6 +64,7 @@ def test_what_is_no_number_is_a_dash(value: float | None) -> None:
 def test_an_unknown_reason_is_shown_as_it_is() -> None:
     assert korean.reason("brand-new-reason") == "brand-new-reason"
     assert korean.reason("score-at-most-45") == "심사 점수 45점 이하"
+    assert korean.reason("larger than 1,024 bytes") == "1,024바이트를 넘음"
     assert korean.reason("longer-than-512-tokens") == "512토큰을 넘음"
 
 
