@@ -6,15 +6,16 @@ Particles and endings are dropped, so "합병을 승인하였다" and "합병이
 import os
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 CONTENT = ("NNG", "NNP", "NR", "VV", "VA", "MAG", "SL", "SN", "SH", "XR")
 
 
-def content_words(text: str) -> list[str]:
-    """Content morphemes of a text with their class of word, in order."""
-    return [f"{token.form}/{token.tag[:2]}" for token in _kiwi().tokenize(text) if token.tag.startswith(CONTENT)]
+@lru_cache(maxsize=4096)
+def content_words(text: str) -> tuple[str, ...]:
+    """Content morphemes of a text with their class of word, in order; a reference is analysed once."""
+    return tuple(f"{token.form}/{token.tag[:2]}" for token in _kiwi().tokenize(text) if token.tag.startswith(CONTENT))
 
 
 def respaced(text: str) -> str:

@@ -112,7 +112,7 @@ def _exam(job: Job, chat: ChatModel, yardstick: Yardstick) -> tuple[list[dict[st
         return [], [], {}
     limit = job.recipe.evaluate.items
     choices = exam_items(job, "choice", limit)
-    premises = exam_items(job, "false_premise", max(1, limit // 2))
+    premises = exam_items(job, "false_premise", max(1, limit // 4))
     rows, samples, counts = exam.take_choices(job, chat, choices)
     more_rows, more_samples, more_counts = exam.take_premises(job, chat, premises, yardstick.words)
     return [*rows, *more_rows], [*samples, *more_samples], {**counts, **more_counts}
