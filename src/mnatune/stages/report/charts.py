@@ -52,31 +52,30 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """A figure ready for the page.
-
-    Attributes:
-        id: element id, unique on the page.
-        summary: what the chart shows, in a sentence.
-        figure: plotly's data and layout.
-    """
+class Caption:
+    """What a chart is called (`id` is unique on the page), and what it shows, in a sentence."""
 
     id: str
     title: str
     summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure ready for the page; `figure` is plotly's data and layout."""
+
+    caption: Caption
     figure: dict[str, Any]
     height: int = 240
 
+    @property
+    def id(self) -> str:
+        """Element id."""
+        return self.caption.id
+
 
 def lines(
-    id: str,
-    title: str,
-    series: Sequence[Series],
-    *,
-    x_title: str,
-    summary: str,
-    tick: str = "",
-    from_zero: bool = False,
+    caption: Caption, series: Sequence[Series], *, x_title: str, tick: str = "", from_zero: bool = False
 ) -> Chart:
     """Curves over a common x axis. `tick` is a d3 format of the y axis, which starts at 0 if `from_zero`."""
     import plotly.graph_objects as go
@@ -95,12 +94,10 @@ def lines(
     figure.update_layout(_layout(len(series) > 1))
     figure.update_xaxes(_axis(x_title) | {"showgrid": False, "tickformat": ",~r"})
     figure.update_yaxes(_axis("") | {"tickformat": tick or ",~r", "rangemode": "tozero" if from_zero else "normal"})
-    return Chart(id, title, summary, _json(figure))
+    return Chart(caption, _json(figure))
 
 
-def columns(
-    id: str, title: str, series: Sequence[Series], *, unit: str, step: int, summary: str, mark: float | None = None
-) -> Chart:
+def columns(caption: Caption, series: Sequence[Series], *, unit: str, step: int, mark: float | None = None) -> Chart:
     """A histogram, stacked; each `x` is the lower edge of a bar `step` wide, `mark` draws a dashed vertical line."""
     import plotly.graph_objects as go
 
@@ -120,10 +117,10 @@ def columns(
     figure.update_yaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero"})
     if mark is not None:
         figure.add_vline(x=mark, line={"color": LIGHT["warn"], "width": 2, "dash": "dash"})
-    return Chart(id, title, summary, _json(figure), height=280)
+    return Chart(caption, _json(figure), height=280)
 
 
-def bars(id: str, title: str, series: Sequence[Series], *, summary: str) -> Chart:
+def bars(caption: Caption, series: Sequence[Series]) -> Chart:
     """Horizontal stacked bars; the labels are the series' `x`, in reading order."""
     import plotly.graph_objects as go
 
@@ -143,7 +140,7 @@ def bars(id: str, title: str, series: Sequence[Series], *, summary: str) -> Char
     figure.update_yaxes(
         _axis("") | {"autorange": "reversed", "showgrid": False, "ticksuffix": "  ", "type": "category"}
     )
-    return Chart(id, title, summary, _json(figure), height=90 + 26 * rows)
+    return Chart(caption, _json(figure), height=90 + 26 * rows)
 
 
 def in_units(values: Sequence[float | None], unit: str) -> tuple[list[float | None], str]:

@@ -40,6 +40,7 @@ class Step:
 
     @property
     def dropped(self) -> int:
+        """Rows left out for a reason."""
         return sum(loss.rows for loss in self.losses)
 
 
@@ -63,6 +64,7 @@ class Funnel:
 
     @property
     def done(self) -> list[Step]:
+        """The stages that have been done."""
         return [step for step in self.steps if step.manifest is not None]
 
     @property

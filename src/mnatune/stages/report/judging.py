@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import DataError
 from ...workspace import Run
 from . import korean
-from .charts import Chart, Series, bars, columns, lines
+from .charts import Caption, Chart, Series, bars, columns, lines
 
 TOPICS = 16  # bars of the chart of topics
 TABLE_STEP = 10  # points between the thresholds of the table
@@ -109,9 +109,9 @@ def _load(run: Run) -> dict[str, Any]:
 
 def _scores(histogram: list[int], threshold: int) -> Chart:
     scores, total, kept = range(101), sum(histogram), sum(histogram[threshold + 1 :])
+    summary = f"{threshold}점을 넘은 행은 {korean.count(kept)}행({korean.percent(kept, total)})입니다."
     return columns(
-        "scores",
-        "점수 분포",
+        Caption("scores", "점수 분포", summary),
         [
             Series("기준을 넘은 행", scores, [n if s > threshold else 0 for s, n in enumerate(histogram)]),
             Series("기준 이하", scores, [n if s <= threshold else 0 for s, n in enumerate(histogram)], "base"),
@@ -119,7 +119,6 @@ def _scores(histogram: list[int], threshold: int) -> Chart:
         unit="점",
         step=1,
         mark=threshold + 0.94,
-        summary=f"{threshold}점을 넘은 행은 {korean.count(kept)}행({korean.percent(kept, total)})입니다.",
     )
 
 
@@ -135,18 +134,18 @@ def _topics(topics: Mapping[str, list[int]], threshold: int) -> Chart:
     missing = [name for name in ranked if not split[name][0]]
     summary = f"기준을 넘은 행이 없는 주제: {', '.join(missing)}." if missing else "모든 주제에 남은 행이 있습니다."
     series = [Series("기준을 넘은 행", labels, sides[0]), Series("기준 이하", labels, sides[1], "base")]
-    return bars("topics", "주제별 행", series, summary=summary)
+    return bars(Caption("topics", "주제별 행", summary), series)
 
 
 def _curve(curve: list[dict[str, float]], rows: int) -> Chart:
     points = sorted(curve, key=lambda point: (point["calls"], point["recall"]))
+    summary = "심사 모델에 더 많이 물을수록 쓸모 있는 행을 덜 놓칩니다. judge.recall을 정할 때 참고하십시오."
+    shares, recalls = [100 * p["calls"] / rows for p in points], [p["recall"] for p in points]
     return lines(
-        "recall",
-        "비용과 재현율",
-        [Series("추정 재현율", [100 * p["calls"] / rows for p in points], [p["recall"] for p in points], dots=True)],
+        Caption("recall", "비용과 재현율", summary),
+        [Series("추정 재현율", shares, recalls, dots=True)],
         x_title="심사 모델에 물은 행의 비율 (%)",
         tick=".0%",
-        summary="심사 모델에 더 많이 물을수록 쓸모 있는 행을 덜 놓칩니다. judge.recall을 정할 때 참고하십시오.",
     )
 
 

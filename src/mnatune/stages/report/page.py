@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ...workspace import STAGES, Run
 from . import korean
 from .answers import answers, embedded
-from .charts import FONT, PALETTE, Chart, Series, bars, columns
+from .charts import FONT, PALETTE, Caption, Chart, Series, bars, columns
 from .corpus import LENGTH_BARS, LENGTH_STEPS, Composition, composition
 from .evaluation import Evaluation, evaluation, headline
 from .funnel import Funnel, funnel
@@ -169,19 +169,19 @@ def _data_charts(data: Composition | None) -> list[Chart]:
         series.append(Series("제외한 행", labels, dropped, "base"))
     lengths = [
         columns(
-            f"length-{key}",
-            f"{title} 길이",
+            Caption(
+                f"length-{key}",
+                f"{title} 길이",
+                _length_summary(data.lengths[key], LENGTH_STEPS[key], data.medians[key]),
+            ),
             [Series(title, *_histogram(data.lengths[key], LENGTH_STEPS[key]), role)],
             unit="자",
             step=LENGTH_STEPS[key],
-            summary=_length_summary(data.lengths[key], LENGTH_STEPS[key], data.medians[key]),
         )
         for key, title, role in (("question", "질문", "base"), ("answer", "답변", "accent"))
     ]
-    return [
-        bars("categories", "분류별 행", series, summary=f"남긴 {korean.count(total)}행의 분류입니다.{most}"),
-        *lengths,
-    ]
+    caption = Caption("categories", "분류별 행", f"남긴 {korean.count(total)}행의 분류입니다.{most}")
+    return [bars(caption, series), *lengths]
 
 
 def _histogram(values: list[int], step: int) -> tuple[list[int], list[int]]:

@@ -44,6 +44,7 @@ class Provenance:
 
     @property
     def sound(self) -> bool:
+        """True if every stage has read what the stages before it hold now."""
         return not any(link.stale for link in self.links)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import DataError
 from ...workspace import Manifest, Run
 from . import korean
-from .charts import Chart, Series, in_units, lines
+from .charts import Caption, Chart, Series, in_units, lines
 
 STEP_AXIS = "스텝"
 # key → (title, d3 format of the axis)
@@ -113,39 +113,18 @@ def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Ch
         series = [Series("학습", x, _column(steps, key))]
         if any(f"eval_{key}" in row for row in evals):
             series.append(Series("검증", _column(evals, "step"), _column(evals, f"eval_{key}"), "good", dots=True))
-        charts.append(
-            lines(
-                f"curve-{key.replace('/', '-')}",
-                title,
-                series,
-                x_title=STEP_AXIS,
-                summary=_tells(series, tick),
-                tick=tick,
-            )
-        )
+        caption = Caption(f"curve-{key.replace('/', '-')}", title, _tells(series, tick))
+        charts.append(lines(caption, series, x_title=STEP_AXIS, tick=tick))
     tokens, unit = in_units(_column(steps, "num_tokens"), "토큰")
     total = _last(_column(steps, "num_tokens"))
-    charts.append(
-        lines(
-            "curve-tokens",
-            f"누적 토큰 ({unit})",
-            [Series("토큰", x, tokens)],
-            x_title=STEP_AXIS,
-            summary=f"모두 {korean.rough(total)} 토큰을 학습했습니다.",
-        )
-    )
+    caption = Caption("curve-tokens", f"누적 토큰 ({unit})", f"모두 {korean.rough(total)} 토큰을 학습했습니다.")
+    charts.append(lines(caption, [Series("토큰", x, tokens)], x_title=STEP_AXIS))
     seconds = _column(steps, "seconds")
     minutes = max((s for s in seconds if s is not None), default=0) >= 300
     elapsed = [None if s is None else s / 60 if minutes else s for s in seconds]
-    charts.append(
-        lines(
-            "curve-steps",
-            "시간에 따른 스텝",
-            [Series("스텝", elapsed, x)],
-            x_title="분" if minutes else "초",
-            summary=f"{korean.duration(_last(seconds))} 동안 {korean.count(_last(x))}스텝을 마쳤습니다.",
-        )
-    )
+    summary = f"{korean.duration(_last(seconds))} 동안 {korean.count(_last(x))}스텝을 마쳤습니다."
+    caption = Caption("curve-steps", "시간에 따른 스텝", summary)
+    charts.append(lines(caption, [Series("스텝", elapsed, x)], x_title="분" if minutes else "초"))
     return charts
 
 
@@ -159,7 +138,7 @@ def _system(key: str, steps: list[dict[str, Any]]) -> Chart | None:
     mean, peak = (korean.number(v, digits) for v in (sum(known) / len(known), max(known)))
     summary = f"평균 {mean}{unit}, 최대 {peak}{unit}."
     series = [Series(title, _column(steps, "step"), values, "base")]
-    return lines(f"system-{key}", title, series, x_title=STEP_AXIS, summary=summary, from_zero=True)
+    return lines(Caption(f"system-{key}", title, summary), series, x_title=STEP_AXIS, from_zero=True)
 
 
 def _power(value: float) -> str:
