@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (Korean text and rows of data)
+
 """Small archives in the layout of AI Hub 71748."""
 
 import json

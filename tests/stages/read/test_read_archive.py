@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (Korean text and rows of data)
+
 """AI Hub 71748 in its own layout, and at least 25 archives that are broken or hostile: faults.md 6."""
 
 import io
@@ -159,6 +159,13 @@ def quoted_overlap():
     return patched(data, "evil.json", {20: struct.pack("<I", 10_000)})
 
 
+def long_header():
+    """A member whose own header reaches into the next member, though the directory looks right."""
+    data = bytearray(plain({"evil.json": good(2), **GOOD}))
+    data[28:30] = struct.pack("<H", 200)
+    return bytes(data)
+
+
 def bomb(size=24 << 20):
     return plain({**GOOD, "bomb.json": b"\0" * size})
 
@@ -271,6 +278,7 @@ def between(text: str | bytes) -> bytes:
 EVIL = {
     "overlapping entries": (overlapping, 2, {"overlapping entries": 1}),
     "packed size over the next member": (quoted_overlap, 2, {"overlapping entries": 1}),
+    "own header over the next member": (long_header, 2, {"overlapping entries": 1}),
     "a bomb of zeros": (bomb, 2, {"compressed more than 200:1": 1}),
     "zeros that declare to be small": (lying_bomb, 2, {"compressed more than 200:1": 1}),
     "nested archive": (nested, 2, {"nested archive": 1}),

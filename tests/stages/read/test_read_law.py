@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (Korean text and rows of data)
+
 """Statutes and decisions in the public Markdown layouts."""
 
 from pathlib import Path

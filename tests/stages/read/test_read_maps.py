@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (Korean text and rows of data)
+
 """Every field map of the pack, on a record of its set's shape; and maps of a user's own."""
 
 import json

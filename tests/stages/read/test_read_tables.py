@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (Korean text and rows of data)
+
 """A team's own question–answer files."""
 
 import csv

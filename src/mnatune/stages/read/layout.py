@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -116,6 +117,7 @@ class Reader:
         self.group, self.reference = self.getter(layout.group), self.getter(layout.reference)
         self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
         self.plain = not (layout.passage or layout.reference or layout.ranked)
+        self._shared = self._shared_fields()
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
 
     def fits(self, head: bytes) -> bool:
@@ -135,6 +137,18 @@ class Reader:
     def trails(self, record: Any) -> Iterator[Trail]:
         """The rows of a record, each with the records that enclose it: (record, …, row)."""
         return _descend((record,), self._levels)
+
+    def columns(self, record: Any) -> tuple[list[Any], list[Any], Any, Any] | None:
+        """Questions and answers of all rows, and the category and group that they share; None if it is not so simple.
+
+        The fast way for layouts such as 71748's corpus, whose rows hold two fields and whose record holds the rest.
+        """
+        if self._shared is None:
+            return None
+        rows = [trail[-1] for trail in self.trails(record)] if len(self._levels) != 2 else _rows_of(record, self._levels)
+        ask, answer = self._shared
+        trail = (record,)
+        return list(map(ask, rows)), list(map(answer, rows)), self.category(trail), self.group(trail)
 
     def count(self, record: Any) -> int:
         """How many rows a record has."""
@@ -174,6 +188,20 @@ class Reader:
             return None
 
         return get
+
+    def _shared_fields(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
+        """Getters of question and answer, if these are plain fields of the row and all else lies in the record."""
+        layout = self.layout
+        others = [path for paths in (layout.category, layout.group) for path in ([paths] if isinstance(paths, str) else paths)]
+        if not (self.plain and not layout.only and self._levels and all(path.startswith("/") for path in others)):
+            return None
+        if not (isinstance(layout.question, str) and isinstance(layout.answer, str)):
+            return None
+        row = self._root.at(self._row)
+        found = [row.compiled(steps_of(path)) for path in (layout.question, layout.answer)]
+        if any([kind for kind, _ in steps] != ["field"] for steps in found):
+            return None
+        return attrgetter(found[0][0][1]), attrgetter(found[1][0][1])
 
     def _paths(self) -> list[str]:
         layout = self.layout
@@ -231,6 +259,15 @@ def _descend(trail: Trail, levels: list[list[tuple[str, Any]]]) -> Iterator[Trai
         else:
             for element in inner:
                 yield from _descend((*trail, element), levels[1:])
+
+
+def _rows_of(record: Any, levels: list[list[tuple[str, Any]]]) -> list[Any]:
+    """The rows two lists deep."""
+    outer = pick(record, levels[0])
+    if not isinstance(outer, list):
+        return []
+    inner = [pick(element, levels[1]) for element in outer]
+    return [row for rows in inner if isinstance(rows, list) for row in rows if row is not None]
 
 
 def _count(value: Any, levels: list[list[tuple[str, Any]]]) -> int:

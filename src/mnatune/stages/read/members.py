@@ -138,6 +138,9 @@ def has_repeated_key(text: bytes) -> bool:
 
 def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: Any) -> int:
     """Turn a record's rows into records of ours, or drop them with a reason; returns their number."""
+    together = reader.columns(record)
+    if together and columns.add_all(name, index, *together):
+        return len(together[0])
     first = index
     plain = reader.plain
     for trail in reader.trails(record):

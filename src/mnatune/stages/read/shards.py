@@ -45,7 +45,7 @@ class Columns:
 
     origin: Origin
     tally: Tally = field(default_factory=Tally)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     characters: int = 0
 
@@ -53,6 +53,18 @@ class Columns:
         """Append a row."""
         self.rows.append(row)
         self.characters += len(row.question) + len(row.answer)
+
+    def add_all(
+        self, member: str, index: int, questions: Sequence[Any], answers: Sequence[Any], category: Any, group: Any
+    ) -> bool:
+        """Append rows that share category and group, if everything is text; else add nothing and return False."""
+        if type(category) is not str or type(group) is not str or set(map(type, (*questions, *answers))) != {str}:
+            return False
+        rest = ((), ())
+        for position, (question, answer) in enumerate(zip(questions, answers, strict=True), index):
+            self.rows.append((member, position, question, answer, category, group, "", *rest))
+        self.characters += sum(map(len, questions)) + sum(map(len, answers))
+        return True
 
     def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
         """Count a row that cannot become a record, and keep the beginning of its text."""
@@ -117,13 +129,21 @@ class ShardWriter:
         self._partial = self._context.__enter__()
         return self
 
+    def _open(self) -> pq.ParquetWriter:
+        """Text that hardly repeats is not looked up in a dictionary first."""
+        repeated = ["category", "group", *(f"source.{name}" for name in ("name", "archive", "member", "licence", "split"))]
+        return pq.ParquetWriter(
+            self._partial, QA_SCHEMA, compression="zstd", compression_level=1, use_dictionary=repeated,
+            write_statistics=False,
+        )
+
     def flush(self, least: int | None = None) -> None:
         """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
         columns = self.columns
         if not columns.rows or columns.characters < (self._flush_at if least is None else least):
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
+            self._writer = self._open()
         columns.tally.rows += len(columns.rows)
         columns.tally.splits[columns.origin.split or "none"] += len(columns.rows)
         self._writer.write_table(columns.table())
@@ -133,7 +153,7 @@ class ShardWriter:
         if error[0] is None:
             self.flush(0)
             if self._writer is None:
-                self._writer = pq.ParquetWriter(self._partial, QA_SCHEMA, compression="zstd", compression_level=1)
+                self._writer = self._open()
         if self._writer is not None:
             self._writer.close()
         self._context.__exit__(*error)
