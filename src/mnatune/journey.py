@@ -5,6 +5,7 @@ its manifest; `run` does them all and writes the report.
 """
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from .errors import UsageError
 from .job import Job
 from .pack import Pack
 from .recipe import Recipe, SourceSection, bundled, save_lock
-from .workspace import STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint
+from .workspace import STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,19 @@ STEPS: dict[str, Step] = {
     "evaluate": Step(
         ("evaluate", "generation", "model", "endpoint"),
         ("compose", "train"),
-        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json"),
+        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json", "evaluate.yaml"),
         ("stages/evaluate", "text", "models"),
     ),
 }
 
 
 def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Do one stage of a run unless it is done; returns its manifest and whether it was skipped."""
+    """Do one stage of a run unless it is done; returns its manifest and whether it was skipped.
+
+    Several processes (torchrun, accelerate launch) may do `train` alone: each calls this, and one writes.
+    """
     step = STEPS[stage]
+    _refuse_several_processes(stage)
     pack = Pack.load(recipe.pack)
     recipe = with_samples(recipe, pack, run)
     inputs = pack.hashes(*step.pack_files)
@@ -78,7 +83,10 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
         inputs |= _source_fingerprints(recipe)
     if "model" in step.sections:
         inputs |= _starter_hash(recipe)
-    save_lock(recipe, run.root / "recipe.lock.yaml")
+    if stage == "train":
+        inputs |= _train_files(recipe)
+    if in_charge():
+        save_lock(recipe, run.root / "recipe.lock.yaml")
 
     def work(place: Stage) -> None:
         module = importlib.import_module(f"mnatune.stages.{stage}")
@@ -174,3 +182,21 @@ def _starter_hash(recipe: Recipe) -> dict[str, str]:
     if recipe.model.id != "starter":
         return {}
     return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
+
+
+def _train_files(recipe: Recipe) -> dict[str, str]:
+    """Hashes of the files that training reads besides its run: a starting adapter, preference rows."""
+    train = recipe.train
+    named = [Path(train.from_adapter) / "adapter_model.safetensors"] if train.from_adapter else []
+    if train.preferences:
+        rows = Path(train.preferences)
+        named += sorted(rows.glob("*.jsonl")) if rows.is_dir() else [rows]
+    return {f"train/{path.name}": file_hash(path) for path in named if path.is_file()}
+
+
+def _refuse_several_processes(stage: str) -> None:
+    if stage != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"stage {stage!r} runs in one process",
+            next_step="do the other stages first, then start `mnatune train` alone with torchrun or accelerate launch",
+        )

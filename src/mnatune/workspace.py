@@ -23,6 +23,7 @@ from .errors import DataError, UsageError
 
 STAGES = ("collect", "read", "curate", "synthesize", "judge", "compose", "train", "evaluate")
 MANIFEST = "manifest.json"
+STATE = ("checkpoints", "state", "tracking")  # folders of a stage kept for continuing it; no results
 VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "daft", "pyarrow")
 
 
@@ -199,7 +200,12 @@ class Stage:
 def _is_state(relative: Path) -> bool:
     """State that is kept for continuing but is no result: manifests, partial files, checkpoints, ledgers."""
     top = relative.parts[0]
-    return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in ("checkpoints", "state", "tracking")
+    return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in STATE
+
+
+def in_charge() -> bool:
+    """True in the process that writes a run's files: the only one, or the first that torchrun or accelerate started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 class Run:
@@ -249,7 +255,9 @@ class Run:
             section: everything of the recipe that the stage's result depends on.
             inputs: name → hash of every input.
             code: `code_hash` of the stage.
-            work: does the stage's work in the folder it is given.
+            work: does the stage's work in the folder it is given. Of several processes all do it, and the one in
+                charge writes.
+            force: do it even if it is done, and from the start: what was kept for continuing is removed.
         """
         key = value_hash({"section": section, "inputs": inputs, "seed": seed, "code": code})
         if not force and self.is_done(stage, key):
@@ -257,15 +265,18 @@ class Run:
             assert manifest is not None
             return manifest, True
         folder = self.folder(stage)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        for leftover in folder.glob(".*.partial"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        if in_charge():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            leftovers = [*folder.glob(".*.partial"), *((folder / name) for name in STATE if force)]
+            for leftover in leftovers:
+                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         manifest = Manifest(stage, key, section, inputs, seed, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         started = time.monotonic()
         place = Stage(folder, manifest)
         work(place)
-        place.finish(time.monotonic() - started)
+        if in_charge():
+            place.finish(time.monotonic() - started)
         return manifest, False
 
     def output_hashes(self, stage: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DataError, EnvironmentFault, UsageError
 from ..recipe import GenerationSection, bundled
-from ..workspace import file_hash
+from ..workspace import file_hash, fingerprint, value_hash
 from .prompt import Message, prompt_ids, turn_end_id
 
 STARTER = "starter"
@@ -37,11 +37,18 @@ class Answer:
 
 
 def model_path(model_id: str) -> str:
-    """The local folder of `starter`, or the id itself; a local folder is checked by `refuse_unsafe`."""
+    """The local folder of `starter`, or the id itself; a local folder is checked by `refuse_unsafe`.
+
+    Raises:
+        UsageError: there is no such folder, or the id climbs with "..", which no hub id does.
+        DataError: the folder could run code.
+    """
     path = str(bundled("starter") / "model") if model_id == STARTER else model_id
+    if ".." in Path(path).parts:
+        raise UsageError(f"a model path with '..' is refused: {model_id!r}", next_step="write the folder's full path")
     if Path(path).is_dir():
         refuse_unsafe(Path(path))
-    elif path.startswith((".", "/", "~")) or ".." in path:
+    elif path.startswith((".", "/", "~")):
         raise UsageError(f"there is no model folder {model_id!r}")
     return path
 
@@ -56,10 +63,19 @@ def refuse_unsafe(folder: Path) -> None:
                 )
     for name in ("config.json", "adapter_config.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            text = (folder / name).read_text(encoding="utf-8")
-            for key in FORBIDDEN_CONFIG_KEYS:
-                if f'"{key}"' in text:
-                    raise DataError(f"{key!r} in the configuration would run code and is refused", where=str(folder / name))
+            try:
+                keys = _all_keys(json.loads((folder / name).read_text(encoding="utf-8")))
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"not a JSON file: {error}", where=str(folder / name)) from error
+            for key in keys.intersection(FORBIDDEN_CONFIG_KEYS):
+                raise DataError(f"{key!r} in the configuration would run code and is refused", where=str(folder / name))
+
+
+def _all_keys(tree: Any) -> set[str]:
+    """Every key of a JSON value, at any depth; parsed, since an escaped key would not be found in the text."""
+    if isinstance(tree, dict):
+        return set(tree).union(*(_all_keys(value) for value in tree.values()))
+    return set().union(*(_all_keys(value) for value in tree)) if isinstance(tree, list) else set()
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
@@ -105,7 +121,8 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         return AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
         raise EnvironmentFault(
-            f"{model_id} does not fit the GPU's memory", next_step="set train.quantize: nf4, or see mnatune train --plan"
+            f"{model_id} does not fit the GPU's memory",
+            next_step="set train.quantize: nf4, or see mnatune train --plan",
         ) from error
     except (OSError, ValueError) as error:
         raise EnvironmentFault(
@@ -114,10 +131,16 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
 
 
-def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "default") -> Any:
+def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "default", *, trainable: bool = False) -> Any:
     """The base with a LoRA adapter on it; refuses pickles and an adapter that was made for another base.
 
     A model that carries an adapter already gets this one beside it under `name`; `set_adapter` chooses between them.
+
+    Args:
+        trainable: go on training the adapter; by default it is frozen.
+
+    Raises:
+        DataError: the folder holds no adapter, could run code, or belongs to another base.
     """
     from peft import PeftModel
 
@@ -127,25 +150,35 @@ def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "defaul
         raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
     lineage = adapter / "mnatune.json"
     if lineage.is_file():
-        made_for = json.loads(lineage.read_text(encoding="utf-8")).get("base_sha256", "")
-        if made_for and made_for != base_fingerprint(model_id):
-            raise DataError("the adapter was made for another base model", where=str(adapter))
+        made_for = str(json.loads(lineage.read_text(encoding="utf-8")).get("base_sha256", ""))
+        if not _may_be_same(made_for, base_fingerprint(model_id)):
+            raise DataError(
+                "the adapter was made for another base model",
+                where=str(adapter),
+                next_step="give the base it names in mnatune.json",
+            )
     try:
         if isinstance(model, PeftModel):
-            model.load_adapter(str(adapter), adapter_name=name)
+            model.load_adapter(str(adapter), adapter_name=name, is_trainable=trainable)
             return model
-        return PeftModel.from_pretrained(model, str(adapter), adapter_name=name)
+        return PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
 
 
 def base_fingerprint(model_id: str) -> str:
-    """Hash that identifies a local base (its config and weights' sizes); a hub id stands for itself."""
+    """Hash that identifies a local base (its config, and size and edges of its weights); a hub id stands for itself."""
     path = Path(model_path(model_id))
     if not path.is_dir():
         return f"hub:{model_id}"
-    sizes = ",".join(f"{p.name}:{p.stat().st_size}" for p in sorted(path.glob("*.safetensors")))
-    return f"{file_hash(path / 'config.json')}/{sizes}"
+    weights = {p.name: fingerprint(p) for p in sorted(path.glob("*.safetensors"))}
+    return value_hash({"config": file_hash(path / "config.json"), "weights": weights})
+
+
+def _may_be_same(made_for: str, base: str) -> bool:
+    """False if two fingerprints tell two bases apart; a hub id and a local copy of it cannot be compared."""
+    comparable = made_for.startswith("hub:") == base.startswith("hub:")
+    return not made_for or not comparable or made_for == base
 
 
 class ChatModel:
@@ -195,7 +228,8 @@ class ChatModel:
                 width = len(prompts[order[0]]) + generation.max_new_tokens
                 size = max(1, batch_tokens // width)
                 batch, order = order[:size], order[size:]
-                for i, answer in zip(batch, self._generate(model, [prompts[i] for i in batch], generation, seed)):
+                found = self._generate(model, [prompts[i] for i in batch], generation, seed)
+                for i, answer in zip(batch, found, strict=True):
                     answers[i] = answer
         return [answers[i] for i in range(len(prompts))]
 

@@ -1,20 +1,31 @@
 """The result: adapter, tokenizer, template, lineage and model card in one folder that plain PEFT can load."""
 
+import shutil
 from typing import Any
 
 from ...job import Job
-from ...workspace import atomic_path, file_hash, write_json
+from ...workspace import atomic_path, file_hash, in_charge, write_json
+from .processes import wait_for_all
+
+WEIGHTS = "adapter_model.safetensors"
 
 
-def save_adapter(job: Job, model: Any, tokenizer: Any, identity: dict[str, str]) -> None:
-    """Write `adapter/` atomically."""
+def save_adapter(job: Job, trainer: Any, tokenizer: Any, identity: dict[str, str]) -> None:
+    """Write `adapter/` atomically. Every process must call it: with FSDP the weights are gathered from all."""
+    gathered = job.path("checkpoints") / ".adapter"
+    trainer.save_model(str(gathered))
+    wait_for_all()
+    if not in_charge():
+        return
     with atomic_path(job.path("adapter")) as folder:
         folder.mkdir()
-        model.save_pretrained(str(folder), safe_serialization=True)
+        for name in ("adapter_config.json", WEIGHTS):
+            shutil.copyfile(gathered / name, folder / name)
         tokenizer.save_pretrained(str(folder))
         write_json(folder / "mnatune.json", lineage(job, identity))
         (folder / "README.md").write_text(model_card(job), encoding="utf-8")
-    job.manifest.facts["adapter_sha256"] = file_hash(job.path("adapter") / "adapter_model.safetensors")
+    shutil.rmtree(gathered)
+    job.manifest.facts["adapter_sha256"] = file_hash(job.path("adapter") / WEIGHTS)
 
 
 def lineage(job: Job, identity: dict[str, str]) -> dict[str, Any]:
@@ -35,7 +46,9 @@ def lineage(job: Job, identity: dict[str, str]) -> dict[str, Any]:
 def model_card(job: Job) -> str:
     """A Korean model card with the data's sources."""
     recipe, compose = job.recipe, job.run.manifest("compose")
-    sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in (compose.per_source if compose else {}).items())
+    sources = "\n".join(
+        f"| {name} | {facts['rows']:,} |" for name, facts in (compose.per_source if compose else {}).items()
+    )
     licences = sorted({s.licence for s in recipe.read.sources if s.licence})
     train = recipe.train
     return f"""---

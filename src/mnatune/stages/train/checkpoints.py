@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,12 +20,22 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ...errors import EnvironmentFault, UsageError
-from ...workspace import file_hash, sync_folder, write_json
+from ...workspace import file_hash, sync_folder, value_hash, write_json
 
 MANIFEST = "MANIFEST.json"
 WRITING = ".writing"
+REMOVING = ".removing"
 DAMAGED = "damaged"
-REQUIRED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth")
+FINISHED = "finished.json"
+TALLY = "tally.json"
+# each with the names it may have: one process, several processes, FSDP
+REQUIRED = (
+    ("adapter_model.safetensors",),
+    ("optimizer.pt", "optimizer.bin"),
+    ("scheduler.pt",),
+    ("trainer_state.json",),
+    ("rng_state.pth", "rng_state_0.pth"),
+)
 logger = logging.getLogger("mnatune.train")
 
 
@@ -42,6 +53,8 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         self.identity = identity
         self.keep = keep
         self.stopped_by: int | None = None
+        self.tally: Callable[[], dict[str, float]] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
 
     def listen(self) -> None:
         """From now on SIGTERM and SIGINT ask for a checkpoint and an orderly end; a second one kills."""
@@ -53,30 +66,33 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         signal.signal(number, signal.SIG_DFL)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Save and stop after this step if a signal came."""
+        """Save and stop after this step if a signal came to any process; save what is about to be evaluated."""
+        if args.world_size > 1:
+            self.stopped_by = _agreed(self.stopped_by, args.device)
         if self.stopped_by is not None:
             control.should_save = True
             control.should_training_stop = True
+        if control.should_evaluate:  # else the best model would be measured and not kept
+            control.should_save = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Seal the checkpoint that the Trainer has just written, and rotate."""
+        if args.world_size > 1:
+            _wait_for_all()  # every process writes its random state into the folder
         if not state.is_world_process_zero:
             return control
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         losses = [e["eval_loss"] for e in state.log_history if "eval_loss" in e and e["step"] == state.global_step]
-        try:
-            seal(written, self.folder / written.name, self.identity, losses[0] if losses else None)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise EnvironmentFault(
-                    f"no room for the checkpoint of step {state.global_step}; the previous one is intact",
-                    where=str(self.folder),
-                    next_step="free some disk and run the same command again: it continues",
-                ) from error
-            raise
+        if self.tally is not None:
+            write_json(written / TALLY, self.tally())
+        seal(written, self.folder / written.name, self.identity, losses[0] if losses else None)
         self._rotate()
         return control
+
+    def finish(self) -> None:
+        """Note that the training reached its end: another recipe may now start over without being asked."""
+        write_json(self.folder / FINISHED, self.identity)
 
     def _rotate(self) -> None:
         kept = sorted(_sealed(self.folder), key=_step)
@@ -85,33 +101,39 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         best = min(judged, key=lambda path: judged[path]) if judged else None
         for path in kept[: -self.keep]:
             if path != best:
-                shutil.rmtree(path)
+                _remove(path)
 
 
 def seal(written: Path, final: Path, identity: dict[str, str], eval_loss: float | None) -> None:
     """Hash every file into MANIFEST.json, flush all to disk, rename into place."""
     files = sorted(p for p in written.rglob("*") if p.is_file() and p.name != MANIFEST)
     facts = {p.relative_to(written).as_posix(): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in files}
-    write_json(written / MANIFEST, {"identity": identity, "eval_loss": eval_loss, "files": facts})
     for file in files:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    sync_folder(written)
+    manifest = {"identity": identity, "eval_loss": eval_loss, "files": facts}
+    write_json(written / MANIFEST, {**manifest, "self": value_hash(manifest)})
     if final.exists():
-        shutil.rmtree(final)
+        _remove(final)
     written.replace(final)
     sync_folder(final.parent)
 
 
-def newest_verified(folder: Path, identity: dict[str, str], *, force: bool = False) -> Path | None:
+def newest_verified(folder: Path, identity: dict[str, str]) -> Path | None:
     """The newest checkpoint whose every file has the hash of its manifest, or None.
 
-    Damaged ones are moved to `damaged/` with a warning.
+    Damaged ones are moved to `damaged/` with a warning. The checkpoints of a training that reached its end and was
+    another one (other recipe, data or base) are removed.
 
     Raises:
-        UsageError: the checkpoint belongs to another recipe, data set or base model, and `force` is not set.
+        UsageError: the checkpoint belongs to an unfinished training of another recipe, data set or base model.
     """
-    shutil.rmtree(folder / WRITING, ignore_errors=True)
+    clean(folder)
+    if _differing(_read(folder / FINISHED) or identity, identity):
+        logger.warning("recipe, data or base model have changed since the finished training: starting over")
+        for path in _all(folder):
+            _remove(path)
+    (folder / FINISHED).unlink(missing_ok=True)
     for path in sorted(_all(folder), key=_step, reverse=True):
         fault = find_fault(path)
         if fault:
@@ -121,26 +143,40 @@ def newest_verified(folder: Path, identity: dict[str, str], *, force: bool = Fal
             path.replace(aside)
             logger.warning("checkpoint %s is damaged (%s); set aside, using the one before", path.name, fault)
             continue
-        differing = sorted(k for k, v in identity.items() if _manifest(path)["identity"].get(k) != v)
-        if differing and not force:
+        differing = _differing(_manifest(path)["identity"], identity)
+        if differing:
             raise UsageError(
                 f"the checkpoint was made with another {', '.join(differing)}",
                 where=str(path),
                 next_step="use --force to start over, or another --out",
             )
-        return None if differing else path
+        return path
     return None
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest sealed checkpoint, not verified: for processes beside the one that has just verified it."""
+    return max(_sealed(folder), key=_step, default=None)
+
+
+def clean(folder: Path) -> None:
+    """Remove what an interrupted save or rotation left."""
+    for name in (WRITING, REMOVING):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def find_fault(path: Path) -> str:
     """What is wrong with a checkpoint; empty if every file is there and has its recorded hash."""
     try:
-        files = _manifest(path)["files"]
-    except (OSError, ValueError, KeyError):
+        manifest = _manifest(path)
+        if manifest.pop("self") != value_hash(manifest):
+            return f"{MANIFEST} has changed"
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
         return f"no readable {MANIFEST}"
-    for name in REQUIRED:
-        if name not in files and not (name == "rng_state.pth" and "rng_state_0.pth" in files):
-            return f"{name} is not in the manifest"
+    for names in REQUIRED:
+        if not any(name in files for name in names):
+            return f"{names[0]} is not in the manifest"
     for name, facts in files.items():
         file = path / name
         if not file.is_file():
@@ -150,8 +186,53 @@ def find_fault(path: Path) -> str:
     return ""
 
 
+def save_fault(error: Exception, folder: Path) -> EnvironmentFault | None:
+    """The clear error for an exception that left a checkpoint half written, which is removed; None for any other.
+
+    torch and safetensors report a full disk as errors of their own kinds, so the half-written folder is the sign.
+    """
+    if not any((folder / WRITING).glob("checkpoint-*")):
+        return None
+    clean(folder)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why = "there is no room for it" if full else str(error).strip().split("\n", 1)[0][:200]
+    return EnvironmentFault(
+        f"a checkpoint could not be written ({why}); the previous one is intact",
+        where=str(folder),
+        next_step="free some disk and run the same command again: it continues",
+    )
+
+
+def _agreed(number: int | None, device: Any) -> int | None:
+    """The signal that reached any of the processes: all must stop after the same step."""
+    import torch
+    from torch import distributed
+
+    flag = torch.tensor(number or 0, device=device)
+    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+    return int(flag) or None
+
+
+def _wait_for_all() -> None:
+    from torch import distributed
+
+    distributed.barrier()
+
+
+def _differing(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    return sorted(k for k, v in wanted.items() if found.get(k) != v)
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint so that a crash in between leaves no half of it under its name."""
+    doomed = path.with_name(REMOVING)
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.replace(doomed)
+    shutil.rmtree(doomed)
+
+
 def _all(folder: Path) -> list[Path]:
-    return [p for p in folder.glob("checkpoint-*") if p.is_dir()]
+    return [p for p in folder.glob("checkpoint-*") if p.is_dir() and p.name.rpartition("-")[2].isdigit()]
 
 
 def _sealed(folder: Path) -> list[Path]:
@@ -160,6 +241,13 @@ def _sealed(folder: Path) -> list[Path]:
 
 def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -52,6 +52,9 @@ def shared_prefix(rows: Sequence[Example]) -> int:
 def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
     """The rows of a composed JSONL file as token ids; a dialogue gives one row for each of its answers.
 
+    A row with `"loss": "last"` gives its last answer alone: the earlier ones are what people were shown, not what
+    they approved.
+
     Raises:
         DataError: a row is longer than `max_length` (compose drops those), or holds no answer.
     """
@@ -60,7 +63,7 @@ def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
         turns = examples(tokenizer, row["messages"])
         if not turns:
             raise DataError("a row without an answer", where=f"{path}:{number}", next_step="run compose again")
-        for example in turns:
+        for example in turns[-1:] if row.get("loss") == "last" else turns:
             if len(example) > max_length:
                 raise DataError(
                     f"a row of {len(example)} tokens is longer than model.max_length {max_length}",
@@ -85,7 +88,9 @@ def step_order(lengths: Sequence[int], rows_per_step: int, epochs: float, seed: 
     in a batch, and little is spent on padding.
     """
     if not lengths:
-        raise DataError("there is no row to train on", next_step="look at the funnel in report.html; lower judge.keep_above")
+        raise DataError(
+            "there is no row to train on", next_step="look at the funnel in report.html; lower judge.keep_above"
+        )
     rows_per_step = min(rows_per_step, len(lengths))
     steps_per_epoch = len(lengths) // rows_per_step
     wanted = count_steps(len(lengths), rows_per_step, epochs)

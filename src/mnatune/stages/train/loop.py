@@ -1,46 +1,56 @@
 """Supervised training: model, adapter, TRL configuration, trainer, result."""
 
+import json
 import logging
-import os
-import shutil
 import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, TaskType, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, set_seed
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from ...errors import EnvironmentFault, Interrupted, UsageError
 from ...job import Job
-from ...models.hf import base_fingerprint, load_base, load_tokenizer, refuse_unsafe
+from ...models.hf import attach_adapter, base_fingerprint, load_base, load_tokenizer
 from ...recipe import Recipe, TrainSection
-from ...workspace import value_hash
+from ...workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
-from .checkpoints import WRITING, CheckpointKeeper, newest_verified
-from .data import Rows, as_dataset, load_rows, step_order
-from .plan import Plan, fit, make_plan
-from .tracking import MetricsFile, ProgressLine, prepare_tracker
+from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
+from .data import Rows, as_dataset, load_rows, step_order, tokens_by_step
+from .processes import main_first, process_count
+from .setting import Setting, decide
+from .tracking import MetricsFile, ProgressLine, mean_loss, prepare_tracker
 from .trainer import AnswerTrainer
 
-MIN_SHARED_SHARE = 0.08  # below this share of the tokens the second forward costs more than it saves
+# keys of train.extra that would break the step order, the sealing of checkpoints or the loss; the recipe has its own
+RESERVED = {
+    "output_dir": "--out",
+    "num_train_epochs": "train.epochs",
+    "max_steps": "train.epochs",
+    "per_device_train_batch_size": "train.batch",
+    "gradient_accumulation_steps": "train.accumulate",
+    "train_sampling_strategy": "the fixed step order",
+    "save_total_limit": "train.keep_checkpoints",
+    "save_strategy": "train.save_every",
+    "load_best_model_at_end": "checkpoints/, where the best one is kept",
+    "resume_from_checkpoint": "the same command, run again",
+    "ignore_data_skip": "the fixed step order",
+    "remove_unused_columns": "prepared rows",
+    "dataset_kwargs": "prepared rows",
+    "max_length": "model.max_length",
+    "packing": "train.throughput",
+    "padding_free": "train.throughput",
+    "report_to": "train.tracking",
+}
+# what may change between two parts of one training
+FREE_KEYS = ("tracking", "project", "run_name", "keep_checkpoints")
 logger = logging.getLogger("mnatune.train")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What was decided for this machine: how rows become batches, and the plan that says so."""
-
-    train: TrainSection
-    prefix: int
-    padding_free: bool
-    plan: Plan
 
 
 def train_adapter(job: Job) -> None:
@@ -49,39 +59,50 @@ def train_adapter(job: Job) -> None:
     if recipe.train.method != "sft":
         from .preference import train_on_preferences
 
-        return train_on_preferences(job)
+        train_on_preferences(job)
+        return
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     folder = job.run.require("compose", "train.jsonl").parent
     rows = load_rows(folder / "train.jsonl", tokenizer, recipe.model.max_length)
     valid = load_rows(folder / "valid.jsonl", tokenizer, recipe.model.max_length)
-    setting = decide(recipe, rows)
+    setting = decide(recipe, rows, valid)
     job.manifest.rows_in = job.manifest.rows_out = len(rows.examples)
-    job.manifest.facts["plan"] = setting.plan.facts()
+    job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
     identity = identity_of(recipe, rows)
-
-    metrics = MetricsFile(job.path("metrics.jsonl"), setting.train.epochs)
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, setting.train.keep_checkpoints)
-    keeper.folder.mkdir(parents=True, exist_ok=True)
-    resume = newest_verified(keeper.folder, identity)
+    resume = find_resume(keeper)
+    order = step_order(rows.lengths, setting.plan.rows_per_step, setting.train.epochs, recipe.seed)
+    marks = tokens_by_step(rows.lengths, order, setting.plan.rows_per_step)
+    metrics = MetricsFile(job.path("metrics.jsonl"), setting.train.epochs, marks)
     report_to = prepare_tracker(setting.train, job.path("state"))
 
     set_seed(recipe.seed)  # before the adapter: its matrices are drawn at random
-    model = adapted(recipe, setting.train, setting.plan)
-    order = step_order(rows.lengths, setting.plan.rows_per_step, setting.train.epochs, recipe.seed)
     trainer = AnswerTrainer(
-        model=model,
-        args=trl_config(recipe, setting, keeper.folder / WRITING, report_to),
+        model=adapted(recipe, setting.train),
+        args=trl_config(recipe, setting, keeper.folder / WRITING, report_to, evaluate=bool(valid.examples)),
         train_dataset=as_dataset(rows, order),
-        eval_dataset=as_dataset(valid if valid.examples else rows),
+        eval_dataset=as_dataset(valid) if valid.examples else None,
         processing_class=tokenizer,
         data_collator=collator(tokenizer, setting),
-        callbacks=[keeper, metrics, ProgressLine()],
+        callbacks=[keeper, metrics],
         prefix=setting.prefix,
-        own_loss=int(os.environ.get("WORLD_SIZE", "1")) == 1,
+        own_loss=process_count() == 1 and not setting.train.extra.get("torch_compile"),
+        tokens_by_step=marks,
     )
+    if trainer.own_loss:
+        keeper.tally = trainer.tally["train"].state
+        if resume is not None and (resume / TALLY).is_file():
+            trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
     run_trainer(job, trainer, keeper, metrics, resume)
-    if trainer.is_world_process_zero():
-        save_adapter(job, trainer.model, tokenizer, identity)
+    save_adapter(job, trainer, tokenizer, identity)
+    if in_charge():
+        keeper.finish()
+
+
+def find_resume(keeper: CheckpointKeeper) -> Path | None:
+    """The checkpoint to continue from; one process looks, verifies and clears up, the others take what it found."""
+    with main_first():
+        return newest_verified(keeper.folder, keeper.identity) if in_charge() else newest(keeper.folder)
 
 
 def run_trainer(job: Job, trainer: Any, keeper: CheckpointKeeper, metrics: MetricsFile, resume: Path | None) -> None:
@@ -89,59 +110,66 @@ def run_trainer(job: Job, trainer: Any, keeper: CheckpointKeeper, metrics: Metri
 
     Raises:
         Interrupted: a signal came and a checkpoint was saved.
+        EnvironmentFault: a checkpoint could not be written, or the GPU's memory is full.
     """
     trainer.remove_callback(PrinterCallback)
-    with handled_signals(keeper), memory_faults():
-        result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    progress = ProgressLine()
+    trainer.add_callback(progress)
+    # autocast casts to bf16 by itself; PEFT's own cast to fp32 before it would only cost time and memory
+    casting = disable_input_dtype_casting(trainer.model, active=trainer.args.bf16)
+    try:
+        with handled_signals(keeper), memory_faults(), casting:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except Exception as error:
+        fault = save_fault(error, keeper.folder) if in_charge() else None
+        if fault is not None:
+            raise fault from error
+        raise
+    finally:
+        progress.stop()
+    if in_charge():
+        clean(keeper.folder)
     if keeper.stopped_by is not None:
         raise stopped(keeper.stopped_by, job)
-    job.manifest.facts["measured"] = measured(trainer, metrics, result)
-    shutil.rmtree(keeper.folder / WRITING, ignore_errors=True)
-
-
-def decide(recipe: Recipe, rows: Rows) -> Setting:
-    """Fit the recipe to the machine: batch shape for `memory_gb`, and how rows become batches."""
-    train = fit(recipe, rows.lengths) if recipe.train.memory_gb else recipe.train
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    cuda = torch.cuda.is_available()
-    shared = rows.shared_prefix()
-    mode = train.throughput
-    if mode == "auto":
-        share = shared * len(rows.examples) / max(1, sum(rows.lengths))
-        if several:
-            mode = "plain"
-        elif cuda and is_flash_attn_2_available():
-            mode = "packing"
-        else:
-            mode = "shared-prefix" if train.batch > 1 and share >= MIN_SHARED_SHARE else "plain"
-    if mode == "shared-prefix" and (several or train.extra.get("gradient_checkpointing")):
-        raise UsageError(
-            "train.throughput: shared-prefix needs one process and no gradient checkpointing",
-            next_step="set train.throughput: auto",
-        )
-    plan = make_plan(recipe.model_copy(update={"train": train}), rows.lengths)
-    return Setting(train, shared if mode == "shared-prefix" else 0, mode == "packing", plan)
+    job.manifest.facts["measured"] = measured(trainer, metrics)
 
 
 def identity_of(recipe: Recipe, rows: Rows) -> dict[str, str]:
     """What a checkpoint belongs to: recipe, data and base model, each as a hash."""
-    text = value_hash([[e.prompt, e.completion] for e in rows.examples])
     return {
-        "recipe": value_hash(recipe.section("train", "model", "seed")),
-        "data": text,
+        "recipe": recipe_hash(recipe),
+        "data": value_hash([[e.prompt, e.completion] for e in rows.examples]),
         "base model": base_fingerprint(recipe.model.id),
+        "starting adapter": adapter_hash(recipe.train),
     }
 
 
-def adapted(recipe: Recipe, train: TrainSection, plan: Plan) -> Any:
-    """The frozen base, in bf16 or quantised, with a LoRA adapter in fp32: new, or continued from `from_adapter`."""
+def recipe_hash(recipe: Recipe) -> str:
+    """Hash of what the result depends on; the tracker and the number of checkpoints kept may change on the way."""
+    section = recipe.section("train", "model", "seed")
+    section["train"] = {key: value for key, value in section["train"].items() if key not in FREE_KEYS}
+    return value_hash(section)
+
+
+def adapter_hash(train: TrainSection) -> str:
+    """Hash of the adapter that training starts from; empty if it starts from a new one."""
+    if not train.from_adapter:
+        return ""
+    weights = Path(train.from_adapter) / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise UsageError(f"train.from_adapter {train.from_adapter!r} holds no adapter_model.safetensors")
+    return file_hash(weights)
+
+
+def adapted(recipe: Recipe, train: TrainSection) -> Any:
+    """The frozen base, in bf16 or quantised, with a LoRA adapter in fp32: new, or continued from `from_adapter`.
+
+    PEFT's prepare_model_for_kbit_training is not used: it makes embedding and head fp32, 2.5 GB on Qwen3-8B.
+    """
     model = load_base(recipe.model.id, recipe.model.revision, quantize=train.quantize, dtype="bf16")
     model.config.use_cache = False
-    if train.quantize == "nf4":
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=plan.gradient_checkpointing)
     if train.from_adapter:
-        refuse_unsafe(Path(train.from_adapter))
-        return PeftModel.from_pretrained(model, train.from_adapter, is_trainable=True)
+        return attach_adapter(model, Path(train.from_adapter), recipe.model.id, trainable=True)
     lora = LoraConfig(
         r=train.r,
         lora_alpha=train.alpha,
@@ -156,21 +184,34 @@ def adapted(recipe: Recipe, train: TrainSection, plan: Plan) -> Any:
         raise UsageError(f"train.targets do not fit the model: {error}", next_step="correct train.targets") from error
 
 
-def trl_config(recipe: Recipe, setting: Setting, writing: Path, report_to: list[str]) -> SFTConfig:
+def trl_config(recipe: Recipe, setting: Setting, writing: Path, report_to: list[str], *, evaluate: bool) -> SFTConfig:
     """The recipe as TRL's configuration for supervised training; the data comes prepared."""
-    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None, "remove_unused_columns": False}
-    return build_config(SFTConfig, recipe, setting.train, setting.plan, {"output_dir": str(writing), "report_to": report_to, **own})
+    own = {
+        "output_dir": str(writing),
+        "report_to": report_to,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "max_length": None,
+        "remove_unused_columns": False,
+        "eval_strategy": "steps" if evaluate else "no",
+    }
+    return build_config(SFTConfig, recipe, setting, own)
 
 
-def build_config(kind: type, recipe: Recipe, train: TrainSection, plan: Plan, own: dict[str, Any]) -> Any:
-    """A TRL configuration of `kind` from the recipe; `train.extra` goes in last and may override anything."""
-    cuda = torch.cuda.is_available()
+def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, Any]) -> Any:
+    """A TRL configuration of `kind` from the recipe; `train.extra` goes in last.
+
+    Raises:
+        UsageError: `train.extra` holds a key that TRL does not know, or that the recipe or the step order decides.
+    """
+    cuda, train, plan = torch.cuda.is_available(), setting.train, setting.plan
+    for key in train.extra.keys() & RESERVED.keys():
+        raise UsageError(f"train.extra.{key} cannot be set: it is decided by {RESERVED[key]}", where="train.extra")
     values: dict[str, Any] = {
         "num_train_epochs": 1,  # the dataset is already all epochs, laid end to end
         "train_sampling_strategy": "sequential",
-        "per_device_train_batch_size": train.batch,
-        "gradient_accumulation_steps": train.accumulate,
-        "per_device_eval_batch_size": max(8, train.batch),
+        "per_device_train_batch_size": setting.batch,
+        "gradient_accumulation_steps": setting.accumulate,
+        "per_device_eval_batch_size": setting.batch,
         "learning_rate": train.learning_rate,
         "lr_scheduler_type": train.scheduler,
         "warmup_steps": plan.warmup_steps,
@@ -184,7 +225,6 @@ def build_config(kind: type, recipe: Recipe, train: TrainSection, plan: Plan, ow
         "logging_first_step": True,
         "save_steps": train.save_every,
         "save_total_limit": None,  # the keeper rotates
-        "eval_strategy": "steps",
         "eval_steps": max(1, min(plan.steps, plan.steps_per_epoch)),
         "run_name": train.run_name,
         "project": train.project,
@@ -200,7 +240,9 @@ def build_config(kind: type, recipe: Recipe, train: TrainSection, plan: Plan, ow
             warnings.simplefilter("ignore", FutureWarning)
             return kind(**{**values, **own, **train.extra})
     except (TypeError, ValueError) as error:
-        raise UsageError(f"train.extra does not fit TRL's {kind.__name__}: {error}", next_step="correct train.extra") from error
+        raise UsageError(
+            f"TRL's {kind.__name__} refuses the recipe: {error}", next_step="correct train.scheduler or train.extra"
+        ) from error
 
 
 def collator(tokenizer: Any, setting: Setting) -> Any:
@@ -246,13 +288,14 @@ def stopped(number: int, job: Job) -> Interrupted:
     return error
 
 
-def measured(trainer: Any, metrics: MetricsFile, result: Any) -> dict[str, Any]:
-    """What the run really took, to stand beside the plan."""
+def measured(trainer: Any, metrics: MetricsFile) -> dict[str, Any]:
+    """What the whole training took, interruptions included, to stand beside the plan."""
+    steps = trainer.state.global_step
     facts = {
-        "seconds": round(result.metrics["train_runtime"], 1),
-        "steps": trainer.state.global_step,
-        "tokens": int(trainer.state.log_history[-1].get("num_tokens", 0)),
-        "mean_loss": round(result.training_loss, 4),
+        "seconds": metrics.seconds,
+        "steps": steps,
+        "tokens": metrics.tokens(steps),
+        "mean_loss": mean_loss(metrics.path),
         "peak_rss_mb": round(metrics.peak_rss_mb),
     }
     if torch.cuda.is_available():

@@ -2,8 +2,11 @@
 
 Prompts are rendered by the one rendering function, so the reward is given to exactly the tokens that are generated.
 The reference model is the adapter as it was at the start, kept by TRL beside the trained one.
+
+DPO reads pairs; KTO reads answers with thumbs, or takes the pairs apart: the better answer wanted, the worse one not.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,77 +17,150 @@ from ...errors import DataError, UsageError
 from ...job import Job
 from ...models.hf import base_fingerprint, load_tokenizer
 from ...models.prompt import TURN_END, prompt_text
-from ...workspace import file_hash, read_jsonl
+from ...recipe import Recipe
+from ...workspace import file_hash, in_charge, read_jsonl
 from .adapter import save_adapter
-from .checkpoints import WRITING, CheckpointKeeper, newest_verified
-from .data import step_order
-from .loop import adapted, build_config, run_trainer
-from .plan import make_plan
-from .tracking import MetricsFile, ProgressLine, prepare_tracker
+from .checkpoints import WRITING, CheckpointKeeper
+from .data import step_order, tokens_by_step
+from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, run_trainer
+from .processes import micro_batches
+from .setting import Setting, fitted
+from .tracking import MetricsFile, prepare_tracker
+from .trainer import keep_adapter_precise
 
-FILES = {"dpo": "preferences.jsonl", "kto": "unpaired.jsonl"}
+PAIRS = "preferences.jsonl"
 KINDS = {"dpo": (DPOConfig, DPOTrainer), "kto": (KTOConfig, KTOTrainer)}
+TEXTS = {"dpo": ("chosen", "rejected"), "kto": ("completion",)}
 
 
 def train_on_preferences(job: Job) -> None:
     """Do the train stage with `train.method: dpo` (pairs) or `kto` (answers with thumbs)."""
     recipe, train = job.recipe, job.recipe.train
     if train.from_adapter is None:
-        raise UsageError(f"train.method: {train.method} starts from a supervised adapter", next_step="set train.from_adapter")
-    path = job.run.require("compose", "train.jsonl").parent / FILES[train.method]
-    if not path.exists():
-        raise DataError(f"there is nothing to prefer: no {path.name}", where=str(path), next_step="mnatune feedback export")
+        raise UsageError(
+            f"train.method: {train.method} starts from a supervised adapter", next_step="set train.from_adapter"
+        )
+    path = find_preferences(job)
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    rows, lengths = preference_rows(path, train.method, tokenizer, recipe.model.max_length)
-    job.manifest.rows_in, job.manifest.rows_out = len(read_jsonl(path)), len(rows)
-    job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", job.manifest.rows_in - len(rows))
-    plan = make_plan(recipe, lengths)
+    if tokenizer.eos_token != TURN_END:  # TRL would put another end after ours
+        raise DataError(f"the tokenizer's end token is {tokenizer.eos_token!r}, not {TURN_END}", where=recipe.model.id)
+    wanted = list(preferences(path, train.method, train.margin))
+    rows, lengths = fitting_rows(wanted, train.method, tokenizer, recipe.model.max_length)
+    if not rows:
+        raise DataError(
+            "there is no preference to train on", where=str(path), next_step="lower train.margin, or collect feedback"
+        )
+    job.manifest.rows_in, job.manifest.rows_out = len(wanted), len(rows)
+    job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", len(wanted) - len(rows))
+    setting = decide_preferences(recipe, lengths)
+    job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
     identity = {
-        "recipe": str(job.manifest.key),
+        "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id),
-        "adapter": file_hash(Path(train.from_adapter) / "adapter_model.safetensors"),
+        "starting adapter": adapter_hash(train),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train.keep_checkpoints)
-    keeper.folder.mkdir(parents=True, exist_ok=True)
-    resume = newest_verified(keeper.folder, identity)
-    metrics = MetricsFile(job.path("metrics.jsonl"), train.epochs)
-    set_seed(recipe.seed)
-    config, trainer_kind = KINDS[train.method]
+    resume = find_resume(keeper)
+    order = step_order(lengths, setting.plan.rows_per_step, train.epochs, recipe.seed)
+    marks = tokens_by_step(lengths, order, setting.plan.rows_per_step)
+    metrics = MetricsFile(job.path("metrics.jsonl"), train.epochs, marks)
     own = {
         "output_dir": str(keeper.folder / WRITING),
         "report_to": prepare_tracker(train, job.path("state")),
         "max_length": recipe.model.max_length,
         "eval_strategy": "no",
     }
-    order = step_order(lengths, plan.rows_per_step, train.epochs, recipe.seed)
+    config, trainer_kind = KINDS[train.method]
+    set_seed(recipe.seed)
     trainer = trainer_kind(
-        model=adapted(recipe, train, plan),
-        args=build_config(config, recipe, train, plan, own),
+        model=adapted(recipe, setting.train),
+        args=build_config(config, recipe, setting, own),
         train_dataset=_dataset(rows, order),
         processing_class=tokenizer,
-        callbacks=[keeper, metrics, ProgressLine()],
+        callbacks=[keeper, metrics],
     )
+    trainer.processing_class = None  # as in AnswerTrainer
+    keep_adapter_precise(trainer.model)
     run_trainer(job, trainer, keeper, metrics, resume)
-    if trainer.is_world_process_zero():
-        save_adapter(job, trainer.model, tokenizer, identity)
+    save_adapter(job, trainer, tokenizer, identity)
+    if in_charge():
+        keeper.finish()
 
 
-def preference_rows(path: Path, method: str, tokenizer: Any, max_length: int) -> tuple[list[dict[str, Any]], list[int]]:
-    """Rows as prompt and completion texts that TRL tokenises to the trained ids, and their lengths in tokens.
+def find_preferences(job: Job) -> Path:
+    """The file of preferences: what the recipe names, or the run's own."""
+    named = job.recipe.train.preferences
+    path = Path(named) if named else job.run.require("compose", "train.jsonl").parent / PAIRS
+    if path.is_dir():
+        path = path / ("unpaired.jsonl" if job.recipe.train.method == "kto" else PAIRS)
+    if not path.is_file():
+        raise DataError(
+            "there is nothing to prefer: no such file", where=str(path),
+            next_step="set train.preferences to a feedback export, or read sources with ranked answers",
+        )  # fmt: skip
+    return path
+
+
+def preferences(path: Path, method: str, margin: int = 1) -> Iterator[dict[str, Any]]:
+    """Rows of the shape that the method trains on.
+
+    Args:
+        margin: pairs of a smaller difference in rank are left out.
+
+    Raises:
+        DataError: a row has another shape.
+    """
+    told: set[tuple[str, str]] = set()
+    for number, row in enumerate(read_jsonl(path), 1):
+        pair = "chosen" in row and "rejected" in row
+        if (method == "dpo" and not pair) or (
+            method == "kto" and not pair and not ("completion" in row and "label" in row)
+        ):
+            raise DataError(f"not a row for train.method: {method}", where=f"{path}:{number}")
+        if pair and int(row.get("margin", 1)) < margin:
+            continue
+        if method == "dpo" or not pair:
+            yield row
+            continue
+        for name, label in (("chosen", True), ("rejected", False)):
+            key = (str(row["prompt"]), row[name][-1]["content"])
+            if key not in told:  # an answer that won over several is wanted once
+                told.add(key)
+                yield {"prompt": row["prompt"], "completion": row[name], "label": label}
+
+
+def fitting_rows(
+    wanted: list[dict[str, Any]], method: str, tokenizer: Any, max_length: int
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Rows as prompt and completion texts that TRL tokenises to the trained ids, and the tokens that each is run on.
 
     Rows of which a completion does not fit `max_length` are left out, never cut.
     """
-    names = ("chosen", "rejected") if method == "dpo" else ("completion",)
     rows, lengths = [], []
-    for row in read_jsonl(path):
+    for row in wanted:
         texts = {"prompt": prompt_text(tokenizer, row["prompt"])}
-        texts |= {name: row[name][-1]["content"].strip() + TURN_END for name in names}
-        length = max(len(tokenizer(texts["prompt"] + texts[name])["input_ids"]) for name in names)
-        if length <= max_length:
-            rows.append({**texts, **({"label": row["label"]} if method == "kto" else {})})
-            lengths.append(length)
+        texts |= {name: row[name][-1]["content"].strip() + TURN_END for name in TEXTS[method]}
+        tokens = [len(tokenizer(texts["prompt"] + texts[name])["input_ids"]) for name in TEXTS[method]]
+        if max(tokens) <= max_length:
+            rows.append({**texts, **({"label": bool(row["label"])} if method == "kto" else {})})
+            lengths.append(sum(tokens))
     return rows, lengths
+
+
+def decide_preferences(recipe: Recipe, lengths: list[int]) -> Setting:
+    """Fit to the machine.
+
+    Raises:
+        UsageError: KTO with one row per micro-batch, where its KL term, estimated within a micro-batch, vanishes.
+    """
+    train, plan = fitted(recipe, lengths)
+    batch, accumulate = micro_batches(plan.rows_per_step, train.batch)
+    if recipe.train.method == "kto" and batch < 2:
+        raise UsageError(
+            "train.method: kto needs at least two rows in a micro-batch", next_step="set train.batch: 2 or more"
+        )
+    return Setting(train, batch, accumulate, 0, False, plan)
 
 
 def _dataset(rows: list[dict[str, Any]], order: list[int]) -> Any:

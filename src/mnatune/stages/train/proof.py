@@ -3,27 +3,36 @@
 The proof is made with processes killed by SIGKILL, so that nothing can be tidied up on the way out; the moments fall
 anywhere, saving included. Equal means: the same adapter file, byte for byte, and the same losses and gradient norms
 at every logged step.
+
+On a CPU the trainings are forked from one process that has loaded the libraries already, with one thread each.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ...errors import EnvironmentFault
 from ...models.hf import load_tokenizer
-from ...recipe import Recipe, save_lock
-from ...workspace import Run, file_hash
+from ...recipe import Recipe, load_recipe, save_lock
+from ...workspace import Run, file_hash, read_jsonl, write_jsonl
 from .data import load_rows
 
 STEPS = 20
 SAVE_EVERY = 2  # so that a random moment falls into saving often
-COMPARED = ("step", "loss", "grad_norm", "mean_token_accuracy", "num_tokens")
+VALID_ROWS = 8
+COMPARED = ("step", "loss", "grad_norm", "mean_token_accuracy", "num_tokens", "eval_loss")
+Result = tuple[str, list[dict[str, float]]]
 
 
 def prove(recipe: Recipe, folder: Path, times: int, seed: int = 0) -> str:
@@ -33,63 +42,114 @@ def prove(recipe: Recipe, folder: Path, times: int, seed: int = 0) -> str:
         folder: a run whose `compose` is done.
 
     Raises:
-        EnvironmentFault: a resumed training did not equal the uninterrupted one.
+        EnvironmentFault: a resumed training did not equal the uninterrupted one, or a training failed.
     """
-    composed = Run(folder).require("compose", "train.jsonl").parent
-    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    rows = len(load_rows(composed / "train.jsonl", tokenizer, recipe.model.max_length).examples)
-    per_epoch = max(1, rows // min(rows, recipe.train.batch * recipe.train.accumulate))
-    epochs = (STEPS + 0.5) / per_epoch
-    short = recipe.train.model_copy(update={"epochs": epochs, "save_every": SAVE_EVERY, "tracking": "none"})
-    with tempfile.TemporaryDirectory(prefix="prove-resume-") as place:
-        lock = Path(place) / "recipe.yaml"
-        save_lock(recipe.model_copy(update={"train": short}), lock)
+    with tempfile.TemporaryDirectory(prefix="prove-resume-") as name:
+        place = Path(name)
+        lock = _short_recipe(recipe, folder, place)
         began = time.monotonic()
-        reference = _training(lock, composed, Path(place) / "reference")
-        _finish(reference)
+        _finish(_training(lock, place / "reference"), place / "reference")
         duration = time.monotonic() - began
-        wanted = _result(Path(place) / "reference")
+        wanted = _result(place / "reference")
         draw = random.Random(seed)
-        kills = 0
-        for number in range(times):
-            out = Path(place) / f"trial-{number}"
-            kills += _killed_once(lock, composed, out, duration, draw)
+        resumed: list[int] = []
+        for number in range(1, times + 1):
+            out = place / f"trial-{number}"
+            resumed += _killed_once(lock, out, duration, draw)
             if _result(out) != wanted:
-                raise EnvironmentFault(f"trial {number + 1}: the resumed training differs from the uninterrupted one")
+                raise EnvironmentFault(f"trial {number}: the resumed training differs from the uninterrupted one")
             shutil.rmtree(out)
-    return f"{times} of {times} resumed trainings equal the uninterrupted one ({kills} kills, adapter {wanted[0][:12]})"
+    steps = f"from steps {', '.join(map(str, sorted(resumed)))}" if resumed else "none killed in time"
+    return (
+        f"{times} of {times} resumed trainings equal the uninterrupted one "
+        f"({len(resumed)} killed alive; resumed {steps}; adapter {wanted[0][:12]})"
+    )
 
 
-def _killed_once(lock: Path, composed: Path, out: Path, duration: float, draw: random.Random) -> int:
-    """Start, kill at a random moment, and run to the end; returns the number of kills that hit a living process."""
-    process = _training(lock, composed, out)
-    try:
-        process.wait(timeout=draw.uniform(0.15, 1.0) * duration)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        _finish(_training(lock, composed, out))
-        return 1
-    return 0
+def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
+    """A recipe of 20 steps, and beside it the rows that they need; returns the recipe's path."""
+    composed = Run(folder).require("compose", "train.jsonl").parent
+    per_step = recipe.train.batch * recipe.train.accumulate
+    short = place / "compose"
+    shutil.copytree(composed, short)
+    rows = read_jsonl(composed / "train.jsonl")[: STEPS * per_step]
+    write_jsonl(short / "train.jsonl", rows)
+    write_jsonl(short / "valid.jsonl", read_jsonl(composed / "valid.jsonl")[:VALID_ROWS])
+    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
+    count = len(load_rows(short / "train.jsonl", tokenizer, recipe.model.max_length).examples)
+    epochs = (STEPS + 0.5) / (count // min(count, per_step))
+    train = recipe.train.model_copy(update={"epochs": epochs, "save_every": SAVE_EVERY, "tracking": "none"})
+    lock = place / "recipe.yaml"
+    save_lock(recipe.model_copy(update={"train": train}), lock)
+    return lock
 
 
-def _training(lock: Path, composed: Path, out: Path) -> subprocess.Popen[bytes]:
+def _killed_once(lock: Path, out: Path, duration: float, draw: random.Random) -> list[int]:
+    """Start, kill at a random moment, and run to the end; returns the step resumed from, if there was a kill."""
+    process = _training(lock, out)
+    process.join(timeout=draw.uniform(0.1, 1.0) * duration)
+    if not process.is_alive():
+        _finish(process, out)
+        return []
+    process.kill()
+    process.join()
+    steps = [int(p.parent.name.rpartition("-")[2]) for p in out.glob("*-train/checkpoints/checkpoint-*/MANIFEST.json")]
+    _finish(_training(lock, out), out)
+    return [max(steps, default=0)]
+
+
+def _training(lock: Path, out: Path) -> BaseProcess:
     target = Run(out).folder("compose")
     if not target.exists():
-        shutil.copytree(composed, target)
-    command = [sys.executable, "-m", "mnatune", "train", str(lock), "--out", str(out)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        shutil.copytree(lock.parent / "compose", target)
+    process = _context().Process(target=_train_here, args=(str(lock), str(out)))
+    process.start()
+    return process
 
 
-def _finish(process: subprocess.Popen[bytes]) -> None:
-    _, complaint = process.communicate()
-    if process.returncode != 0:
-        raise EnvironmentFault(f"a training of the proof failed: {complaint.decode(errors='replace')[-500:]}")
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes begin: forked from one with the libraries loaded; afresh where there is CUDA, which forbids it."""
+    if torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the process that the trainings are forked from
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mnatune.stages.train.loop", "mnatune.journey"])
+    return context
 
 
-def _result(out: Path) -> tuple[str, list[dict[str, float]]]:
+def _train_here(lock: str, out: str) -> None:
+    """In a process of its own: the train stage; what it says goes into a file beside the run."""
+    from ...errors import MnatuneError
+    from ...job import Job
+    from ...pack import Pack
+    from .loop import train_adapter
+
+    told = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(told, 1)
+    os.dup2(told, 2)
+    recipe, run = load_recipe(lock), Run(Path(out))
+
+    try:
+        run.perform(
+            "train", recipe.section("train", "model"), {}, recipe.seed, "proof",
+            lambda stage: train_adapter(Job(recipe, Pack.load(recipe.pack), run, stage)),
+        )  # fmt: skip
+    except MnatuneError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+def _finish(process: BaseProcess, out: Path) -> None:
+    process.join()
+    if process.exitcode != 0:
+        told = Path(f"{out}.log").read_text(encoding="utf-8", errors="replace")
+        raise EnvironmentFault(f"a training of the proof failed: {told[-500:]}")
+
+
+def _result(out: Path) -> Result:
     folder = Run(out).folder("train")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    curve = [{name: line[name] for name in COMPARED if name in line} for line in lines if "loss" in line]
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    curve = [{name: line[name] for name in COMPARED if name in line} for line in lines]
     return file_hash(folder / "adapter" / "adapter_model.safetensors"), curve

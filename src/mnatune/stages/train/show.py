@@ -4,7 +4,8 @@ from ...models.hf import load_tokenizer
 from ...recipe import Recipe
 from ...workspace import Run
 from .data import load_rows
-from .plan import GIB, Plan, fit, make_plan, refuse_unfitting
+from .plan import GIB, Plan
+from .setting import fitted
 
 
 def plan_table(recipe: Recipe, run: Run) -> str:
@@ -21,12 +22,16 @@ def plan_table(recipe: Recipe, run: Run) -> str:
     else:
         lengths = [recipe.model.max_length] * 1000
         basis = f"nothing composed yet: assuming 1,000 rows of {recipe.model.max_length} tokens"
-    train = fit(recipe, lengths) if recipe.train.memory_gb else recipe.train
-    plan = make_plan(recipe.model_copy(update={"train": train}), lengths)
-    refuse_unfitting(plan)
+    train, plan = fitted(recipe, lengths)
     shape = f"batch {train.batch} x accumulate {train.accumulate}, quantize {train.quantize}"
     checkpointing = "on" if plan.gradient_checkpointing else "off"
-    return "\n".join([f"basis            {basis}", f"shape            {shape}, gradient checkpointing {checkpointing}", *_lines(plan)])
+    return "\n".join(
+        [
+            f"basis            {basis}",
+            f"shape            {shape}, gradient checkpointing {checkpointing}",
+            *_lines(plan),
+        ]
+    )
 
 
 def _lines(plan: Plan) -> list[str]:

@@ -4,11 +4,12 @@ Two things are added to TRL by subclassing, both exact:
 
 * the LM head is applied to answer tokens only (TRL does so on Triton devices; here it holds on CPU too);
 * **shared prefix**: every row begins with the same system turn. It is run once per micro-batch with a batch of one,
-  its keys and values, gradients and all, are expanded over the rows, and only what differs is run per row. The
-  gradients are those of the unshared computation up to the order of float additions.
+  its keys and values, gradients and all, are expanded over the rows, and only what differs is run per row. Without
+  LoRA dropout the gradients are those of the unshared computation up to the order of float additions; with dropout
+  the rows of a micro-batch share the masks of their common tokens.
 """
 
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,48 +23,114 @@ from .data import IGNORED
 HEAD_CHUNK_ELEMENTS = 1 << 26  # logits held at once by the head; a larger product is done in recomputed chunks
 
 
+class Tally:
+    """Sums since the last log line, kept on the device (no synchronisation per micro-batch) in double precision.
+
+    They go into each checkpoint, so that a line whose steps were interrupted is the line of the uninterrupted run.
+
+    Attributes:
+        since: step of the last log line.
+    """
+
+    def __init__(self) -> None:
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self._correct = torch.zeros((), dtype=torch.int64)
+        self._scored, self.since = 0, 0
+
+    def add(self, loss: torch.Tensor, correct: torch.Tensor, scored: int) -> None:
+        """Count a micro-batch."""
+        self._loss = self._loss.to(loss.device) + loss.detach().double()
+        self._correct = self._correct.to(correct.device) + correct
+        self._scored += scored
+
+    def clear(self, step: int) -> None:
+        """Begin a new line after `step`."""
+        self._loss, self._correct = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+        self._scored, self.since = 0, step
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses."""
+        return float(self._loss)
+
+    @property
+    def scored(self) -> int:
+        """Answer tokens counted."""
+        return self._scored
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the answer tokens that were predicted right."""
+        return int(self._correct) / max(1, self._scored)
+
+    def state(self) -> dict[str, float]:
+        """The sums as plain values."""
+        return {"loss": self.loss, "correct": int(self._correct), "scored": self._scored, "since": self.since}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Take up the sums of a checkpoint."""
+        self._loss = torch.tensor(state["loss"], dtype=torch.float64)
+        self._correct = torch.tensor(int(state["correct"]))
+        self._scored, self.since = int(state["scored"]), int(state["since"])
+
+
 class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that scores answer tokens only and can share the rows' common prefix.
 
     Args:
         prefix: number of leading tokens that all rows share and that are computed once; 0 shares nothing.
-        own_loss: False hands the loss to TRL (several processes, where the forward must go through the wrapper).
+        own_loss: False hands the loss to TRL, whose forward goes through the wrapper of DDP, FSDP or torch.compile.
+        tokens_by_step: real tokens seen after each step (data.tokens_by_step).
     """
 
-    def __init__(self, *args: Any, prefix: int = 0, own_loss: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, prefix: int = 0, own_loss: bool = True, tokens_by_step: Sequence[int] = (0,), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.prefix = prefix
         self.own_loss = own_loss
-        self.sums: dict[str, dict[str, float]] = {"train": defaultdict(float), "eval": defaultdict(float)}
-        self.tokens_seen = 0
+        self.tokens_by_step = tokens_by_step
+        self.tally = {"train": Tally(), "eval": Tally()}
+        self.processing_class = None  # else each checkpoint would hold the tokenizer, 11 MB for Qwen3
+        keep_adapter_precise(self.model)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean negative log-likelihood of the answer tokens (over the whole accumulated step)."""
-        side = "train" if model.training else "eval"
-        tokens = _real_tokens(inputs)
-        if side == "train":
-            self.tokens_seen += int(self.accelerator.gather(tokens).sum()) if not self.own_loss else int(tokens)
         if not self.own_loss or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        hidden, labels = answer_states(model, inputs, self.prefix)
-        total, correct = head_loss(model.get_output_embeddings(), hidden, labels)
-        count = labels.numel() if num_items_in_batch is None else num_items_in_batch
-        sums = self.sums[side]
-        sums["correct"] += float(correct)
-        sums["scored"] += labels.numel()
-        return total / torch.as_tensor(count, device=total.device).clamp(min=1)
+        with self.accelerator.autocast():  # the Trainer puts it around model.forward, which is not called here
+            hidden, labels = answer_states(model, inputs, self.prefix)
+            total, correct = head_loss(model.get_output_embeddings(), hidden, labels)
+        count = len(labels) if num_items_in_batch is None else num_items_in_batch
+        loss = total / torch.as_tensor(count, device=total.device).clamp(min=1)
+        # in training the mean over the step's rows, in evaluation the sum over all tokens, is what gets averaged
+        side = "train" if model.training else "eval"
+        self.tally[side].add(loss if model.training else total, correct, len(labels))
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add token accuracy and the tokens seen (padding not counted) to what is logged."""
-        for side, mark in (("train", ""), ("eval", "eval_")):
-            sums = self.sums[side]
-            if sums["scored"] and (f"{mark}loss" in logs):
-                logs[f"{mark}mean_token_accuracy"] = sums["correct"] / sums["scored"]
-                sums.clear()
-        logs["num_tokens"] = float(self.tokens_seen)
+        """Put in loss and token accuracy from the tallies, and the tokens seen (padding not counted)."""
+        train, evaluation = self.tally["train"], self.tally["eval"]
+        step = self.state.global_step
+        if "loss" in logs and train.scored:
+            logs["loss"] = train.loss / (step - train.since)
+            logs["mean_token_accuracy"] = train.accuracy
+            train.clear(step)
+        if "eval_loss" in logs and evaluation.scored:
+            logs["eval_loss"] = evaluation.loss / evaluation.scored
+            logs["eval_mean_token_accuracy"] = evaluation.accuracy
+            evaluation.clear(step)
+        logs["num_tokens"] = float(self.tokens_by_step[min(step, len(self.tokens_by_step) - 1)])
         super().log(logs, start_time)
+
+
+def keep_adapter_precise(model: Any) -> None:
+    """Trainable weights in fp32: TRL makes them bf16 on a quantised base, where small updates round to nothing."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,16 +184,10 @@ def head_loss(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[to
     if len(labels) <= rows:
         return score(hidden, labels)
     total, correct = hidden.new_zeros((), dtype=torch.float32), labels.new_zeros(())
-    for states, wanted in zip(hidden.split(rows), labels.split(rows), strict=True):
+    for states, wanted in zip(torch.split(hidden, rows), torch.split(labels, rows), strict=True):
         part, right = checkpoint(score, states, wanted, use_reentrant=False)
         total, correct = total + part, correct + right
     return total, correct
-
-
-def _real_tokens(inputs: dict[str, Any]) -> torch.Tensor:
-    if "attention_mask" in inputs:
-        return inputs["attention_mask"].sum()
-    return torch.tensor(inputs["input_ids"].numel(), device=inputs["input_ids"].device)
 
 
 def _varlen(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""DPO and KTO on a few rows, from a supervised adapter, through the same checkpoints."""
+
+import json
+
+import pytest
+from tiny_run import TERMS, adapter_bytes, compose, curve, make_recipe, messages, train_job
+
+from mnatune.errors import DataError, UsageError
+from mnatune.stages.train import train
+from mnatune.stages.train.preference import preferences
+from mnatune.workspace import write_jsonl
+
+
+def pair(number: int, margin: int = 1) -> dict:
+    worse = [{"role": "assistant", "content": f"{TERMS[number % 8]}은 잘 모릅니다."}]
+    dialogue = messages(number)
+    return {"id": str(number), "prompt": dialogue[:2], "chosen": dialogue[2:], "rejected": worse, "margin": margin}
+
+
+def thumb(number: int) -> dict:
+    dialogue = messages(number)
+    return {"id": str(number), "prompt": dialogue[:2], "completion": dialogue[2:], "label": number % 3 != 0}
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = compose(tmp_path / "run", rows=8)
+    write_jsonl(made.folder("compose") / "preferences.jsonl", [pair(n, 1 + n % 2) for n in range(16)])
+    return made
+
+
+def from_whole(whole) -> str:
+    return str(whole[0].folder("train") / "adapter")
+
+
+def test_dpo_learns_to_prefer(whole, tiny_model, run) -> None:
+    recipe = make_recipe(tiny_model, method="dpo", from_adapter=from_whole(whole), batch=4, epochs=2, save_every=1)
+    job = train_job(recipe, run)
+    train(job)
+    lines = curve(run)
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3), "the reference is the adapter at the start"
+    assert lines[-1]["loss"] < 0.6
+    rows = (run.folder("train") / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rows[-1])["rewards/accuracies"] == 1.0
+    assert adapter_bytes(run) != whole[1]
+    config = json.loads((run.folder("train") / "adapter" / "adapter_config.json").read_text())
+    assert config["r"] == 4
+    assert job.manifest.rows_out == 16
+    # what is saved is the trained adapter, not the reference beside it
+    assert sorted(p.name for p in (run.folder("train") / "adapter").iterdir() if p.suffix == ".safetensors") == [
+        "adapter_model.safetensors"
+    ]
+    train(train_job(recipe, run))  # finished: resumes at the end and gives the same
+    assert curve(run) == lines
+
+
+def test_kto_on_thumbs(whole, tiny_model, run, tmp_path) -> None:
+    export = tmp_path / "export"
+    export.mkdir()
+    write_jsonl(export / "unpaired.jsonl", [thumb(n) for n in range(8)])
+    recipe = make_recipe(
+        tiny_model, method="kto", from_adapter=from_whole(whole), preferences=str(export), batch=4, save_every=1
+    )
+    train(train_job(recipe, run))
+    assert [line["step"] for line in curve(run)] == [1, 2]
+    assert adapter_bytes(run) != whole[1]
+
+
+def test_pairs_come_apart_for_kto_and_are_filtered_by_margin(run) -> None:
+    path = run.folder("compose") / "preferences.jsonl"
+    assert len(list(preferences(path, "dpo"))) == 16
+    assert all(row["margin"] == 2 for row in preferences(path, "dpo", margin=2))
+    write_jsonl(path, [pair(1), {**pair(1), "rejected": [{"role": "assistant", "content": "다른 답"}]}])
+    apart = list(preferences(path, "kto"))
+    assert [row["label"] for row in apart] == [True, False, False]
+
+
+def test_what_preference_training_refuses(whole, tiny_model, run) -> None:
+    adapter = from_whole(whole)
+    with pytest.raises(UsageError, match="starts from a supervised adapter"):
+        train(train_job(make_recipe(tiny_model, method="dpo"), run))
+    one = make_recipe(tiny_model, method="kto", from_adapter=adapter, batch=1, throughput="plain")
+    with pytest.raises(UsageError, match="two rows in a micro-batch"):
+        train(train_job(one, run))
+    with pytest.raises(DataError, match="no preference to train on"):
+        train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter, margin=9), run))
+    (run.folder("compose") / "preferences.jsonl").write_text('{"prompt": []}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"preferences\.jsonl:1"):
+        train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter), run))
+    (run.folder("compose") / "preferences.jsonl").unlink()
+    with pytest.raises(DataError, match="nothing to prefer"):
+        train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter), run))
