@@ -39,9 +39,10 @@ def one_by_one(chat: ChatModel, prompts: list[list[int]], new_tokens: int) -> li
 def ours(chat: ChatModel, prompts: list[list[int]], new_tokens: int) -> list[list[int]]:
     """What `mnatune evaluate` does."""
     asks = [Ask(str(at), []) for at in range(len(prompts))]
+    generation = GREEDY.model_copy(update={"max_new_tokens": new_tokens})
     found: dict[str, list[int]] = {}
     for batch in plan({str(at): len(prompt) for at, prompt in enumerate(prompts)}, asks, new_tokens):
-        given = decode(chat, [prompts[int(ask.id)] for ask in batch], new_tokens, tuned=False)
+        given = decode(chat, [prompts[int(ask.id)] for ask in batch], generation, tuned=False)
         found |= {ask.id: one.answer.ids for ask, one in zip(batch, given, strict=True)}
     return [found[ask.id] for ask in asks]
 

@@ -234,7 +234,7 @@ class TrainSection(Section):
 
 
 class GenerationSection(Section):
-    """How answers are sampled in `ask`, `chat` and `serve`; evaluation is greedy."""
+    """How answers are sampled in `ask`, `chat` and `serve`; evaluation is greedy, with the same repetition penalty."""
 
     temperature: float = Field(0.1, ge=0)
     """0 is greedy."""

@@ -63,12 +63,11 @@ def run(
 
     loaded, folder = load(recipe, set_, out)
     typer.echo(f"{loaded.name} -> {folder}")
-    page = journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
+    journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
     from ..stages.report.summary import summarize
     from ..workspace import Run
 
     typer.echo(summarize(Run(folder)))
-    typer.echo(f"report: {page}")
 
 
 def _stage_command(stage: str) -> Any:

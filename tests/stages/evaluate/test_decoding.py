@@ -5,6 +5,7 @@ import torch
 
 from mnatune.models.hf import GREEDY, ChatModel
 from mnatune.models.prompt import Example, dialogue, prompt_ids
+from mnatune.recipe import GenerationSection
 from mnatune.stages.evaluate.decoding import choice_costs, decode
 from mnatune.stages.evaluate.likelihood import score_completions
 
@@ -16,28 +17,32 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-def test_answers_are_those_of_generate(chat: ChatModel, tuned: bool) -> None:
+def greedy(tokens: int, penalty: float = 1.0) -> GenerationSection:
+    return GREEDY.model_copy(update={"max_new_tokens": tokens, "repetition_penalty": penalty})
+
+
+@pytest.mark.parametrize(("tuned", "penalty"), [(False, 1.0), (True, 1.0), (True, 1.3)])
+def test_answers_are_those_of_generate(chat: ChatModel, tuned: bool, penalty: float) -> None:
     dialogues = [dialogue(question, "전문가입니다.") for question in QUESTIONS]
-    limit = GREEDY.model_copy(update={"max_new_tokens": 24})
+    limit = greedy(24, penalty)
     expected = chat.answer(dialogues, tuned=tuned, generation=limit)
-    found = decode(chat, [prompt_ids(chat.tokenizer, d) for d in dialogues], 24, tuned=tuned)
+    found = decode(chat, [prompt_ids(chat.tokenizer, d) for d in dialogues], limit, tuned=tuned)
     assert [one.answer for one in found] == expected
 
 
 def test_base_and_tuned_differ(chat: ChatModel) -> None:
     prompts = [prompt_ids(chat.tokenizer, dialogue(QUESTIONS[0], ""))]
-    base, tuned = (decode(chat, prompts, 8, tuned=tuned)[0].answer.ids for tuned in (False, True))
+    base, tuned = (decode(chat, prompts, greedy(8), tuned=tuned)[0].answer.ids for tuned in (False, True))
     assert base != tuned
 
 
 def test_rows_that_end_leave_the_batch_and_the_others_go_on(chat: ChatModel) -> None:
     prompts = [prompt_ids(chat.tokenizer, dialogue(question, "")) for question in QUESTIONS]
-    full = decode(chat, prompts, 12, tuned=False)
+    full = decode(chat, prompts, greedy(12), tuned=False)
     end = chat.end
     try:
         chat.end = full[0].answer.ids[3]  # a token that some rows write early plays the end of the turn
-        short = decode(chat, prompts, 12, tuned=False)
+        short = decode(chat, prompts, greedy(12), tuned=False)
     finally:
         chat.end = end
     assert any(one.answer.stopped for one in short)
@@ -48,7 +53,7 @@ def test_rows_that_end_leave_the_batch_and_the_others_go_on(chat: ChatModel) -> 
 
 def test_watched_logits_are_those_of_the_first_position(chat: ChatModel) -> None:
     prompts = [prompt_ids(chat.tokenizer, dialogue(question, "")) for question in QUESTIONS]
-    first = decode(chat, prompts, 1, tuned=False, watched=[32, 33, 34])
+    first = decode(chat, prompts, greedy(1), tuned=False, watched=[32, 33, 34])
     with chat.variant(False), torch.inference_mode():
         for prompt, one in zip(prompts, first, strict=True):
             logits = chat.model(torch.tensor([prompt])).logits[0, -1]

@@ -81,8 +81,7 @@ def evaluate(job: Job) -> None:
 def _answers(job: Job, chat: ChatModel, items: Sequence[Item]) -> dict[str, dict[str, Answer]]:
     """Greedy answers of both models by item id."""
     asks = [Ask(item.id, item.messages) for item in items]
-    limit = job.recipe.generation.max_new_tokens
-    found = {model: answer_all(job, chat, asks, "answers", tuned=model == "tuned", limit=limit) for model in MODELS}
+    found = {model: answer_all(job, chat, asks, "answers", tuned=model == "tuned") for model in MODELS}
     return {model: {name: one.answer for name, one in by_id.items()} for model, by_id in found.items()}
 
 

@@ -62,21 +62,30 @@ class Ledger:
 
 
 def answer_all(
-    job: Job, chat: ChatModel, asks: Sequence[Ask], name: str, *, tuned: bool, limit: int, watched: Sequence[int] = ()
+    job: Job,
+    chat: ChatModel,
+    asks: Sequence[Ask],
+    name: str,
+    *,
+    tuned: bool,
+    limit: int | None = None,
+    watched: Sequence[int] = (),
 ) -> dict[str, Decoded]:
-    """Greedy answers by id.
+    """Greedy answers by id, with the recipe's repetition penalty: what is judged is what would be served.
 
     Args:
         name: the ledger's name; with "base" or "tuned" it makes the file name under `state/`.
-        limit: longest answer in tokens.
+        limit: longest answer in tokens; by default the recipe's.
         watched: tokens whose logits at the first position of an answer are wanted.
     """
     prompts = {ask.id: prompt_ids(chat.tokenizer, ask.messages) for ask in asks}
+    served = job.recipe.generation
+    generation = served if limit is None else served.model_copy(update={"max_new_tokens": limit})
 
     def work(batch: list[Ask]) -> list[Decoded]:
-        return decode(chat, [prompts[ask.id] for ask in batch], limit, tuned=tuned, watched=watched)
+        return decode(chat, [prompts[ask.id] for ask in batch], generation, tuned=tuned, watched=watched)
 
-    batches = plan({name: len(ids) for name, ids in prompts.items()}, asks, limit)
+    batches = plan({name: len(ids) for name, ids in prompts.items()}, asks, generation.max_new_tokens)
     return keep(job, f"{name}-{'tuned' if tuned else 'base'}", batches, work)
 
 

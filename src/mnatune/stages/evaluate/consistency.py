@@ -85,12 +85,12 @@ def _mean_likeness(texts: Sequence[str]) -> tuple[float, float]:
 
 
 def _batch_changes(job: Job, chat: ChatModel, items: Sequence[Item]) -> list[Sample]:
-    limit = job.recipe.generation.max_new_tokens
+    served = job.recipe.generation
     prompts = [prompt_ids(chat.tokenizer, item.messages) for item in items]
     changed = {}
     for model in MODELS:
-        together = decode(chat, prompts, limit, tuned=model == "tuned")
-        alone = [decode(chat, [prompt], limit, tuned=model == "tuned")[0] for prompt in prompts]
+        together = decode(chat, prompts, served, tuned=model == "tuned")
+        alone = [decode(chat, [prompt], served, tuned=model == "tuned")[0] for prompt in prompts]
         changed[model] = [float(a.answer.ids != b.answer.ids) for a, b in zip(together, alone, strict=True)]
     return [
         Sample("batch_change", item.id, item.group, item.category, (base, 1.0), (tuned, 1.0))

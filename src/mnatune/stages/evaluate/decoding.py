@@ -1,7 +1,7 @@
 """Greedy decoding and scoring of choices without waste: answers that have ended leave the batch, and the choices of a
 question share the key-value cache of its prompt.
 
-Greedy answers are those of `ChatModel.answer`; only the work is less. torch is imported inside the functions.
+Greedy answers are those of `ChatModel.answer` at the same repetition penalty; only the work is less. torch is imported inside the functions.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...models.hf import Answer, ChatModel
+from ...recipe import GenerationSection
 from .likelihood import causal, head
 
 
@@ -21,12 +22,18 @@ class Decoded:
 
 
 def decode(
-    chat: ChatModel, prompts: Sequence[list[int]], max_new_tokens: int, *, tuned: bool, watched: Sequence[int] = ()
+    chat: ChatModel,
+    prompts: Sequence[list[int]],
+    generation: GenerationSection,
+    *,
+    tuned: bool,
+    watched: Sequence[int] = (),
 ) -> list[Decoded]:
     """Greedy answers to one batch of prompts.
 
     Args:
-        watched: tokens whose logits at the first position are wanted.
+        generation: its length limit and repetition penalty count; the rest of its sampling does not.
+        watched: tokens whose logits at the first position are wanted, as they are before any penalty.
     """
     import torch
 
@@ -38,17 +45,19 @@ def decode(
         new: list[list[int]] = [[] for _ in prompts]
         alive = list(range(len(prompts)))
         position = mask.sum(-1)
-        for step in range(max_new_tokens):
-            token = logits.argmax(-1)
+        seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device).scatter_(1, ids, True)
+        for step in range(generation.max_new_tokens):
+            token = _penalised(logits, seen, generation.repetition_penalty).argmax(-1)
+            seen.scatter_(1, token[:, None], True)
             for row, value in zip(alive, token.tolist(), strict=True):
                 new[row].append(value)
             going = [at for at, row in enumerate(alive) if new[row][-1] != chat.end]
-            if not going or step + 1 == max_new_tokens:
+            if not going or step + 1 == generation.max_new_tokens:
                 break
             if len(going) < len(alive):
                 keep = torch.tensor(going, device=token.device)
                 state.cache.batch_select_indices(keep)
-                token, mask, position = token[keep], mask[keep], position[keep]
+                token, mask, position, seen = token[keep], mask[keep], position[keep], seen[keep]
                 alive = [alive[at] for at in going]
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], -1)
             out = causal(chat).base_model(
@@ -60,6 +69,14 @@ def decode(
             logits = head(chat)(out.last_hidden_state[:, -1])
             position = position + 1
     return [Decoded(_answer(chat, row), values) for row, values in zip(new, first, strict=True)]
+
+
+def _penalised(logits: Any, seen: Any, penalty: float) -> Any:
+    """Logits of tokens that stand in prompt or answer already, made less likely as `generate` does it: positive ones
+    divided by the penalty, negative ones multiplied (Keskar et al. 2019, CTRL, arXiv 1909.05858, §4.1)."""
+    if penalty == 1:
+        return logits
+    return logits.where(~seen, (logits / penalty).where(logits > 0, logits * penalty))
 
 
 def choice_costs(

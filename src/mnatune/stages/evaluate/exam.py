@@ -135,9 +135,8 @@ def take_premises(
     if not rows:
         return [], [], {}
     asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    limit = job.recipe.generation.max_new_tokens
     given = {
-        model: answer_all(job, chat, asks, "premises", tuned=model == "tuned", limit=limit)
+        model: answer_all(job, chat, asks, "premises", tuned=model == "tuned")
         for model in ("base", "tuned")
     }
     written, samples = [], []
@@ -169,11 +168,10 @@ def take_premises(
 def write_essays(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Greedy answers to essay questions: model → item id → text."""
     asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    limit = job.recipe.generation.max_new_tokens
     return {
         model: {
             name: found.answer.text
-            for name, found in answer_all(job, chat, asks, "essays", tuned=model == "tuned", limit=limit).items()
+            for name, found in answer_all(job, chat, asks, "essays", tuned=model == "tuned").items()
         }
         for model in ("base", "tuned")
     }
