@@ -1,6 +1,7 @@
 """Atomic writing, manifests, and when a stage counts as done."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,37 @@ def test_value_hash_ignores_key_order(value: object) -> None:
     assert value_hash(value) == value_hash(turned(value))
 
 
-def test_fingerprint_sees_both_ends_and_the_size(tmp_path: Path) -> None:
+def test_fingerprint_sees_a_small_file_whole_and_of_a_large_one_samples_and_size(tmp_path: Path) -> None:
     file = tmp_path / "a"
-    prints = set()
-    for content in (b"a" * 50, b"b" + b"a" * 49, b"a" * 49 + b"b", b"a" * 51):
-        file.write_bytes(content)
-        prints.add(fingerprint(file, edge=8))
-    assert len(prints) == 4
+    contents = (b"a" * 50, b"b" + b"a" * 49, b"a" * 16 + b"b" + b"a" * 33, b"a" * 49 + b"b", b"a" * 51)
+    for whole in (64, 16):
+        prints = set()
+        for content in contents:
+            file.write_bytes(content)
+            prints.add(fingerprint(file, whole=whole, sample=4))
+        assert len(prints) == 5
+
+
+def test_results_of_an_earlier_time_do_not_stay(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def work(names: list[str]) -> Callable[[Stage], None]:
+        return lambda stage: [write_json(stage.path(name), 1) for name in names] and None
+
+    run.perform("train", {"v": 1}, {}, 1, "c", work(["old.json", "sub/old.json", "metrics.jsonl", "checkpoints/a"]))
+    manifest, _ = run.perform("train", {"v": 2}, {}, 1, "c", work(["new.json"]))
+    assert sorted(manifest.outputs) == ["metrics.jsonl", "new.json"]
+    assert (run.folder("train") / "checkpoints" / "a").exists()
+
+
+def test_two_processes_do_not_work_in_one_run(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def work(stage: Stage) -> None:
+        with pytest.raises(UsageError, match="another process"):
+            Run(tmp_path).perform("curate", {}, {}, 1, "c", lambda place: None)
+
+    run.perform("read", {}, {}, 1, "c", work)
 
 
 def test_jsonl_names_the_broken_line(tmp_path: Path) -> None:

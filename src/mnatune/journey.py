@@ -13,9 +13,10 @@ from typing import Any
 
 from .errors import UsageError
 from .job import Job
+from .models.hf import base_fingerprint
 from .pack import Pack
 from .recipe import Recipe, SourceSection, bundled, save_lock
-from .workspace import STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
+from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ STEPS: dict[str, Step] = {
     "synthesize": Step(
         ("synthesize", "endpoint"),
         ("read", "curate"),
-        ("prompts.yaml",),
+        ("prompts.yaml", "lexicon.yaml", "exam"),
         ("stages/synthesize", "text", "records", "models/endpoint"),
         lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
     ),
@@ -52,7 +53,7 @@ STEPS: dict[str, Step] = {
     "compose": Step(
         ("compose", "model"),
         ("judge",),
-        ("prompts.yaml", "exam"),
+        ("prompts.yaml",),
         ("stages/compose", "text", "records", "models/prompt"),
     ),
     "train": Step(("train", "model"), ("compose",), ("prompts.yaml",), ("stages/train", "models")),
@@ -76,13 +77,15 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
     recipe = with_samples(recipe, pack, run)
     inputs = pack.hashes(*step.pack_files)
     for earlier in step.after:
-        if run.manifest(earlier) is None and STEPS[earlier].wanted(recipe):
-            run.require(earlier, "manifest.json")
+        if not STEPS[earlier].wanted(recipe):  # what an earlier recipe wanted is no part of this run any more
+            (run.folder(earlier) / MANIFEST).unlink(missing_ok=True)
+        elif run.manifest(earlier) is None:
+            run.require(earlier, MANIFEST)
         inputs |= run.output_hashes(earlier)
     if stage == "read":
         inputs |= _source_fingerprints(recipe)
     if "model" in step.sections:
-        inputs |= _starter_hash(recipe)
+        inputs |= _base_hash(recipe)
     if stage == "train":
         inputs |= _train_files(recipe)
     if in_charge():
@@ -93,7 +96,10 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
         getattr(module, stage)(Job(recipe, pack, run, place))
 
     code = code_hash(*step.code)
-    return run.perform(stage, recipe.section(*step.sections), inputs, recipe.seed, code, work, force=force)
+    section = recipe.section(*step.sections)
+    if "endpoint" in section:  # limits, prices and time-outs change what a result costs, not what it is
+        section["endpoint"] = {name: section["endpoint"][name] for name in ("base_url", "model")}
+    return run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
 
 
 def run(
@@ -178,9 +184,9 @@ def _files_of(source: SourceSection) -> dict[str, str]:
     return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}
 
 
-def _starter_hash(recipe: Recipe) -> dict[str, str]:
+def _base_hash(recipe: Recipe) -> dict[str, str]:
     if recipe.model.id != "starter":
-        return {}
+        return {"model": base_fingerprint(recipe.model.id)} if Path(recipe.model.id).is_dir() else {}
     return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
 
 

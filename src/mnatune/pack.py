@@ -1,13 +1,13 @@
 """A domain pack: the knowledge of a field as data. A second domain is a second folder, without code.
 
-    pack.yaml        name, version, language, title, length limits
-    maps/*.yaml      field maps of data sets
-    drops.yaml       what curation drops        pii.yaml        patterns of personal data
-    lexicon.yaml     weighted terms             rubric.yaml     the LLM judge's sub-scores
-    prompts.yaml     every prompt               citations.yaml  short names of laws
-    glossary.jsonl   terms of the field         statutes.json   articles of the laws, with history
-    mna_qa.jsonl     question–answer rows       exam/           items never trained on
-    sample/          rows for a sample archive
+pack.yaml        name, version, language, title, length limits
+maps/*.yaml      field maps of data sets
+drops.yaml       what curation drops        pii.yaml        patterns of personal data
+lexicon.yaml     weighted terms             rubric.yaml     the LLM judge's sub-scores
+prompts.yaml     every prompt               citations.yaml  short names of laws
+glossary.jsonl   terms of the field         statutes.json   articles of the laws, with history
+mna_qa.jsonl     question–answer rows       exam/           items never trained on
+sample/          rows for a sample archive
 """
 
 import difflib
@@ -81,6 +81,12 @@ class Pack:
     def glossary(self) -> list[dict[str, Any]]:
         """glossary.jsonl rows: term, english, hanja, definition, aliases."""
         return read_jsonl(self.path("glossary.jsonl"))
+
+    @cached_property
+    def exam_questions(self) -> list[str]:
+        """The questions of every exam item: nothing that gives one away may be trained on. Empty without an exam."""
+        files = sorted((self.root / "exam").glob("*.jsonl"))
+        return [str(item["question"]) for file in files for item in read_jsonl(file) if item.get("question")]
 
     @property
     def system_prompt(self) -> str:

@@ -7,6 +7,7 @@ The resolved recipe is saved as `recipe.lock.yaml` in each run.
 import difflib
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UsageError
+from .workspace import atomic_text
 
 
 class Section(BaseModel):
@@ -261,6 +263,9 @@ class EvaluateSection(Section):
     """Metric that decides the verdict."""
     guard_margin: float = Field(2.0, ge=0)
     """Points that a guard metric may get worse."""
+    guards: bool = False
+    """Ask base and tuned the pack's lm-evaluation tasks of general Korean too, at most `items` of each, and let them
+    count as guards; needs the extra [lm-eval] and the tasks' data from the hub."""
 
 
 class Recipe(Section):
@@ -322,8 +327,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def save_lock(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, every default spelled out."""
     text = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with atomic_text(path) as handle:
+        handle.write(text)
 
 
 def bundled(kind: str) -> Path:
@@ -362,10 +367,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise UsageError(f"--set {key}: the value is not valid YAML") from error
     if isinstance(tree[last], str):  # YAML 1.1 reads 5e-5 as text
-        try:
+        with suppress(ValueError):
             tree[last] = float(tree[last])
-        except ValueError:
-            pass
 
 
 def _lines_of(node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:

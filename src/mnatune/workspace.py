@@ -6,6 +6,7 @@ A crash at any point leaves files that are whole or absent, and no manifest, so 
 keeps resumable state such as checkpoints or a ledger, continues).
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ from .errors import DataError, UsageError
 
 STAGES = ("collect", "read", "curate", "synthesize", "judge", "compose", "train", "evaluate")
 MANIFEST = "manifest.json"
+CONTINUED = "metrics.jsonl"  # a result that is appended to when a stage continues
 STATE = ("checkpoints", "state", "tracking")  # folders of a stage kept for continuing it; no results
 VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "daft", "pyarrow")
 
@@ -100,17 +102,19 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def fingerprint(path: Path, edge: int = 1 << 20) -> str:
-    """Identity of an input file without reading all of a 10 GB archive: size, first and last MiB.
+def fingerprint(path: Path, whole: int = 64 << 20, sample: int = 1 << 20) -> str:
+    """Identity of an input file: its hash up to 64 MiB; of a larger one, its size, last MiB and a MiB in every 64.
 
-    The end of a zip is its directory with every member's CRC-32, so a changed member shows.
+    The end of a zip is its directory with every member's CRC-32, so a changed member of a 10 GB archive shows.
     """
     size = path.stat().st_size
+    if size <= whole:
+        return file_hash(path)
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as handle:
-        digest.update(handle.read(edge))
-        handle.seek(max(0, size - edge))
-        digest.update(handle.read(edge))
+        for at in [*range(0, size, whole), size - sample]:
+            handle.seek(at)
+            digest.update(handle.read(sample))
     return digest.hexdigest()
 
 
@@ -203,6 +207,23 @@ def _is_state(relative: Path) -> bool:
     return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in STATE
 
 
+def _clear(folder: Path, force: bool) -> None:
+    """Make a stage's folder ready: no manifest, no partial files, no results of an earlier time; state only if forced.
+
+    metrics.jsonl stays: a training that continues cuts it to its checkpoint's step.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in STATE if force else ():
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for file in list(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        if file.is_file() and (file.name.endswith(".partial") or not _is_state(relative)) and relative.name != CONTINUED:
+            file.unlink()
+    for partial in folder.glob(".*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def in_charge() -> bool:
     """True in the process that writes a run's files: the only one, or the first that torchrun or accelerate started."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -265,19 +286,31 @@ class Run:
             assert manifest is not None
             return manifest, True
         folder = self.folder(stage)
-        if in_charge():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / MANIFEST).unlink(missing_ok=True)
-            leftovers = [*folder.glob(".*.partial"), *((folder / name) for name in STATE if force)]
-            for leftover in leftovers:
-                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         manifest = Manifest(stage, key, section, inputs, seed, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         started = time.monotonic()
         place = Stage(folder, manifest)
-        work(place)
-        if in_charge():
-            place.finish(time.monotonic() - started)
+        with self._alone() if in_charge() else nullcontext():
+            if in_charge():
+                _clear(folder, force)
+            work(place)
+            if in_charge():
+                place.finish(time.monotonic() - started)
         return manifest, False
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the run folder: two processes that write the same run would mix their files."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    "another process is working in this run folder",
+                    where=str(self.root),
+                    next_step="wait for it, stop it, or use another --out",
+                ) from error
+            yield
 
     def output_hashes(self, stage: str) -> dict[str, str]:
         """name → hash of a done stage's outputs: the inputs of the stages that read it."""

@@ -45,11 +45,14 @@ def make_job(root: Path, documents: list[Document], read: list[str], **sections:
     run = Run(root)
     rows = [QA(content_id(q, ""), q, "답", "사회", q, Source("s")) for q in read]
 
-    def work(place: Stage) -> None:
-        write_table(to_table(documents, DOCUMENT_SCHEMA), place.path("documents.parquet"))
+    def read_work(place: Stage) -> None:
         write_table(to_table(rows, QA_SCHEMA), place.path("qa/00.parquet"))
 
-    run.perform("read", {}, {}, 0, "", work)
+    def curate_work(place: Stage) -> None:
+        write_table(to_table(documents, DOCUMENT_SCHEMA), place.path("documents.parquet"))
+
+    run.perform("read", {}, {}, 0, "", read_work)
+    run.perform("curate", {}, {}, 0, "", curate_work)
     recipe = Recipe.model_validate({"name": "t", "model": {"id": "starter"}, **sections})
     run.folder("synthesize").mkdir(parents=True)
     manifest = Manifest("synthesize", "", {}, {}, recipe.seed)
@@ -168,3 +171,12 @@ def test_particles_follow_the_last_syllable(word: str, expected: str) -> None:
 def test_endings_become_polite_or_stay() -> None:
     assert polite("등기를 하여야 한다.") == "등기를 하여야 합니다."
     assert polite("효력이 생김") == "효력이 생김"
+
+
+def test_pairs_that_give_an_exam_item_away_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = "시험법에서 말하는 '완전자회사'란 무엇인가요?"
+    monkeypatch.setattr(Pack, "exam_questions", [question])
+    job = make_job(tmp_path, [document(t, x) for t, x in ARTICLES.items()], [], synthesize={"per_passage": 4})
+    synthesize(job)
+    assert question not in {row["question"] for row in kept(job)}
+    assert job.manifest.dropped["exam-overlap"] == 1

@@ -5,7 +5,6 @@ import shutil
 from ...job import Job
 from ...records import shards
 from ...workers import cores, spread
-from ...workspace import read_jsonl
 from .clean import Cleaner, clean_shard
 from .documents import tidy_documents
 from .result import Fate, report, write
@@ -43,9 +42,5 @@ def curate(job: Job) -> None:
 
 def cleaner_of(job: Job) -> Cleaner:
     """The first pass as the recipe and the pack define it."""
-    exam: list[str] = []
-    if (job.pack.root / "exam").is_dir():
-        for file in sorted((job.pack.root / "exam").glob("*.jsonl")):
-            exam += [str(item["question"]) for item in read_jsonl(file) if item.get("question")]
     personal = job.pack.yaml("pii.yaml") if job.recipe.curate.mask_personal_data else None
-    return Cleaner(Drops.of(job.pack), personal, exam)
+    return Cleaner(Drops.of(job.pack), personal, job.pack.exam_questions)

@@ -12,6 +12,7 @@ from ...job import Job
 from ...models.hf import load_tokenizer
 from ...records import DROPPED_SCHEMA, QA, QA_SCHEMA, Document, content_id, iter_qa, to_table, write_table
 from ...text.lexicon import Lexicon
+from ...text.shingles import ExamOverlap
 from ...workspace import write_jsonl
 from .duplicates import SeenQuestions
 from .extract import Made, extract
@@ -68,12 +69,15 @@ def _chosen(job: Job) -> list[Passage]:
 
 
 def _documents(job: Job) -> Iterator[Document]:
-    for row in iter_qa(job.run.require("read", "documents.parquet")):
+    for row in iter_qa(job.run.require("curate", "documents.parquet")):  # masked: no personal data goes out
         yield Document.from_row(row)
 
 
 def _with_duplicates(job: Job, pairs: list[Pair], reasons: list[str]) -> list[str]:
-    """The reasons, with near-duplicates of read questions and of one another marked."""
+    """The reasons, with pairs that give an exam item away, and near-duplicates of read questions and of one another."""
+    exam = ExamOverlap(job.pack.exam_questions)
+    given_away = set(exam.find([f"{made.question}\n{made.answer}" for _, made in pairs]))
+    reasons = [reason or ("exam-overlap" if at in given_away else "") for at, reason in enumerate(reasons)]
     alive = [number for number, reason in enumerate(reasons) if not reason]
     questions = [pairs[number][1].question for number in alive]
     seen = SeenQuestions(questions)
