@@ -10,9 +10,8 @@ HELD_OUT = ("valid.jsonl", "test.jsonl")
 
 def known_of(pack: Pack, run: Run | None = None) -> Known:
     """The pack's exam and, with a run, the questions of its validation and test rows."""
-    exam = [item["question"] for file in sorted((pack.root / "exam").glob("*.jsonl")) for item in read_jsonl(file)]
     held_out = []
     if run is not None:
         rows = [row for name in HELD_OUT for row in read_jsonl(run.require("compose", name))]
         held_out = [m["content"] for row in rows for m in row["messages"] if m["role"] == "user"]
-    return Known(pack.system_prompt, CitationChecker(pack), exam, held_out)
+    return Known(pack.system_prompt, CitationChecker(pack), pack.exam_questions, held_out)
