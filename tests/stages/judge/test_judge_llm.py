@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from replica import endpoint, knowing, make_job, make_rows, make_run
 
+from mnatune.errors import EnvironmentFault
 from mnatune.models.endpoint import BadReply
 from mnatune.models.endpoint.fake import ROW_LINE, Body, FakeEndpoint, judged, seeded_faults
 from mnatune.pack import Pack
@@ -148,6 +149,15 @@ def test_the_cascade_finds_98_percent_with_15_percent_of_the_calls(tmp_path: Pat
     assert told["recall"]["low"] <= recall <= told["recall"]["high"]
     assert len(kept - useful) <= 0.02 * len(kept)
     assert [point["calls"] for point in told["curve"]] == sorted((p["calls"] for p in told["curve"]), reverse=True)
+
+
+def test_a_judge_that_gives_nothing_usable_is_an_error_not_an_empty_table(tmp_path: Path) -> None:
+    rows, _ = make_rows(20)
+    with FakeEndpoint(lambda body: "모르겠습니다") as server:
+        section = endpoint(server.base_url, tmp_path)
+        job = make_job(make_run(tmp_path, rows), judge={"scorer": "llm"}, endpoint=section)
+        with pytest.raises(EnvironmentFault, match="not one of 20 rows"):
+            judge(job)
 
 
 def test_a_small_set_is_judged_whole_by_the_cascade(tmp_path: Path) -> None:

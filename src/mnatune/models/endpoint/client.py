@@ -269,6 +269,7 @@ class _Round:
                 self._stop(result.error or self._unreachable())
                 return None
             if result.kind == "refused":
+                self.tally.refusal = result.detail
                 if dialect >= min(self._spoken, len(DIALECTS) - 1):
                     return result
                 self._dialect = max(self._dialect, dialect + 1)

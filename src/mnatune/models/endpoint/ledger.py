@@ -9,7 +9,6 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +116,3 @@ class Ledger:
     def add_canary(self, key: str, score: int) -> None:
         """Keep a canary's score of now."""
         self._base.execute("INSERT INTO canaries VALUES (?, ?, ?)", (key, time.time(), score))
-
-    def all_keys(self) -> Iterator[str]:
-        """All recorded keys."""
-        for (key,) in self._base.execute("SELECT key FROM replies ORDER BY key"):
-            yield key

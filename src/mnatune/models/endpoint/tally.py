@@ -37,6 +37,7 @@ class Tally:
         how: rows by how their reply came: clean, tolerated (words around the JSON), repaired (a second call).
         failed: rows without a usable reply, by code.
         faults: what went wrong on the way and was tried again, by name ("429", "reset", "timeout" …).
+        refusal: what the server said when it last refused a request.
         paid: answered calls of this process, repairs and unusable replies included.
         busy: mean share of the concurrency limit that was in flight.
     """
@@ -46,6 +47,7 @@ class Tally:
     how: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    refusal: str = ""
     paid: Usage = Usage()
     seconds: float = 0.0
     busy: float = 0.0
@@ -80,6 +82,7 @@ class Tally:
             self.how + other.how,
             self.failed + other.failed,
             self.faults + other.faults,
+            other.refusal or self.refusal,
             self.paid + other.paid,
             seconds,
             busy,

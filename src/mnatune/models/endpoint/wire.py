@@ -18,6 +18,7 @@ from .tally import Usage
 KEY_VARIABLE = "MNATUNE_API_KEY"
 CHARS_PER_TOKEN = 1.44  # Korean legal text under the Qwen3 tokenizer: 1.43–1.46 measured
 LONGEST_PAUSE = 600.0  # a Retry-After beyond this is cut to it
+QUOTED_BYTES = 300  # of a refusal, for the person at the keyboard
 AGAIN = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}
 
 
@@ -40,12 +41,14 @@ class Fault:
             dialect of the API that it uses), "fatal" (nothing more can be asked).
         pause: seconds that the server asks to wait, or None.
         error: for "fatal".
+        detail: what the server said of a refused request, cut, without the key.
     """
 
     name: str
     kind: str
     pause: float | None = None
     error: MnatuneError | None = None
+    detail: str = ""
 
 
 class Wire:
@@ -58,8 +61,10 @@ class Wire:
             raise missing_extra("aiohttp", "judge") from error
         self._aiohttp = aiohttp
         self._section = section
-        key = os.environ.get(KEY_VARIABLE, "").strip()
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._key = os.environ.get(KEY_VARIABLE, "").strip()
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=section.concurrency),
             timeout=aiohttp.ClientTimeout(total=section.timeout),
@@ -131,7 +136,8 @@ class Wire:
             return Fault(name, "crowded", pause)
         if status in AGAIN:
             return Fault(name, "transport", pause)
-        return Fault(name, "refused")
+        said = content[:QUOTED_BYTES].decode("utf-8", "replace")
+        return Fault(name, "refused", detail=said.replace(self._key, "…") if self._key else said)
 
 
 def guess_tokens(messages: list[dict[str, str]]) -> int:

@@ -1,6 +1,7 @@
 """Does the judge agree with people? Rank correlation, weighted kappa and the confusion at the threshold."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ...pack import Pack
 from ...recipe import Recipe
 from ...records import content_id
 from ...text.lexicon import Lexicon
+from ...workspace import file_hash
 from .rows import Row
 from .rubric import Rubric
 
@@ -36,7 +38,7 @@ def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
         DataError: a column or a score is missing or wrong; the line is named.
     """
     rows, human = read_labels(labels)
-    judged, failed = _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows)
+    judged, failed = _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows, labels)
     pairs = [(score, people) for score, people in zip(judged, human, strict=True) if score is not None]
     if len(pairs) < LEAST_ROWS:
         raise DataError(f"only {len(pairs)} rows have both labels; {LEAST_ROWS} are the least", where=str(labels))
@@ -55,7 +57,7 @@ def read_labels(path: Path) -> tuple[list[Row], list[float]]:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("cp949", "replace")
-    reader = csv.DictReader(text.splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
     if missing:
         raise DataError(
@@ -81,9 +83,10 @@ def _lexicon_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], 
     return [lexicon.score(row["question"], row["answer"])[0] for row in rows], {}
 
 
-def _model_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], dict[str, int]]:
+def _model_scores(recipe: Recipe, rows: list[Row], labels: Path) -> tuple[list[int | None], dict[str, int]]:
     rubric = Rubric(Pack.load(recipe.pack))
-    endpoint = Endpoint(recipe.endpoint, "calibrate", Ledger(Path(recipe.endpoint.ledger)))
+    spending = f"calibrate:{file_hash(labels)[:16]}:{recipe.endpoint.model}"  # each has the cap to itself
+    endpoint = Endpoint(recipe.endpoint, spending, Ledger(Path(recipe.endpoint.ledger)))
     asks = [rubric.ask(row, endpoint.model) for row in rows]
     found: dict[str, Outcome] = {}
     tally = endpoint.ask(asks, lambda outcome: found.__setitem__(outcome.key, outcome))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ...errors import EnvironmentFault
 from ...job import Job
 from ...models.endpoint import Ask, Clock, Endpoint, Outcome, Tally, meter
 from .rows import Row, Verdict
@@ -30,9 +31,20 @@ class LlmJudge:
         return f"llm:{self.endpoint.model}"
 
     def judge(self, rows: Iterable[Row], total: int, label: str) -> None:
-        """Ask about every row that the ledger does not know yet."""
+        """Ask about every row that the ledger does not know yet.
+
+        Raises:
+            EnvironmentFault: no row at all got a usable reply; then the judge is no judge.
+        """
         with meter(total, label) as tell:
-            self.tally += self.endpoint.ask((self.ask(row) for row in rows), self._note, tell)
+            tally = self.endpoint.ask((self.ask(row) for row in rows), self._note, tell)
+        self.tally += tally
+        if tally.failed and not tally.how:
+            raise EnvironmentFault(
+                f"not one of {tally.done:,} rows got a usable reply: {dict(tally.failed)} {tally.refusal}".rstrip(),
+                where=f"{self.endpoint.section.base_url}, model {self.endpoint.model}",
+                next_step="check endpoint.model; a prompt of the rubric needs a context of about 3,000 tokens",
+            )
 
     def ask(self, row: Row) -> Ask:
         """The question about one row."""

@@ -47,7 +47,7 @@ class Summary:
         self._histogram[score] += 1
         topic = self._lexicon.topic(row["question"], row["answer"]) or OTHER
         self._topics.setdefault(topic, [0] * 101)[score] += 1
-        if score > self._keep:
+        if kept:  # not the score: `always_keep` keeps rows below the threshold too
             self._offer("kept-best", score, row)
             self._offer("kept-just", -score, row)
         else:
