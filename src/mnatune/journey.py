@@ -34,13 +34,13 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "collect": Step(("collect",), (), (), ("stages/collect",), lambda r: bool(r.collect.start_urls or r.collect.sitemaps)),
+    "collect": Step(("collect",), (), ("crawl.yaml",), ("stages/collect",), lambda r: bool(r.collect.start_urls or r.collect.sitemaps)),
     "read": Step(("read",), ("collect",), ("maps",), ("stages/read", "records")),
     "curate": Step(("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "records")),
     "synthesize": Step(
         ("synthesize", "endpoint"),
         ("read", "curate"),
-        ("prompts.yaml", "lexicon.yaml", "exam"),
+        ("prompts.yaml", "rubric.yaml", "lexicon.yaml", "exam"),
         ("stages/synthesize", "text", "records", "models/endpoint"),
         lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
     ),
