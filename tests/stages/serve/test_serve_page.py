@@ -245,6 +245,21 @@ def test_without_consent_nothing_is_stored_and_rating_is_not_offered(visit):
     assert server.store.usage() == []
 
 
+def test_a_change_of_consent_begins_a_new_conversation(visit):
+    page, server = visit(app_saying(), consent=False)
+    ready(page).click("#consent-no")
+    ask(page, "저장하지 않을 질문")
+    answered(page)
+    page.evaluate("document.getElementById('consent').click()")
+    ask(page, "저장할 질문")
+    page.locator(".thumb").first.wait_for()
+    assert page.locator(".question").all_text_contents() == ["저장할 질문"]
+    page.get_by_role("button", name="좋아요").click()
+    assert wait_for(lambda: server.store.review_queue().total == 1, 5)
+    (item,) = server.store.review_queue().items
+    assert "저장하지 않을" not in str(item)
+
+
 def test_everything_can_be_erased(visit):
     page, server = visit(app_saying())
     ask(page)

@@ -12,6 +12,7 @@ from mnatune.stages.serve.keys import KeyStore, KeyTerms
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "합병이란 무엇인가요?"}]
+PAIR = {"messages": HELLO, "store": True}
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def test_wrong_feedback_is_refused(client, path, body):
 
 def compared(client):
     events = []
-    for line in client.post("/api/compare", json={"messages": HELLO}).text.splitlines():
+    for line in client.post("/api/compare", json=PAIR).text.splitlines():
         if line.startswith("data: {"):
             events.append(json.loads(line.removeprefix("data: ")))
     sides = {side: "".join(e["text"] for e in events if e.get("side") == side) for side in ("left", "right")}
@@ -140,9 +141,24 @@ def test_a_pair_is_blind_until_it_is_picked_and_its_order_is_random(client):
     assert client.put("/api/pairs/none/choice", json={"choice": "tie"}).status_code == 404
 
 
+@pytest.mark.parametrize("consent", [{}, {"store": False}])
+def test_a_comparison_that_may_not_be_stored_is_refused(client, consent):
+    refused = client.post("/api/compare", json={"messages": HELLO, **consent})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "store")
+    assert client.get("/api/admin/usage").json()["days"] == []
+
+
+def test_a_conversation_is_named_no_longer_than_the_store_can_keep(client):
+    for length, status in ((200, 200), (201, 400)):
+        body = {**PAIR, "metadata": {"conversation": "c" * length, "note": "n" * 512}}
+        reply = client.post(CHAT, json=body)
+        assert reply.status_code == status
+    assert "mnatune_feedback_store_errors_total 0.0" in client.get("/metrics").text
+
+
 def test_comparing_needs_two_models():
     with TestClient(make_app(EchoEngine(("alone",)))) as client:
-        assert client.post("/api/compare", json={"messages": HELLO}).json()["error"]["code"] == "one_model"
+        assert client.post("/api/compare", json=PAIR).json()["error"]["code"] == "one_model"
 
 
 def test_citations_are_marked_with_title_and_verdict(client):

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 
+from fastapi.testclient import TestClient
+
 from mnatune.errors import EnvironmentFault, UsageError
 from mnatune.recipe import GenerationSection
-from mnatune.registry import Lineage, Registry
+from mnatune.registry import Lineage, Pointer, Registry
+from mnatune.stages.serve import server
 from mnatune.stages.serve.batch import BatchEngine, Names
 from mnatune.stages.serve.engine import Sampling, Task
 from mnatune.stages.serve.keys import KeyStore
@@ -26,16 +30,32 @@ def test_other_machines_are_let_in_only_with_keys(tmp_path):
             build(options(tmp_path, host=host))
         assert "keys create" in refused.value.next_step
     KeyStore(tmp_path / "keys.json").create("kim")
-    app = build(options(tmp_path, host="0.0.0.0"))
-    assert app.state.service.settings.require_keys
+    assert models_status(build(options(tmp_path, host="0.0.0.0"))) == 401
+
+
+def models_status(app, **more):
+    with TestClient(app, base_url=more.pop("base", "http://127.0.0.1")) as client:
+        return client.get("/v1/models", **more).status_code
 
 
 def test_on_loopback_an_existing_key_is_required_and_otherwise_only_loopback_names_are_served(tmp_path):
-    opened = build(options(tmp_path))
-    assert not opened.state.service.settings.require_keys
-    assert "localhost" in opened.state.service.settings.hosts
+    assert models_status(build(options(tmp_path))) == 200
+    assert models_status(build(options(tmp_path)), base="http://evil.example") == 403
     KeyStore(tmp_path / "keys.json").create("kim")
-    assert build(options(tmp_path)).state.service.settings.require_keys
+    assert models_status(build(options(tmp_path))) == 401
+
+
+def test_a_first_key_closes_a_running_server_for_good(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mnatune.stages.serve.keys.RECHECK", 0.0)
+    with TestClient(build(options(tmp_path)), base_url="http://127.0.0.1") as client:
+        assert "there is no API key" in caplog.text
+        assert client.get("/api/admin/usage").status_code == 200
+        _, secret = KeyStore(tmp_path / "keys.json").create("kim")  # another process, the CLI
+        assert client.get("/api/admin/usage").status_code == 401
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/v1/models", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+        (tmp_path / "keys.json").unlink()
+        assert client.get("/v1/models").status_code == 401
 
 
 def test_exactly_one_source_of_answers_must_be_named(tmp_path):
@@ -68,7 +88,7 @@ def test_a_promotion_and_a_rollback_are_followed(chat, tiny_adapters, tmp_path):
     async def work():
         engine = BatchEngine(chat, Names("base", "production"), GenerationSection())
         await engine.start()
-        follower, hashes = PointerFollower(registry, engine), []
+        follower, hashes = PointerFollower(registry, engine, registry.pointer), []
         try:
             for change in (lambda: None, lambda: registry.promote(two.name, override="test"), registry.rollback):
                 change()
@@ -82,6 +102,70 @@ def test_a_promotion_and_a_rollback_are_followed(chat, tiny_adapters, tmp_path):
         return hashes
 
     assert asyncio.run(work()) == [one.adapter_sha256, two.adapter_sha256, one.adapter_sha256]
+
+
+class Follows:
+    """An engine that notes what it is told to serve."""
+
+    def __init__(self, *_):
+        self.told = []
+
+    async def promote(self, adapter):
+        self.told.append(adapter)
+
+
+def registered(registry, folder, weights, recipe=None):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return registry.register(folder, Lineage(base="from-lineage"), recipe=recipe)
+
+
+def test_a_registered_model_is_served_as_its_recipe_says_and_a_promotion_meanwhile_is_followed(tmp_path, monkeypatch):
+    recipe = tmp_path / "recipe.lock.yaml"
+    recipe.write_text("name: r\nmodel: {id: Org/M, revision: abc}\ngeneration: {temperature: 0.25}\n", encoding="utf-8")
+    registry = Registry(tmp_path / "models")
+    one = registered(registry, tmp_path / "one", b"1", recipe)
+    two = registered(registry, tmp_path / "two", b"2", recipe)
+    registry.promote(one.name, override="test")
+    loaded = []
+
+    def load(*given):
+        loaded.append(given)
+        registry.promote(two.name, override="test")  # while the first is being loaded
+
+    monkeypatch.setattr("mnatune.models.hf.ChatModel", load)
+    monkeypatch.setattr("mnatune.stages.serve.batch.BatchEngine", Follows)
+    monkeypatch.setattr(server, "create_app", lambda engine, feedback, keys, settings, checker: Seen(engine, settings))
+    seen = build(options(tmp_path, echo=False, registry=registry.root))
+    assert loaded == [("Org/M", one.adapter, "abc")]
+    assert seen.settings.generation.temperature == 0.25
+    asyncio.run(seen.state.follow.look())
+    assert seen.engine.told == [two.adapter]
+
+
+class Seen:
+    """What the application would be made of."""
+
+    def __init__(self, engine, settings):
+        self.engine, self.settings, self.state = engine, settings, SimpleNamespace()
+
+
+def test_following_survives_any_failure(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(server, "POINTER_SECONDS", 0)
+    follower, looks = PointerFollower(Registry(tmp_path), Follows(), Pointer()), []
+
+    async def look():
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError("stale file handle")
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(follower, "look", look)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(follower.run())
+    assert len(looks) == 2
+    assert "stale file handle" in caplog.text
 
 
 def test_keys_are_shown_once_listed_without_secret_and_revoked(tmp_path):
