@@ -263,9 +263,6 @@ class EvaluateSection(Section):
     """Metric that decides the verdict."""
     guard_margin: float = Field(2.0, ge=0)
     """Points that a guard metric may get worse."""
-    guards: bool = False
-    """Ask base and tuned the pack's lm-evaluation tasks of general Korean too, at most `items` of each, and let them
-    count as guards; needs the extra [lm-eval] and the tasks' data from the hub."""
 
 
 class Recipe(Section):
