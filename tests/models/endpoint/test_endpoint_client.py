@@ -120,9 +120,8 @@ def test_twenty_kills_lose_nothing_and_pay_nothing_twice(tmp_path: Path) -> None
             killed += 1
         assert killed >= 20
         ledger = Ledger(tmp_path / "ledger.sqlite3")
-        values = {key: ledger.find(key) for key in ledger.all_keys()}
-        assert set(values) == {ledger_key(f"r{n}") for n in range(250)}
-        assert all(entry.state == "ok" for entry in values.values())
+        entries = [ledger.find(ledger_key(f"r{n}")) for n in range(250)]
+        assert all(entry and entry.state == "ok" for entry in entries)
         # What was in flight at a kill is asked again: at most the concurrency limit each time, and nothing else.
         assert server.served.calls <= 250 + killed * 4
 
