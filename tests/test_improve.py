@@ -8,8 +8,8 @@ import pytest
 
 from mnatune import improve as loop
 from mnatune.errors import UsageError
-from mnatune.feedback.export import Export
-from mnatune.feedback.sink import Edit, Generation
+from mnatune.feedback.export import Export, Options
+from mnatune.feedback.sink import Edit, Generation, Rating
 from mnatune.feedback.store import FeedbackStore
 from mnatune.improve import Terms, compare, improve
 from mnatune.pack import Pack
@@ -189,3 +189,28 @@ def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent,
     held = improve(recipe, tmp_path / "out2", store, registry, parent=parent, terms=replace(terms, promote=False))
     assert (held.decision, registry.production()) == ("promote", None)
     assert registry.history()[-1]["action"] == "hold"
+
+
+@pytest.mark.parametrize(("method", "shape"), [("dpo", {"chosen", "rejected"}), ("kto", {"completion", "label"})])
+def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, parent, monkeypatch, method, shape):
+    """Whatever file the recipe was first trained on; training and evaluation are stood in for."""
+    old = tmp_path / "old.jsonl"
+    write_jsonl(old, [])
+    train = recipe.train.model_copy(update={"method": method, "preferences": str(old)})
+    for n in range(len(QUESTIONS)):
+        store.rate(Rating(f"g{n}", "key:a", -1, created=2.0 + n))
+    trained = []
+
+    def perform(stage, given, run, **options):
+        if stage == "train":
+            trained.extend(read_jsonl(given.train.preferences))
+            raise KeyboardInterrupt
+        raise AssertionError(stage)
+
+    monkeypatch.setattr(loop, "perform", perform)
+    terms = Terms(least=5, export=Options(unreviewed=True))
+    given = recipe.model_copy(update={"train": train})
+    with pytest.raises(KeyboardInterrupt):
+        improve(given, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent, terms=terms)
+    assert len(trained) >= 5
+    assert all(shape <= row.keys() for row in trained)

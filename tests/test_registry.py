@@ -8,6 +8,7 @@ import pytest
 
 from mnatune.errors import DataError, UsageError
 from mnatune.registry import Lineage, Registry
+from mnatune.workspace import Run
 
 
 def adapter(folder: Path, weights: bytes) -> Path:
@@ -24,6 +25,13 @@ def registry(tmp_path):
 
 def better(**more):
     return Lineage(base="starter", verdict={"verdict": "promote"}, **more)
+
+
+def test_the_run_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run(Path("runs/x"))
+    run.perform("train", {}, {}, 0, "", lambda place: adapter(place.path("adapter"), b"w") and None)
+    assert Lineage.of_run(run).run == str(tmp_path / "runs" / "x")
 
 
 def test_before_the_first_promotion_the_base_serves(registry):

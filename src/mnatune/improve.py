@@ -103,8 +103,8 @@ def improve(
     tell(f"feedback: {rows} rows for {recipe.train.method}")
     if rows < terms.least:
         return Outcome("hold", "", [f"피드백이 {rows}행뿐이라 학습하지 않았습니다(최소 {terms.least}행)."], made)
-    recipe = _continuing(recipe, current, made.folder)
     run = Run(out / "run")
+    recipe = _continuing(recipe, current, made.folder, run)
     _curate(recipe, run, made, tell)
     _compose(recipe, run, parent, made, terms.replay)
     for stage in ("train", "evaluate"):
@@ -133,13 +133,15 @@ def compare(recipe: Recipe, new: Run, current: Run) -> dict[str, Any]:
     return {**verdict, "against": "current", "metrics": rows}
 
 
-def _continuing(recipe: Recipe, adapter: Path, feedback: Path) -> Recipe:
-    """The recipe of the round: the export as its only source, and training that goes on from the adapter."""
+def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Recipe:
+    """The recipe of the round: the export as its only source, training that goes on from the adapter on its rows."""
     source = SourceSection(kind="qa", path=str(feedback / "qa.jsonl"), name=SOURCE)
+    method = recipe.train.method
+    rows = None if method == "sft" else str((run.folder("compose") / TRAINED_ON[method]).resolve())
     changes = {
         "collect": CollectSection(),
         "read": ReadSection(sources=[source]),
-        "train": recipe.train.model_copy(update={"from_adapter": str(adapter)}),
+        "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "preferences": rows}),
     }
     return recipe.model_copy(update=changes)
 

@@ -46,7 +46,7 @@ class Lineage:
     Attributes:
         base: base model id, and `base_sha256` its fingerprint (`models.hf.base_fingerprint`).
         parent: the model in production when this one was trained; empty for a first model.
-        run: the run folder, as text; it may be gone.
+        run: the run folder, absolute, as text; it may be gone.
         data: name → hash of the training files.
         feedback: hash of the feedback export; empty where none was used.
         verdict: verdict.json of the evaluation; empty if it was never evaluated.
@@ -70,7 +70,7 @@ class Lineage:
             base=str(told.get("base", "")),
             base_sha256=str(told.get("base_sha256", "")),
             parent=parent,
-            run=str(run.root),
+            run=str(run.root.resolve()),
             data=run.output_hashes("compose"),
             feedback=feedback,
             verdict=json.loads(verdict.read_text(encoding="utf-8")) if verdict.is_file() else {},

@@ -28,7 +28,7 @@ def serve(
         list[str] | None, typer.Option(help="A public host that may get prompts as upstream. Repeatable.")
     ] = None,
     echo: Annotated[bool, typer.Option("--echo", help="Answer with the question; for trying things out.")] = False,
-    pack: Annotated[str, typer.Option(help="Domain pack for the system prompt, unless --run names one.")] = "mna_ko",
+    pack: Annotated[str, typer.Option(help="Domain pack for the system prompt, unless a recipe names one.")] = "mna_ko",
     host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     feedback: Annotated[str, typer.Option(help="Feedback database: file or URL; empty keeps none.")] = "feedback.db",

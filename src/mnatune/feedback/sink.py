@@ -18,6 +18,7 @@ State = Literal["open", "approved", "rejected"]
 
 MAX_TEXT = 100_000  # characters of an edit, well above the longest answer
 MAX_COMMENT = 2_000
+MAX_IDENTIFIER = 200  # characters of an identifier that comes from outside
 REASON_TAGS: dict[str, str] = {  # identifier stored → Korean label shown
     "accurate": "정확함",
     "well_cited": "근거 조문이 좋음",

@@ -14,7 +14,9 @@ from sqlalchemy import JSON, CheckConstraint, Float, ForeignKey, Index, MetaData
 from sqlalchemy import text as sql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-ID = 200  # characters of an identifier that comes from outside
+from .sink import MAX_IDENTIFIER
+
+ID = MAX_IDENTIFIER
 OWN_ID = 20  # hex digits of `records.content_id`
 
 NAMING = {

@@ -4,6 +4,7 @@ Think policy `off` (Qwen3): every user turn ends with /no_think, and the answer 
 block belongs to the prompt, so it carries no loss; the completion is the answer and <|im_end|>, nothing else.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -12,6 +13,7 @@ from ..errors import DataError
 
 NO_THINK = "/no_think"
 TURN_END = "<|im_end|>"
+CONTROL = re.compile(r"<(?=\|[^|<>\s]+\|>)")  # how a control token such as <|im_start|> begins
 
 
 class Message(TypedDict):
@@ -52,6 +54,14 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
 def under_policy(messages: Sequence[Message]) -> list[Message]:
     """The messages with every user turn marked /no_think; all that a server which renders by itself has to be told."""
     return [_marked(message) if message["role"] == "user" else message for message in messages]
+
+
+def without_control_tokens(messages: Sequence[Message]) -> list[Message]:
+    """The messages with control tokens in their text broken up, so that nobody can write a turn of another's.
+
+    For dialogues from outside, before they are rendered here or by another server.
+    """
+    return [{"role": m["role"], "content": CONTROL.sub("<\u200b", m["content"])} for m in messages]
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:

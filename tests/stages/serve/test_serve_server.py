@@ -6,7 +6,6 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-
 from fastapi.testclient import TestClient
 
 from mnatune.errors import EnvironmentFault, UsageError

@@ -105,6 +105,7 @@ async def completions(body: CompletionRequest, request: Request, service: Servin
 
 async def _accept(service: Service, caller: Caller, tasks: Sequence[Task], records: Sequence[Record]) -> list[Answer]:
     """Have all tasks accepted, or none."""
+    service.count_answers(caller, len(tasks))
     answers: list[Answer] = []
     try:
         for at, task in enumerate(tasks):

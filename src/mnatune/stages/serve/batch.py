@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError
 from ...models.hf import ChatModel, attach_adapter
-from ...models.prompt import Message, prompt_ids
+from ...models.prompt import prompt_ids, without_control_tokens
 from ...recipe import GenerationSection
 from ...workspace import file_hash
 from .emitter import Emitter
@@ -183,7 +182,7 @@ class BatchEngine:
             ids = list(tokenizer(task.prompt, add_special_tokens=False)["input_ids"])
         else:
             try:
-                ids = prompt_ids(tokenizer, [_plain(m, tokenizer) for m in task.messages])
+                ids = prompt_ids(tokenizer, without_control_tokens(task.messages))
             except DataError as error:
                 raise bad_request(error.what, param="messages") from None
         if not ids:
@@ -373,13 +372,3 @@ class RowReader:
             except TimeoutError:
                 if fault := self._fault():
                     return engine_down(fault)
-
-
-def _plain(message: Message, tokenizer: Any) -> Message:
-    """The message with control tokens in its text broken up, so that nobody can write a turn of another's."""
-    text = message["content"]
-    if "<|" in text:
-        for token in tokenizer.get_added_vocab():
-            if token.startswith("<|"):
-                text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
-    return {"role": message["role"], "content": text}

@@ -23,6 +23,7 @@ log = logging.getLogger("mnatune.access")
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}\Z")
 GUARDED = ("/v1/", "/api/")
+LIMITED = ("/v1/", "/api/compare")  # what the limits of a key count
 OPTIONAL = "/api/page"  # answers without a key too, but says less
 DRAIN_FACTOR = 8  # a body up to so many times too long is still read, so that the client gets to see the 413
 SECURITY_HEADERS = {
@@ -39,7 +40,7 @@ SECURITY_HEADERS = {
 
 
 class Gate:
-    """See the module's text. `keys` None means that nobody needs a key."""
+    """See the module's text. Nobody needs a key if `keys` is None, or, where the settings say so, while it is empty."""
 
     def __init__(self, app: ASGIApp, service: Service, keys: KeyStore | None) -> None:
         self._app = app
@@ -74,7 +75,7 @@ class Gate:
     def _admit(self, scope: Scope, headers: Headers) -> Caller | None:
         """Who calls; raises `ApiError` 401, 403 or 429."""
         path = str(scope["path"])
-        if self._keys is None:
+        if self._keys is None or (self._settings.open_while_keyless and not self._keys.in_use()):
             self._same_origin(scope["method"], headers)
             return Caller()
         if not path.startswith(GUARDED):
@@ -85,7 +86,7 @@ class Gate:
             if path == OPTIONAL:
                 return None
             raise ApiError(401, "a valid API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
-        if path.startswith("/v1/"):
+        if path.startswith(LIMITED):
             self._service.limiter.admit(key)
         return Caller(f"key:{key.id}", key.admin, key)
 

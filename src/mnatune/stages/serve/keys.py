@@ -76,6 +76,7 @@ class KeyStore:
         self._looked = float("-inf")
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
+        self._in_use = False
 
     def create(self, name: str, terms: KeyTerms = KeyTerms()) -> tuple[Key, str]:
         """A new key's record and the key itself, which is never to be seen again."""
@@ -111,6 +112,14 @@ class KeyStore:
         """All keys, oldest first."""
         return self._read()
 
+    def in_use(self) -> bool:
+        """Whether the file ever held a key while this store watched it; a damaged file counts as one that does.
+
+        It never turns false again: a server that asked for keys is not opened by removing the file.
+        """
+        self._refresh()
+        return self._in_use
+
     def find(self, secret: str) -> Key | None:
         """The active key that is this secret; None if it is wrong, expired or revoked."""
         self._refresh()
@@ -131,9 +140,10 @@ class KeyStore:
         if stamp != self._stamp:
             try:
                 self._keys = {key.hash: key for key in self._read()}
+                self._in_use |= bool(self._keys)
             except DataError as error:  # a damaged file lets nobody in
                 log.error("%s", error)
-                self._keys = {}
+                self._keys, self._in_use = {}, True
             self._stamp = stamp
 
     def _read(self) -> list[Key]:
@@ -198,6 +208,11 @@ class Limiter:
                 raise ApiError(429, message, code="rate_limit_exceeded", retry_after=wait)
         if requests:
             requests.draw(1)
+
+    def count(self, key: Key, requests: int) -> None:
+        """Count further requests of one that was admitted; debt is waited off."""
+        if bucket := self._bucket(key, "requests", key.requests_per_minute):
+            bucket.draw(requests)
 
     def charge(self, key: Key, tokens: int) -> None:
         """Count an answer's tokens, prompt and completion."""

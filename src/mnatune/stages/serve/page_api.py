@@ -120,7 +120,12 @@ async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
 
 @router.post("/compare", responses={200: STREAM}, response_class=Response)
 async def compare(body: ChatRequest, service: Serving, caller: Calling) -> Response:
-    """Two models answer one question blind, in random order; both answers and the pair are stored."""
+    """Two models answer one question blind, in random order; both answers and the pair are stored.
+
+    400 without `store: true`: nothing is stored that its reader did not agree to, and the pick would be lost.
+    """
+    if not body.store:
+        raise bad_request("a comparison is stored: store must be true", param="store", code="store_needed")
     names = [model.id for model in service.engine.models()][:2]
     if len(names) < 2:
         raise bad_request("comparing needs two served models", code="one_model")
@@ -129,6 +134,7 @@ async def compare(body: ChatRequest, service: Serving, caller: Calling) -> Respo
     service.check_size([message["content"] for message in dialogue])
     pair = f"pair-{uuid.uuid4().hex}"
     conversation = (body.metadata or {}).get("conversation", "")
+    service.count_answers(caller, len(names))
     answers: list[Answer] = []
     try:
         for side, name in zip(SIDES, names, strict=True):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ...feedback.sink import MAX_IDENTIFIER
 from ...models.prompt import Message
 from .envelope import bad_request
 
@@ -26,6 +27,13 @@ def _whole(text: str) -> str:
     return text
 
 
+def _storable(metadata: dict[str, str]) -> dict[str, str]:
+    """The metadata itself if the store can keep the name of the conversation."""
+    if len(metadata.get("conversation", "")) > MAX_IDENTIFIER:
+        raise ValueError(f"conversation has at most {MAX_IDENTIFIER} characters")
+    return metadata
+
+
 Str = Annotated[str, AfterValidator(_whole)]
 Choices = Annotated[int, Field(ge=1, le=MAX_CHOICES)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -35,6 +43,14 @@ Penalty = Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)]
 Nothing = Annotated[float, Field(ge=0, le=0)]
 StopString = Annotated[Str, Field(min_length=1, max_length=64)]
 Stops = StopString | Annotated[list[StopString], Field(max_length=4)]
+Metadata = Annotated[
+    dict[Str, Annotated[Str, Field(max_length=512)]],
+    Field(
+        max_length=16,
+        json_schema_extra={"properties": {"conversation": {"type": "string", "maxLength": MAX_IDENTIFIER}}},
+    ),
+    AfterValidator(_storable),
+]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -100,7 +116,7 @@ class ChatRequest(SamplingFields):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Tokens | None = None
     store: bool | None = None
-    metadata: Annotated[dict[Str, Annotated[Str, Field(max_length=512)]], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     response_format: TextFormat | None = None
     logprobs: Literal[False] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = None

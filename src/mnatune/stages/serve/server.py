@@ -15,7 +15,7 @@ from ...errors import EnvironmentFault, MnatuneError, UsageError
 from ...feedback.sink import FeedbackSink
 from ...pack import Pack
 from ...recipe import GenerationSection, Recipe, load_recipe
-from ...registry import Registry
+from ...registry import RECIPE, Model, Pointer, Registry
 from .app import create_app
 from .engine import EchoEngine, Engine
 from .keys import KeyStore
@@ -43,9 +43,9 @@ class ServeOptions:
         base: the base model for `registry` before anything was promoted.
         upstream: an OpenAI-compatible server.
         echo: answer with the question, to try out clients and the page.
-        pack: the domain pack whose system prompt is used, unless a run's recipe names one.
+        pack: the domain pack whose system prompt is used, unless the recipe of the run or registered model names one.
         feedback: database of the feedback store: a file or URL; empty keeps feedback in memory only.
-        keys: the file of API keys.
+        keys: the file of API keys; once it holds one, every request needs a key.
         drain_seconds: how long answers in flight may take after SIGTERM.
     """
 
@@ -87,7 +87,8 @@ def build(options: ServeOptions) -> "FastAPI":
     from ...feedback.store import FeedbackStore
 
     keys = _keys(options)
-    recipe = _recipe(options)
+    source = _source(options)
+    recipe = source.recipe
     pack = Pack.load(recipe.pack if recipe else options.pack)
     settings = Settings(
         system=pack.system_prompt,
@@ -95,26 +96,29 @@ def build(options: ServeOptions) -> "FastAPI":
         title=str(pack.facts.get("title", "mnatune")),
         examples=tuple(str(text) for text in pack.facts.get("examples", ())),
         require_keys=keys is not None,
-        hosts=LOOPBACK_HOSTS if keys is None else frozenset(),
+        open_while_keyless=_is_loopback(options.host),
+        hosts=LOOPBACK_HOSTS,
     )
-    engine, follow = _engine(options, recipe, settings.generation)
+    engine, follow = _engine(options, source, settings.generation)
     feedback: FeedbackSink = FeedbackStore(options.feedback or "sqlite://", _mask(pack))
     app = create_app(engine, feedback, keys, settings, _checker(pack))
     app.state.follow = follow
     return app
 
 
-def _keys(options: ServeOptions) -> KeyStore | None:
-    """The key store if keys are needed; keys may be missing only where nobody else can connect."""
+def _keys(options: ServeOptions) -> KeyStore:
+    """The key store; it may be empty only where nobody else can connect."""
     store = KeyStore(options.keys)
     if store.all():
         return store
+    create = f"mnatune keys create NAME --file {options.keys}"
     if not _is_loopback(options.host):
         raise UsageError(
             f"serving on {options.host} without API keys would let everybody in",
-            next_step=f"mnatune keys create NAME --file {options.keys}, or --host 127.0.0.1",
+            next_step=f"{create}, or --host 127.0.0.1",
         )
-    return None
+    log.warning("there is no API key: whoever reaches this port is let in as administrator; to change that: %s", create)
+    return store
 
 
 def _is_loopback(host: str) -> bool:
@@ -123,23 +127,44 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _recipe(options: ServeOptions) -> Recipe | None:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the answers are made with, read once; the last two for a registry alone.
+
+    Attributes:
+        recipe: how the model was trained and generates; None for an upstream, an echo and a bare base.
+        pointer: what the registry says of production.
+        model: the model that the pointer names.
+    """
+
+    recipe: Recipe | None = None
+    pointer: Pointer = field(default_factory=Pointer)
+    model: Model | None = None
+
+
+def _source(options: ServeOptions) -> _Source:
     sources = [options.run, options.registry, options.upstream, options.echo or None]
     if sum(source is not None for source in sources) != 1:
         raise UsageError(
             "say who answers: exactly one of --run, --models, --upstream and --echo",
             next_step="mnatune serve --run runs/x",
         )
+    if options.registry:
+        registry = Registry(options.registry)
+        pointer = registry.pointer
+        model = registry.get(pointer.model, verify=True) if pointer.model else None
+        kept = model.adapter.parent / RECIPE if model else None
+        return _Source(load_recipe(kept) if kept and kept.is_file() else None, pointer, model)
     if options.run is None:
-        return None
+        return _Source()
     lock = options.run / "recipe.lock.yaml"
     if not lock.is_file():
         raise UsageError("not a run folder", where=str(options.run), next_step="mnatune run RECIPE --out runs/x")
-    return load_recipe(lock)
+    return _Source(load_recipe(lock))
 
 
 def _engine(
-    options: ServeOptions, recipe: Recipe | None, generation: GenerationSection
+    options: ServeOptions, source: _Source, generation: GenerationSection
 ) -> "tuple[Engine, PointerFollower | None]":
     if options.upstream:
         return UpstreamEngine(options.upstream), None
@@ -148,6 +173,7 @@ def _engine(
     from ...models.hf import ChatModel
     from .batch import BatchEngine
 
+    recipe, model = source.recipe, source.model
     if recipe and options.run:
         adapter: Path | None = options.run / "6-train" / "adapter"
         if not (options.run / "6-train" / "manifest.json").is_file():
@@ -159,11 +185,10 @@ def _engine(
         chat = ChatModel(recipe.model.id, adapter, recipe.model.revision)
         return BatchEngine(chat, _names(recipe.model.id, recipe.name), generation), None
     registry = Registry(options.registry or Path())
-    production = registry.production()
-    base = production.lineage.base if production and production.lineage.base else options.base
-    chat = ChatModel(base, production.adapter if production else None)
+    base = recipe.model.id if recipe else (model.lineage.base if model else "") or options.base
+    chat = ChatModel(base, model.adapter if model else None, recipe.model.revision if recipe else None)
     engine = BatchEngine(chat, _names(base, "production"), generation)
-    return engine, PointerFollower(registry, engine)
+    return engine, PointerFollower(registry, engine, source.pointer)
 
 
 def _names(model_id: str, tuned: str) -> "Names":
@@ -174,12 +199,16 @@ def _names(model_id: str, tuned: str) -> "Names":
 
 
 class PointerFollower:
-    """Watches the registry's production pointer and has the engine follow it."""
+    """Watches the registry's production pointer and has the engine follow it.
 
-    def __init__(self, registry: Registry, engine: "BatchEngine") -> None:
+    Args:
+        seen: the pointer that the engine's model was loaded by; it may have changed while that was being loaded.
+    """
+
+    def __init__(self, registry: Registry, engine: "BatchEngine", seen: Pointer) -> None:
         self._registry = registry
         self._engine = engine
-        self._seen = registry.pointer
+        self._seen = seen
 
     async def run(self) -> None:
         """Look every `POINTER_SECONDS` until cancelled; a pointer that cannot be followed leaves the old model on."""
@@ -189,6 +218,8 @@ class PointerFollower:
                 await self.look()
             except MnatuneError as error:
                 log.error("the production pointer cannot be followed: %s", error)
+            except Exception:  # whatever it is, the next promotion is to be followed all the same
+                log.exception("the production pointer cannot be followed")
 
     async def look(self) -> None:
         """Promote or roll back if the pointer has changed."""

@@ -27,6 +27,7 @@ class Settings:
     Attributes:
         system: the pack's system prompt, used unless the caller brings one.
         generation: defaults of sampling.
+        open_while_keyless: let everybody in until the first key exists, and nobody without one from then on.
         require_keys: refuse requests without an active key.
         hosts: Host headers that are answered while no key is required (against DNS rebinding); empty means any.
         max_body: bytes of a request body.
@@ -39,6 +40,7 @@ class Settings:
     generation: GenerationSection = field(default_factory=GenerationSection)
     title: str = "mnatune"
     examples: tuple[str, ...] = ()
+    open_while_keyless: bool = False
     require_keys: bool = False
     hosts: frozenset[str] = frozenset()
     max_body: int = 8 * 2**20
@@ -127,6 +129,11 @@ class Service:
             raise bad_request(
                 f"the prompt is longer than {self.settings.max_characters:,} characters", code="context_length_exceeded"
             )
+
+    def count_answers(self, caller: Caller, answers: int) -> None:
+        """Have a request of several answers count as so many requests; the gate has counted it as one."""
+        if caller.key:
+            self.limiter.count(caller.key, answers - 1)
 
     async def open(self, caller: Caller, task: Task, record: Record | None = None) -> "Answer":
         """Have the engine accept a task; the answer must be closed, whatever happens."""

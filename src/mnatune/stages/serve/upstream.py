@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ...errors import EnvironmentFault, UsageError
-from ...models.prompt import under_policy
+from ...models.prompt import under_policy, without_control_tokens
 from .engine import FinishReason, Load, Piece, ServedModel, Stream, Task, find_model, text_hash
 from .envelope import bad_request, busy, engine_down, overdue
 
@@ -213,7 +213,7 @@ def _request(task: Task, model: str) -> tuple[str, dict[str, Any], str]:
     body |= {"stop": list(sampling.stop)} if sampling.stop else {}
     if task.prompt is not None:
         return "completions", {**body, "prompt": task.prompt}, str(task.prompt)
-    messages = under_policy(task.messages)
+    messages = under_policy(without_control_tokens(task.messages))
     chat = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
     return "chat/completions", {**body, **chat}, json.dumps(messages, ensure_ascii=False)
 

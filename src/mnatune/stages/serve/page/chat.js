@@ -40,6 +40,12 @@ function dialogue() {
 
 async function ask(question) {
   if (busy || !question.trim()) return;
+  if (chat.turns.length && Boolean(chat.consent) !== consents()) {
+    // Earlier turns go along with every question: what was said under another consent must not.
+    await openChat(newChat());
+    say("저장 동의가 바뀌어 새 대화를 시작합니다.");
+  }
+  if (!chat.turns.length) chat.consent = consents();
   chat.turns.push({ role: "user", content: question.trim() });
   if (chat.turns.length === 1) chat.title = question.trim().slice(0, 40);
   $("chat-title").textContent = chat.title;
@@ -72,9 +78,9 @@ async function askOne(place) {
   const turn = { role: "assistant", content: "", model, id: "" };
   let failure = null;
   try {
-    const body = { model, messages: dialogue(), stream: true, store: consents(), metadata: { conversation: chat.id } };
+    const body = { model, messages: dialogue(), stream: true, store: chat.consent, metadata: { conversation: chat.id } };
     for await (const event of events("/v1/chat/completions", body, busy.signal)) {
-      if (consents()) turn.id = event.id;
+      if (body.store) turn.id = event.id;
       answer.add(event.choices[0]?.delta.content || "");
     }
   } catch (error) {
@@ -91,7 +97,7 @@ async function askPair(place) {
   let turn = null;
   let failure = null;
   try {
-    const body = { messages: dialogue(), metadata: { conversation: chat.id } };
+    const body = { messages: dialogue(), store: chat.consent, metadata: { conversation: chat.id } };
     turn = await streamPair(place, body, { signal: busy.signal, citations: facts.citations });
   } catch (error) {
     failure = error;

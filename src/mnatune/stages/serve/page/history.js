@@ -15,8 +15,8 @@ export function chats() {
   }
 }
 
-/** A new, empty dialogue; it is kept once it has a turn. */
-export const newChat = () => ({ id: newId(), title: "새 대화", turns: [] });
+/** A new, empty dialogue; it is kept once it has a turn, and stored or not (`consent`) as when its first was asked. */
+export const newChat = () => ({ id: newId(), title: "새 대화", consent: false, turns: [] });
 
 /** Keep a dialogue as the newest; the oldest go when there is no room. */
 export function keep(chat) {
