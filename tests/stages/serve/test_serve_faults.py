@@ -197,15 +197,16 @@ def test_over_the_limit_of_requests_comes_429_with_a_time_to_wait(keyed):
     assert client.get("/v1/models", headers=bearer(other)).status_code == 200
 
 
-def test_every_generated_answer_counts_as_a_request(keyed):
-    client, store, _ = keyed
+def test_every_generated_answer_counts_as_a_request(tmp_path):
+    store = KeyStore(tmp_path / "keys.json")
     several = {"messages": HELLO, "n": 4}
     raw = {"prompt": ["합병", "분할"], "n": 2}
     pair = {"messages": HELLO, "store": True}
-    for path, body, answers in ((CHAT, several, 4), ("/v1/completions", raw, 4), ("/api/compare", pair, 2)):
-        _, secret = store.create(path, KeyTerms(requests_per_minute=answers))
-        assert client.post(path, json=body, headers=bearer(secret)).status_code == 200
-        assert client.post(path, json=body, headers=bearer(secret)).status_code == 429, path
+    with TestClient(make_app(EchoEngine(("tuned", "base")), store)) as client:
+        for path, body, answers in ((CHAT, several, 4), ("/v1/completions", raw, 4), ("/api/compare", pair, 2)):
+            _, secret = store.create(path, KeyTerms(requests_per_minute=answers))
+            assert client.post(path, json=body, headers=bearer(secret)).status_code == 200
+            assert client.post(path, json=body, headers=bearer(secret)).status_code == 429, path
 
 
 def test_tokens_are_charged_and_debt_is_waited_off(keyed):
