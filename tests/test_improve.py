@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -203,7 +204,7 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
 
     def perform(stage, given, run, **options):
         if stage == "train":
-            trained.extend(read_jsonl(given.train.preferences))
+            trained.extend(read_jsonl(Path(given.train.preferences)))
             raise KeyboardInterrupt
         raise AssertionError(stage)
 
