@@ -1,10 +1,10 @@
 """What mnatune says when it cannot go on: what was wrong, where, and what to do next.
 
-    MnatuneError
-    ├── UsageError        exit 2   wrong usage or recipe
-    ├── DataError         exit 3   bad input data
-    ├── EnvironmentFault  exit 4   no GPU memory, no network, no model, a missing extra
-    └── Interrupted       exit 130 stopped by the user; the run can be continued
+MnatuneError
+├── UsageError        exit 2   wrong usage or recipe
+├── DataError         exit 3   bad input data
+├── EnvironmentFault  exit 4   no GPU memory, no network, no model, a missing extra
+└── Interrupted       exit 130 stopped by the user; the run can be continued
 """
 
 

@@ -105,3 +105,15 @@ def test_the_fingerprint_is_of_the_weights(base, tmp_path) -> None:
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
     assert base_fingerprint(str(copy)) != base_fingerprint(str(base))
+
+
+def test_an_adapter_of_another_pinned_revision_is_refused(base, adapter) -> None:
+    hub = "Qwen/Qwen3-8B"
+    assert base_fingerprint(hub, "one") != base_fingerprint(hub, "two") != base_fingerprint(hub)
+    (adapter / "mnatune.json").write_text(json.dumps({"base_sha256": base_fingerprint(hub, "one")}))
+    with pytest.raises(DataError, match="made for another base"):
+        attach_adapter(load_base(str(base)), adapter, hub, revision="two")
+    for revision in ("one", None):  # what is not pinned cannot be told apart
+        assert attach_adapter(load_base(str(base)), adapter, hub, revision=revision)
+    with pytest.raises(DataError, match="made for another base"):
+        attach_adapter(load_base(str(base)), adapter, "Qwen/Qwen3-4B")

@@ -1,7 +1,8 @@
 """`mnatune ask` and `mnatune chat`: talk to the model of a run."""
 
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,12 +61,10 @@ def ask(
 
 def chat(run: RunFolder, base: Base = False) -> None:
     """Talk in the terminal; /new begins a new dialogue, /quit ends."""
-    from ..models.prompt import dialogue
-
     recipe, model, system = open_model(run)
     typer.echo("질문을 입력하십시오. /new 새 대화, /quit 끝내기")
     history: list[Message] = []
-    while True:
+    for turn in count():
         try:
             question = typer.prompt(">", prompt_suffix=" ").strip()
         except typer.Abort:
@@ -75,7 +74,20 @@ def chat(run: RunFolder, base: Base = False) -> None:
         if question == "/new":
             history = []
             continue
-        turns = dialogue(question, system, history)
-        text = model.answer([turns], tuned=not base, generation=recipe.generation, seed=recipe.seed)[0].text
+        room = model.context - recipe.generation.max_new_tokens
+        turns = within(model.tokenizer, question, system, history, room)
+        text = model.answer([turns], tuned=not base, generation=recipe.generation, seed=recipe.seed + turn)[0].text
         typer.echo(text)
         history += [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+
+
+def within(tokenizer: Any, question: str, system: str, history: "list[Message]", room: int) -> "list[Message]":
+    """The dialogue with this question; the oldest turns are taken out of `history` until it has at most `room` tokens.
+
+    The question itself is never cut.
+    """
+    from ..models.prompt import dialogue, prompt_ids
+
+    while history and len(prompt_ids(tokenizer, dialogue(question, system, history))) > room:
+        del history[:2]
+    return dialogue(question, system, history)

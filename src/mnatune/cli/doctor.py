@@ -105,15 +105,17 @@ def _memory(recipe: "Recipe") -> Iterator[Finding]:
     if need <= have:
         yield Finding("ok", "memory", fact)
     else:
-        yield Finding("fail", "memory", fact, f"set train.memory_gb: {have:.0f}, or train.quantize: nf4")
+        yield Finding("fail", "memory", fact, f"set train.memory_gb: {int(have)}, or train.quantize: nf4")
 
 
 def _available_gb() -> tuple[float, str]:
     import psutil
-    import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_properties(0).total_memory / 2**30, "the GPU"
+    from ..stages.train.plan import card_gb
+
+    card = card_gb()
+    if card is not None:
+        return card, "the GPU"
     return psutil.virtual_memory().available / 2**30, "main memory"
 
 

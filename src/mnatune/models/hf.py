@@ -131,12 +131,16 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
 
 
-def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "default", *, trainable: bool = False) -> Any:
+def attach_adapter(
+    model: Any, adapter: Path, model_id: str, name: str = "default", *, revision: str | None = None,
+    trainable: bool = False,
+) -> Any:  # fmt: skip
     """The base with a LoRA adapter on it; refuses pickles and an adapter that was made for another base.
 
     A model that carries an adapter already gets this one beside it under `name`; `set_adapter` chooses between them.
 
     Args:
+        revision: of the base, if the recipe pins one.
         trainable: go on training the adapter; by default it is frozen.
 
     Raises:
@@ -151,7 +155,7 @@ def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "defaul
     lineage = adapter / "mnatune.json"
     if lineage.is_file():
         made_for = str(json.loads(lineage.read_text(encoding="utf-8")).get("base_sha256", ""))
-        if not _may_be_same(made_for, base_fingerprint(model_id)):
+        if not _may_be_same(made_for, base_fingerprint(model_id, revision)):
             raise DataError(
                 "the adapter was made for another base model",
                 where=str(adapter),
@@ -166,19 +170,28 @@ def attach_adapter(model: Any, adapter: Path, model_id: str, name: str = "defaul
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
 
 
-def base_fingerprint(model_id: str) -> str:
-    """Hash that identifies a local base (its config, and size and edges of its weights); a hub id stands for itself."""
+def base_fingerprint(model_id: str, revision: str | None = None) -> str:
+    """Hash that identifies a local base (its config, and size and edges of its weights).
+
+    A hub id stands for itself, with the revision if the recipe pins one.
+    """
     path = Path(model_path(model_id))
     if not path.is_dir():
-        return f"hub:{model_id}"
+        return f"hub:{model_id}@{revision}" if revision else f"hub:{model_id}"
     weights = {p.name: fingerprint(p) for p in sorted(path.glob("*.safetensors"))}
     return value_hash({"config": file_hash(path / "config.json"), "weights": weights})
 
 
 def _may_be_same(made_for: str, base: str) -> bool:
-    """False if two fingerprints tell two bases apart; a hub id and a local copy of it cannot be compared."""
-    comparable = made_for.startswith("hub:") == base.startswith("hub:")
-    return not made_for or not comparable or made_for == base
+    """False if two fingerprints tell two bases apart.
+
+    A hub id and a local copy of it cannot be compared, nor can a pinned revision and whatever is the newest.
+    """
+    hub = made_for.startswith("hub:"), base.startswith("hub:")
+    if not made_for or hub[0] != hub[1]:
+        return True
+    (one, pin), (other, wanted) = (text.partition("@")[::2] for text in (made_for, base))
+    return one == other and (pin == wanted or not (pin and wanted))
 
 
 class ChatModel:
@@ -190,10 +203,11 @@ class ChatModel:
 
     def __init__(self, model_id: str, adapter: Path | None = None, revision: str | None = None) -> None:
         self.model_id = model_id
+        self.revision = revision
         self.adapter = adapter
         self.tokenizer = load_tokenizer(model_id, revision)
         model = load_base(model_id, revision)
-        self.model = attach_adapter(model, adapter, model_id) if adapter else model
+        self.model = attach_adapter(model, adapter, model_id, revision=revision) if adapter else model
         self.model.eval()
         self.end = turn_end_id(self.tokenizer)
         self.context = int(self.model.config.max_position_embeddings)

@@ -1,6 +1,7 @@
 # ruff: noqa: E501  (Korean text and rows of data)
 """Every reason for which a row is dropped, and what is counted."""
 
+import pickle
 import random
 
 import pytest
@@ -9,6 +10,7 @@ from korean import row
 from mnatune.errors import DataError
 from mnatune.pack import Pack
 from mnatune.recipe import bundled
+from mnatune.stages.curate.clean import Cleaner
 from mnatune.stages.curate.rules import Drops, Rules
 from mnatune.workspace import read_jsonl
 
@@ -118,3 +120,13 @@ def test_a_wrong_drop_list_is_a_clear_error(tmp_path):
     (tmp_path / "drops.yaml").write_text("min_answer_char: 3\n")
     with pytest.raises(DataError, match="min_answer_char"):
         Drops.of(Pack(tmp_path))
+
+
+def test_a_cleaner_never_gets_the_rules_of_another_and_equal_ones_share_theirs():
+    found = [Cleaner(Drops(min_answer_chars=least), None, []).ready() for least in range(1, 30)]  # each freed at once
+    assert [rules.reasons([ASK], ["가" * 10], [""]) for rules, _, _ in found[:9]] == [
+        rules.reasons([ASK], ["가" * 10], [""]) for rules in (Rules(Drops(min_answer_chars=n)) for n in range(1, 10))
+    ]
+    assert len({id(ready) for ready in found}) == len(found)
+    cleaner = Cleaner(Drops(), {}, ["합병이란?"])
+    assert pickle.loads(pickle.dumps(cleaner)).ready() is cleaner.ready()  # as a worker gets it with every task

@@ -1,12 +1,18 @@
 """The rule that ends an evaluation."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mnatune.errors import UsageError
+from mnatune.job import Job
+from mnatune.pack import Pack
+from mnatune.recipe import Recipe
+from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.metrics import Sample
 from mnatune.stages.evaluate.verdict import decide, most_changed
+from mnatune.workspace import Manifest, Run, Stage
 
 
 def row(name: str, low: float, value: float, high: float, kind: str = "higher", guard: bool = False) -> dict[str, Any]:
@@ -58,3 +64,23 @@ def test_most_changed_in_both_directions() -> None:
     samples = [Sample("loss", str(n), "g", "t", (4.0, 1.0), (float(n), 1.0)) for n in range(9)]
     assert most_changed(samples, "loss", 2) == {"improved": ["0", "1"], "worsened": ["8", "7"]}
     assert most_changed(samples, "chrf") == {"improved": [], "worsened": []}
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ({"primary": "nosuch"}, "choose one of"),
+        ({"primary": "essay"}, "endpoint.base_url"),
+        ({"primary": "agreement", "samples": 0}, "evaluate.samples"),
+        ({"primary": "exam_letter", "exam": False}, "evaluate.exam"),
+    ],
+)
+def test_a_primary_metric_that_cannot_be_computed_is_refused_before_anything_is_loaded(
+    tmp_path: Path, pack: Pack, section: dict[str, Any], key: str
+) -> None:
+    recipe = Recipe.model_validate({"name": "t", "evaluate": section})
+    run = Run(tmp_path)
+    job = Job(recipe, pack, run, Stage(run.folder("evaluate"), Manifest("evaluate", "", {}, {}, 42)))
+    with pytest.raises(UsageError, match=r"evaluate\.primary") as refused:
+        evaluate(job)
+    assert key in refused.value.next_step

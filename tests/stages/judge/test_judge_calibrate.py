@@ -1,5 +1,6 @@
 """Calibration against human labels, and the estimate before the first call."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,22 @@ def test_the_estimate_prices_every_plan_before_any_call(tmp_path: Path) -> None:
 def test_the_estimate_needs_curated_rows(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="curate"):
         estimate(Recipe(name="t"), Run(tmp_path))
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\v", "\f", "\n"])
+def test_a_label_may_hold_any_line_separator(tmp_path: Path, sign: str) -> None:
+    rows, scores = read_labels(labels(tmp_path / "l.csv", [f'합병{sign}이란?,나,70' if sign != "\n" else '"합병\n이란?",나,70']))
+    assert ([row["question"] for row in rows], scores) == ([f"합병{sign}이란?"], [70.0])
+
+
+def test_each_set_of_labels_and_each_model_spends_under_its_own_name(tmp_path: Path) -> None:
+    rows, useful = make_rows(24, 0.4)
+    lines = [f'"{r.question}","{r.answer}",{90 if r.id in useful else 5}' for r in rows]
+    with FakeEndpoint(knowing(useful)) as server:
+        for size, model in ((12, "one"), (24, "one"), (24, "two")):
+            section = endpoint(server.base_url, tmp_path, model=model)
+            recipe = Recipe.model_validate({"name": "t", "judge": {"scorer": "llm"}, "endpoint": section})
+            calibrate(recipe, labels(tmp_path / f"{size}.csv", lines[:size]))
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as base:
+        spent = dict(base.execute("SELECT run, calls FROM spending"))
+    assert sorted(spent.values()) == [12, 12, 24]

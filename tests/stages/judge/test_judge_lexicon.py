@@ -31,6 +31,8 @@ def test_always_keep_keeps_and_still_scores(tmp_path: Path) -> None:
     assert job.manifest.rows_out == 60
     assert job.manifest.per_source == {"replica": {"rows": 60, "kept": 60}}
     assert set(pq.read_table(job.path("qa.parquet"))["score"].to_pylist()) != {100}
+    told = json.loads(job.path("judge.json").read_text(encoding="utf-8"))
+    assert {example["kind"] for example in told["examples"]} == {"kept-best", "kept-just"}
 
 
 def test_thresholds_tell_what_would_be_kept(tmp_path: Path) -> None:

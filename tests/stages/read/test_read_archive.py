@@ -474,3 +474,15 @@ def test_workers_raise_what_their_work_raises():
     assert list(spread(zlib.crc32, [(b"a",), (b"b",), (b"c",)], 2)) == [zlib.crc32(x) for x in (b"a", b"b", b"c")]
     with pytest.raises(RuntimeError, match="TypeError in a worker"):
         list(spread(zlib.crc32, [("text",), ("text",)], 2))
+
+
+def test_a_whole_zip_beside_its_parts_is_read_once(tmp_path, reading):
+    whole = write_zip(tmp_path / "hub/Other.zip", {f"/SL{n:03d}.json": good(n, 3) for n in range(4)}).read_bytes()
+    half = len(whole) // 2
+    for at, piece in ((0, whole[:half]), (half, whole[half:])):
+        (tmp_path / f"hub/Other.zip.part{at}").write_bytes(piece)
+    rows, manifest, _ = reading({"kind": "archive", "path": str(tmp_path / "hub")})
+    assert len(rows) == 12
+    facts = manifest.per_source["aihub-71748"]
+    assert facts["archives_skipped"] == {"part of a zip that is there whole": 2}
+    assert not facts["archives_damaged"]

@@ -103,3 +103,13 @@ def test_rows_of_one_file_may_differ_in_their_columns(tmp_path, reading):
 def test_a_missing_source(tmp_path, reading):
     with pytest.raises(UsageError, match="does not exist"):
         reading({"kind": "qa", "path": str(tmp_path / "none.jsonl")})
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_of_json_lines_ends_at_a_newline_alone(tmp_path, reading, sign, end):
+    wanted = [{"question": f"{n}. 합병이란{sign}무엇인가요?", "answer": "회사가 하나로 되는 것입니다."} for n in range(2)]
+    (tmp_path / "x.jsonl").write_bytes(end.join(json.dumps(row, ensure_ascii=False) for row in wanted).encode())
+    rows, manifest, _ = reading({"kind": "qa", "path": str(tmp_path / "x.jsonl")})
+    assert [row.question for row in rows] == [row["question"] for row in wanted]
+    assert not manifest.dropped

@@ -2,15 +2,19 @@
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 from fake_run import CONTENT, FakeRun, _metric
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnatune.errors import DataError
 from mnatune.stages.report import korean
 from mnatune.stages.report.answers import BUDGET, Item, Side, choose, embedded, segments
+from mnatune.stages.report.evaluation import evaluation
 from mnatune.stages.report.funnel import funnel
+from mnatune.stages.report.judging import judging
 from mnatune.stages.report.metrics import PAD, WIDTH, row, topics
 from mnatune.stages.report.summary import summarize
 from mnatune.workspace import Run
@@ -176,3 +180,12 @@ def test_the_summary_of_an_unfinished_run(fake: FakeRun) -> None:
     text = summarize(fake.run)
     assert "not done yet" in text
     assert "Report: not written yet" in text
+
+
+def test_the_way_to_a_missing_file_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    for stage, section in (("judge", judging), ("evaluate", evaluation)):
+        run = Run(tmp_path / stage)
+        run.perform(stage, {}, {}, 42, "", lambda place: None)
+        with pytest.raises(DataError, match="lacks") as refused:
+            section(run)
+        assert refused.value.next_step == f"mnatune {stage} RECIPE --out {run.root} --force"

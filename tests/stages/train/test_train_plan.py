@@ -1,5 +1,7 @@
 """The plan's arithmetic against the seed's own run, and against what PyTorch really keeps."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -7,10 +9,11 @@ from peft.helpers import disable_input_dtype_casting
 from tiny_run import make_recipe
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from mnatune.cli.doctor import _memory
 from mnatune.errors import EnvironmentFault, UsageError
 from mnatune.recipe import Recipe, TrainSection, load_recipe
 from mnatune.stages.train import setting
-from mnatune.stages.train.plan import GIB, Shape, activation_bytes, fit, make_plan, shape_of
+from mnatune.stages.train.plan import GIB, Shape, activation_bytes, fit, make_plan, refuse_unfitting, shape_of
 from mnatune.stages.train.processes import micro_batches
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -124,3 +127,29 @@ def test_rows_of_a_step_are_shared_by_processes(monkeypatch) -> None:
     assert micro_batches(8, 1) == (1, 4)
     with pytest.raises(UsageError, match="cannot be shared by 2 processes"):
         micro_batches(5, 8)
+
+
+@pytest.fixture
+def card(monkeypatch) -> float:
+    """A card that has a little less than it is sold as."""
+    have = 23.5
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "card")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda at: SimpleNamespace(total_memory=int(have * GIB)))
+    return have
+
+
+def test_what_is_advised_fits_the_card(card) -> None:
+    with pytest.raises(EnvironmentFault, match=r"the card has 23\.5") as refused:
+        refuse_unfitting(make_plan(qwen(batch=8, accumulate=1), [1000] * 100))
+    assert "train.memory_gb: 23;" in refused.value.next_step
+    finding = next(_memory(qwen(batch=8, accumulate=1)))
+    assert (finding.level, finding.cure.split(",")[0]) == ("fail", "set train.memory_gb: 23")
+
+
+def test_fitting_never_exceeds_the_card(card) -> None:
+    budget, lengths = 1000.0, [400] * 1000
+    train = fit(qwen(memory_gb=budget), lengths)
+    assert make_plan(qwen().model_copy(update={"train": train}), lengths).total_gb <= card
+    with pytest.raises(EnvironmentFault, match=r"at least, and the card has 23\.5"):
+        fit(qwen(memory_gb=budget), [200_000] * 1000)

@@ -46,7 +46,11 @@ def compose(job: Job) -> None:
         counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system))
     write_json(job.path("leakage.json"), leakage(rows, sides))
     job.manifest.rows_out = len(rows)
-    job.manifest.facts = {"splits": counts, "per_category": _count(r.category for r in rows)}
+    job.manifest.facts = {
+        "splits": counts,
+        "per_category": _count(r.category for r in rows),
+        "licences": sorted({r.source.licence for r in rows if r.source.licence}),
+    }
     job.manifest.per_source = {name: {"rows": n} for name, n in _count(r.source.name for r in rows).items()}
     write_card(job, counts)
 

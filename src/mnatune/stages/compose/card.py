@@ -1,5 +1,7 @@
 """The dataset card: metadata that `datasets.load_dataset` understands, and what a reader must know."""
 
+import json
+
 from ...job import Job
 from ...workspace import atomic_text
 
@@ -12,14 +14,14 @@ def write_card(job: Job, counts: dict[str, int]) -> None:
     if counts.get("preferences"):
         configs += "\n- config_name: preferences\n  data_files:\n  - split: train\n    path: preferences.jsonl"
     sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in job.manifest.per_source.items())
-    licences = sorted({s.licence for s in recipe.read.sources if s.licence})
+    licences = job.manifest.facts["licences"]
     shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
     text = f"""---
 language:
 - ko
 task_categories:
 - text-generation
-pretty_name: {recipe.name}
+pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 {configs}
 ---
 

@@ -50,16 +50,14 @@ class Cleaner:
     exam: list[str]
 
     def ready(self) -> tuple[Rules, Personal | None, ExamOverlap]:
-        """The rules compiled, once per process."""
-        key = id(self)
-        if key not in _READY:
-            _READY.clear()
+        """The rules compiled, once per process: every task brings an equal copy to its worker."""
+        if not _READY or _READY[0][0] != self:
             personal = Personal(self.personal) if self.personal else None
-            _READY[key] = (Rules(self.drops), personal, ExamOverlap(self.exam))
-        return _READY[key]
+            _READY[:] = [(self, (Rules(self.drops), personal, ExamOverlap(self.exam)))]
+        return _READY[0][1]
 
 
-_READY: dict[int, tuple[Rules, Personal | None, ExamOverlap]] = {}
+_READY: list[tuple[Cleaner, tuple[Rules, Personal | None, ExamOverlap]]] = []  # of the last cleaner, none or one
 
 
 def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped: Path) -> Cleaned:

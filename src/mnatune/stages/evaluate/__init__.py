@@ -23,8 +23,10 @@ from collections.abc import Sequence
 from shutil import rmtree
 from typing import Any
 
+from ...errors import UsageError
 from ...job import Job
 from ...models.hf import Answer, ChatModel
+from ...recipe import Recipe
 from ...workspace import write_json, write_jsonl
 from . import exam
 from .answers import Ask, answer_all
@@ -39,6 +41,12 @@ from .verdict import decide, most_changed
 __all__ = ["evaluate"]
 
 VERSION = 1
+WHY_NOT = {
+    "endpoint.base_url": "판정 모델의 엔드포인트가 설정되지 않았습니다(endpoint.base_url).",
+    "evaluate.samples": "표본 수가 0입니다(evaluate.samples).",
+    "evaluate.exam": "시험을 보지 않도록 설정되었습니다(evaluate.exam).",
+    "": "해당하는 문항이나 값이 없습니다.",
+}
 MODELS = ("base", "tuned")
 TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "false_premise")
 
@@ -46,6 +54,7 @@ TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "false_premise")
 def evaluate(job: Job) -> None:
     """Answer, measure, compare and decide; writes answers, exam, metrics and verdict."""
     recipe = job.recipe
+    _check_primary(recipe)
     chat = ChatModel(recipe.model.id, adapter=job.run.require("train", "adapter"), revision=recipe.model.revision)
     yardstick = Yardstick(job.pack)
     items = held_out(job)
@@ -213,13 +222,35 @@ def _metrics(
     }
 
 
+def _check_primary(recipe: Recipe) -> None:
+    """Refuse a metric that cannot decide before any answer is generated.
+
+    Raises:
+        UsageError: there is no such metric, or the recipe leaves out what it needs.
+    """
+    primary = recipe.evaluate.primary
+    if primary not in BY_NAME:
+        raise UsageError(
+            f"evaluate.primary is {primary!r}: there is no such metric", next_step=f"choose one of: {', '.join(BY_NAME)}"
+        )
+    if key := _lacking(recipe, primary):
+        raise UsageError(
+            f"evaluate.primary is {primary!r}, which is not computed without {key}",
+            next_step=f"set {key}, or choose another metric",
+        )
+
+
+def _lacking(recipe: Recipe, name: str) -> str:
+    """The recipe's key without which a metric is not computed; empty if the recipe gives all that it needs."""
+    if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
+        return "endpoint.base_url"
+    if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:
+        return "evaluate.samples"
+    if not recipe.evaluate.exam and name.startswith(("exam", "false_premise", "essay")):
+        return "evaluate.exam"
+    return ""
+
+
 def _why_not(job: Job, name: str) -> str:
     """Why a metric is missing, in Korean for the report."""
-    recipe = job.recipe
-    if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
-        return "판정 모델의 엔드포인트가 설정되지 않았습니다(endpoint.base_url)."
-    if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:
-        return "표본 수가 0입니다(evaluate.samples)."
-    if not recipe.evaluate.exam and name.startswith(("exam", "false_premise", "essay")):
-        return "시험을 보지 않도록 설정되었습니다(evaluate.exam)."
-    return "해당하는 문항이나 값이 없습니다."
+    return WHY_NOT[_lacking(job.recipe, name)]

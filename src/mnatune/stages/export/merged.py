@@ -30,7 +30,7 @@ def merge(subject: Subject, out: Path) -> Path:
     refuse_existing(out)
     model_id, revision = subject.recipe.model.id, subject.recipe.model.revision
     tokenizer = load_tokenizer(model_id, revision)
-    tuned = attach_adapter(load_base(model_id, revision), subject.adapter, model_id)
+    tuned = attach_adapter(load_base(model_id, revision), subject.adapter, model_id, revision=revision)
     merged = tuned.merge_and_unload(safe_merge=True)  # safe: refuses weights that are not finite
     with atomic_path(out) as folder:
         folder.mkdir()

@@ -103,11 +103,14 @@ def find_archives(root: Path, loose: str) -> tuple[list[Archive], list[tuple[str
         loose: suffix of loose files (".json") that are read as members where the tree has no zip at all.
     """
     named, skipped = _files(root)
+    whole = {name for name, _ in named if name.lower().endswith(".zip")}
     zips: dict[str, list[tuple[int, Span]]] = {}
     others: list[tuple[str, Span]] = []
     for name, span in named:
         part = PART.match(name)
-        if part:
+        if part and part["stem"] in whole:
+            skipped.append((name, "part of a zip that is there whole"))
+        elif part:
             zips.setdefault(part["stem"], []).append((int(part["number"]), span))
         elif name.lower().endswith(".zip"):
             zips.setdefault(name, []).append((0, span))

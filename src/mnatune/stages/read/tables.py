@@ -136,7 +136,7 @@ def _json_rows(text: str, file: Path) -> Iterator[tuple[Any, str]]:
             raise DataError(f"not a JSON array: {error}", where=str(file)) from error
         yield from ((row, "") for row in value)
         return
-    for line in body.splitlines():
+    for line in body.split("\n"):  # not splitlines: strings may hold U+2028, U+0085 and the like as they are
         if not line.strip():
             continue
         try:

@@ -69,9 +69,10 @@ def evaluation(run: Run) -> Evaluation | None:
     if run.manifest("evaluate") is None:
         return None
     folder = run.folder("evaluate")
-    metrics, verdict = _load(folder / "metrics.json"), _load(folder / "verdict.json")
+    again = f"mnatune evaluate RECIPE --out {run.root} --force"
+    metrics, verdict = _load(folder / "metrics.json", again), _load(folder / "verdict.json", again)
     if not isinstance(metrics.get("metrics"), list):
-        raise DataError("no list of metrics", where=str(folder / "metrics.json"), next_step="mnatune evaluate --force")
+        raise DataError("no list of metrics", where=str(folder / "metrics.json"), next_step=again)
     return Evaluation(metrics, verdict)
 
 
@@ -85,13 +86,11 @@ def headline(run: Run, found: Evaluation | None) -> Headline:
     return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, again: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"the evaluation lacks {path.name}", where=str(path), next_step="mnatune evaluate --force"
-        ) from error
+        raise DataError(f"the evaluation lacks {path.name}", where=str(path), next_step=again) from error
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
     if not isinstance(found, dict):

@@ -94,16 +94,15 @@ def judging(run: Run) -> Judging | None:
 
 def _load(run: Run) -> dict[str, Any]:
     path = run.folder("judge") / "judge.json"
+    again = f"mnatune judge RECIPE --out {run.root} --force"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(
-            "the judge stage lacks judge.json", where=str(path), next_step="mnatune judge --force"
-        ) from error
+        raise DataError("the judge stage lacks judge.json", where=str(path), next_step=again) from error
     except json.JSONDecodeError as error:
         raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
     if not isinstance(found, dict) or "histogram" not in found:
-        raise DataError("judge.json has no histogram", where=str(path), next_step="mnatune judge --force")
+        raise DataError("judge.json has no histogram", where=str(path), next_step=again)
     return found
 
 

@@ -310,7 +310,9 @@ class BatchEngine:
         if adapter:
             described = self._describe(adapter)
             self._active = UNKNOWN
-            self._chat.model = attach_adapter(self._chat.model, adapter, self._chat.model_id, slot).eval()
+            chat = self._chat
+            model = attach_adapter(chat.model, adapter, chat.model_id, slot, revision=chat.revision)
+            self._chat.model = model.eval()
             self._loaded.add(slot)
         self._promotions += 1
         with self._wake:

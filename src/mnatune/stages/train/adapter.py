@@ -1,5 +1,6 @@
 """The result: adapter, tokenizer, template, lineage and model card in one folder that plain PEFT can load."""
 
+import json
 import shutil
 from typing import Any
 
@@ -49,10 +50,10 @@ def model_card(job: Job) -> str:
     sources = "\n".join(
         f"| {name} | {facts['rows']:,} |" for name, facts in (compose.per_source if compose else {}).items()
     )
-    licences = sorted({s.licence for s in recipe.read.sources if s.licence})
+    licences = compose.facts.get("licences", []) if compose else []
     train = recipe.train
     return f"""---
-base_model: {recipe.model.id}
+base_model: {json.dumps(recipe.model.id, ensure_ascii=False)}
 library_name: peft
 language:
 - ko

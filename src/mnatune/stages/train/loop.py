@@ -139,7 +139,7 @@ def identity_of(recipe: Recipe, rows: Rows) -> dict[str, str]:
     return {
         "recipe": recipe_hash(recipe),
         "data": value_hash([[e.prompt, e.completion] for e in rows.examples]),
-        "base model": base_fingerprint(recipe.model.id),
+        "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(recipe.train),
     }
 
@@ -169,7 +169,9 @@ def adapted(recipe: Recipe, train: TrainSection) -> Any:
     model = load_base(recipe.model.id, recipe.model.revision, quantize=train.quantize, dtype="bf16")
     model.config.use_cache = False
     if train.from_adapter:
-        return attach_adapter(model, Path(train.from_adapter), recipe.model.id, trainable=True)
+        return attach_adapter(
+            model, Path(train.from_adapter), recipe.model.id, revision=recipe.model.revision, trainable=True
+        )
     lora = LoraConfig(
         r=train.r,
         lora_alpha=train.alpha,
@@ -231,6 +233,7 @@ def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, An
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "dataloader_pin_memory": cuda,
+        "ddp_find_unused_parameters": False,
         "disable_tqdm": True,
         "log_level": "error",
         "use_cpu": not cuda,

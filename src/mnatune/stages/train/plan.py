@@ -219,7 +219,7 @@ def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int,
 
 
 def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
-    """The train section made to fit `train.memory_gb`, keeping rows per step, rank and everything that changes results.
+    """The train section made to fit `train.memory_gb` and the card, keeping rows per step, rank and what changes results.
 
     Tried in order of speed: no gradient checkpointing before checkpointing, the recipe's quantisation before nf4, and
     within each the largest micro-batch that divides the rows of a step.
@@ -229,6 +229,8 @@ def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
     """
     train = recipe.train
     assert train.memory_gb is not None
+    card = card_gb()
+    budget = train.memory_gb if card is None else min(train.memory_gb, card)
     product = train.batch * train.accumulate
     kinds = [train.quantize] if train.quantize != "none" else ["none", "nf4"]
     smallest: Plan | None = None
@@ -244,26 +246,31 @@ def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
                     }
                 )
                 smallest = make_plan(recipe.model_copy(update={"train": trial}), lengths)
-                if smallest.total_gb <= train.memory_gb:
+                if smallest.total_gb <= budget:
                     return trial
     assert smallest is not None
+    limit = f"train.memory_gb is {train.memory_gb:g}" if budget == train.memory_gb else f"the card has {budget:.1f}"
     raise EnvironmentFault(
-        f"{recipe.model.id} needs {smallest.total_gb:.1f} GiB at least, and train.memory_gb is {train.memory_gb:g}",
+        f"{recipe.model.id} needs {smallest.total_gb:.1f} GiB at least, and {limit}",
         next_step="lower model.max_length or train.r, or choose a smaller model.id",
     )
 
 
 def refuse_unfitting(plan: Plan) -> None:
     """Raise `EnvironmentFault` if the plan needs more than this machine's card has."""
+    have = card_gb()
+    if have is not None and plan.total_gb > have:
+        raise EnvironmentFault(
+            f"the training needs {plan.total_gb:.1f} GiB and the card has {have:.1f}",
+            next_step=f"set train.memory_gb: {int(have)}; it derives train.batch, train.quantize and checkpointing",
+        )
+
+
+def card_gb() -> float | None:
+    """Memory of this machine's first card in GiB; None without a card."""
     import torch
 
-    if torch.cuda.is_available():
-        have = torch.cuda.get_device_properties(0).total_memory / GIB
-        if plan.total_gb > have:
-            raise EnvironmentFault(
-                f"the training needs {plan.total_gb:.1f} GiB and the card has {have:.1f}",
-                next_step=f"set train.memory_gb: {have:.0f}; it derives train.batch, train.quantize and checkpointing",
-            )
+    return torch.cuda.get_device_properties(0).total_memory / GIB if torch.cuda.is_available() else None
 
 
 def _hours(flop: float) -> float | None:

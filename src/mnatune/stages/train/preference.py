@@ -57,7 +57,7 @@ def train_on_preferences(job: Job) -> None:
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
-        "base model": base_fingerprint(recipe.model.id),
+        "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train.keep_checkpoints)

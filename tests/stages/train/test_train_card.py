@@ -1,0 +1,20 @@
+"""The model card: front matter that any hub can read, and the licences of the composed rows."""
+
+import pytest
+import yaml
+from tiny_run import make_recipe, train_job
+
+from mnatune.stages.train.adapter import model_card
+from mnatune.workspace import Manifest, Run, Stage
+
+
+@pytest.mark.parametrize("base", ["models: 8B", "[v2]/base", "Qwen/Qwen3-8B"])
+def test_the_card_is_read_and_names_the_licences_of_the_data(tmp_path, base) -> None:
+    run = Run(tmp_path)
+    run.folder("compose").mkdir(parents=True)
+    manifest = Manifest("compose", "key", {}, {}, 42)
+    manifest.facts["licences"] = ["CC BY 4.0", "사내"]
+    Stage(run.folder("compose"), manifest).finish(0.0)
+    card = model_card(train_job(make_recipe(base), run))
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == base
+    assert "이용 조건: CC BY 4.0; 사내." in card
