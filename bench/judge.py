@@ -50,8 +50,13 @@ def asks(count: int, mark: str) -> Iterator[Ask]:
 
 def ours(url: str, folder: Path, count: int, concurrency: int, mark: str) -> Tally:
     section = EndpointSection(
-        base_url=url, model="m", concurrency=concurrency, requests_per_minute=10**9, tokens_per_minute=10**12,
-        ledger=str(folder / "ledger.sqlite3"), timeout=5.0,
+        base_url=url,
+        model="m",
+        concurrency=concurrency,
+        requests_per_minute=10**9,
+        tokens_per_minute=10**12,
+        ledger=str(folder / "ledger.sqlite3"),
+        timeout=5.0,
     )
     return Endpoint(section, mark).ask(asks(count, mark))
 
@@ -128,23 +133,34 @@ def main() -> None:
     assert again.cached == rows
     medians = {name: statistics.median(found) for name, found in walls.items()}
     print(f"ideal {ideal:.1f} s, ours {medians['ours']:.1f} s, httpx with a semaphore {medians['baseline']:.1f} s")
-    print(f"memory {early:.0f} MiB after {rows // 10} rows, {late:.0f} MiB after {rows} more; ledger {from_ledger:.2f} s")
+    print(
+        f"memory {early:.0f} MiB after {rows // 10} rows, {late:.0f} MiB after {rows} more; ledger {from_ledger:.2f} s"
+    )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    print(json.dumps({
-        "bench": "judge",
-        "commit": commit.stdout.strip(),
-        "device": f"{platform.machine()}, {platform.processor() or 'cpu'}",
-        "ratio": {"httpx": round(medians["baseline"] / medians["ours"], 2)},
-        "ours": {
-            "rows": rows, "seconds": round(medians["ours"], 2), "in_flight": round(statistics.median(in_flight), 4),
-            "of_ideal": round(ideal / medians["ours"], 4), "cpu_ms_per_call": round(statistics.median(cpu["ours"]), 3),
-            "memory_growth_mib": round(late - early, 1), "ledger_rows_per_second": round(rows / from_ledger),
-        },
-        "baseline": {
-            "seconds": round(medians["baseline"], 2), "of_ideal": round(ideal / medians["baseline"], 4),
-            "cpu_ms_per_call": round(statistics.median(cpu["baseline"]), 3),
-        },
-    }))
+    print(
+        json.dumps(
+            {
+                "bench": "judge",
+                "commit": commit.stdout.strip(),
+                "device": f"{platform.machine()}, {platform.processor() or 'cpu'}",
+                "ratio": {"httpx": round(medians["baseline"] / medians["ours"], 2)},
+                "ours": {
+                    "rows": rows,
+                    "seconds": round(medians["ours"], 2),
+                    "in_flight": round(statistics.median(in_flight), 4),
+                    "of_ideal": round(ideal / medians["ours"], 4),
+                    "cpu_ms_per_call": round(statistics.median(cpu["ours"]), 3),
+                    "memory_growth_mib": round(late - early, 1),
+                    "ledger_rows_per_second": round(rows / from_ledger),
+                },
+                "baseline": {
+                    "seconds": round(medians["baseline"], 2),
+                    "of_ideal": round(ideal / medians["baseline"], 4),
+                    "cpu_ms_per_call": round(statistics.median(cpu["baseline"]), 3),
+                },
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

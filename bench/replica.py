@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """An AI Hub 71748-shaped tree of any size, with generated text and known counts.
 
 Scale 1 has the numbers that the set is known for: 978,172 pairs in 118 members of Other.zip, 36,988 label rows of which 1,738
@@ -14,10 +13,63 @@ ROWS, LABELS, ECHOES, CHECKS, CHECK_ECHOES, MEMBERS = 978_172, 36_988, 1_738, 4_
 KEPT = ("사회", "인문", "자연", "공학", "산업", "기타")
 LEFT_OUT = ("예체능", "종교", "보건")
 SHARE_LEFT_OUT = 1 - 883_254 / 1_013_422
-PLACES = ["서울", "부산", "대구", "인천", "광주", "대전", "울산", "세종", "수원", "창원", "청주", "전주", "천안", "포항", "제주", "김해"]
-BODIES = ["도시개발실", "시설공단", "기술원", "관광공사", "의료원", "교통공사", "상공회의소", "환경공단", "문화재단", "진흥원", "개발공사", "교육청"]
-TOPICS = ["재정현황", "감사결과", "예산집행", "조례개정", "인력운용", "시설보수", "흡수합병", "영업양수도", "주식교환", "기업실사", "공개매수", "물적분할"]
-ACTS = ["추진하였다", "검토하였다", "확대하였다", "축소하였다", "점검하였다", "발표하였다", "보고하였다", "개선하였다", "승인하였다"]
+PLACES = [
+    "서울",
+    "부산",
+    "대구",
+    "인천",
+    "광주",
+    "대전",
+    "울산",
+    "세종",
+    "수원",
+    "창원",
+    "청주",
+    "전주",
+    "천안",
+    "포항",
+    "제주",
+    "김해",
+]
+BODIES = [
+    "도시개발실",
+    "시설공단",
+    "기술원",
+    "관광공사",
+    "의료원",
+    "교통공사",
+    "상공회의소",
+    "환경공단",
+    "문화재단",
+    "진흥원",
+    "개발공사",
+    "교육청",
+]
+TOPICS = [
+    "재정현황",
+    "감사결과",
+    "예산집행",
+    "조례개정",
+    "인력운용",
+    "시설보수",
+    "흡수합병",
+    "영업양수도",
+    "주식교환",
+    "기업실사",
+    "공개매수",
+    "물적분할",
+]
+ACTS = [
+    "추진하였다",
+    "검토하였다",
+    "확대하였다",
+    "축소하였다",
+    "점검하였다",
+    "발표하였다",
+    "보고하였다",
+    "개선하였다",
+    "승인하였다",
+]
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4, 7)]
 BODY_SENTENCES = 9
 
@@ -65,7 +117,9 @@ def build(root: Path, scale: float, repeated: float = 0.005) -> dict[str, int]:
         with _zip(data / folder / "02.라벨링데이터" / name) as archive:
             third = len(labels) // 3
             for label, part in (("RMlabel", labels[:third]), ("SFTlabel", labels[third:])):
-                archive.writestr(f"/{label}.json", json.dumps({"dataset_info": {}, "data_info": part}, ensure_ascii=False))
+                archive.writestr(
+                    f"/{label}.json", json.dumps({"dataset_info": {}, "data_info": part}, ensure_ascii=False)
+                )
     (root / "truth.json").write_text(json.dumps(truth))
     return truth
 
@@ -87,7 +141,12 @@ def _documents(dice, count, truth, earlier, repeated):
                 truth["exact"] += 1
             elif earlier and lot < 2 * repeated:
                 old = dice.choice(earlier)
-                pairs.append({"question": old["question"].replace("에 대해", "에 관해"), "answer": old["answer"] + " 이상입니다."})
+                pairs.append(
+                    {
+                        "question": old["question"].replace("에 대해", "에 관해"),
+                        "answer": old["answer"] + " 이상입니다.",
+                    }
+                )
                 truth["near"] += 1
             else:
                 pairs.append(pair(dice, truth["other"]))
@@ -112,7 +171,11 @@ def _labels(dice, count, echoes, truth, side):
             one["answer"] = one["question"]
         else:
             truth["left_out"] += (group in LEFT_OUT) and not side
-        row = {"data_id": f"{dice.getrandbits(128):032x}", "data_category": {"main": "문어체", "middle": group}, "question": one["question"]}
+        row = {
+            "data_id": f"{dice.getrandbits(128):032x}",
+            "data_category": {"main": "문어체", "middle": group},
+            "question": one["question"],
+        }
         if number % 3:
             row["answer"] = {"contents": one["answer"]}
         else:

@@ -1,6 +1,6 @@
 """Continue twenty Korean legal openings with the starter, greedily at repetition penalty 1.2, and count what is wrong.
 
-    python starter/continuations.py [--model starter/model]
+python starter/continuations.py [--model starter/model]
 """
 
 import argparse

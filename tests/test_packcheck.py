@@ -20,8 +20,16 @@ from mnatune.text.shingles import shingles, spaceless
 
 OWNED = {"drops.yaml": Drops, "maps/*.yaml": FieldMap}
 KEPT_ROWS = 12
-PARTIAL = ("mna_qa.jsonl", "glossary.jsonl", "exam/choice.jsonl", "exam/essay.jsonl", "exam/false_premise.jsonl",
-           "sample/rows.jsonl", "sample/twins.jsonl", "lexicon_holdout.jsonl")
+PARTIAL = (
+    "mna_qa.jsonl",
+    "glossary.jsonl",
+    "exam/choice.jsonl",
+    "exam/essay.jsonl",
+    "exam/false_premise.jsonl",
+    "sample/rows.jsonl",
+    "sample/twins.jsonl",
+    "lexicon_holdout.jsonl",
+)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +127,12 @@ def test_near_duplicates_but_not_rows_that_differ_in_a_number(pack):
     tail = "총회 전에 서면으로 반대한 주주만 청구할 수 있으며, 회사는 그 뒤 정해진 기간 안에 주식을 사야 합니다. "
     tail += "매수가액은 먼저 협의하여 정하고, 협의가 되지 않으면 법원에 결정을 청구할 수 있습니다."
     lines = [
-        {"question": f"{question}{ending}", "answer": f"결의일부터 {days}일 안에 청구합니다. {tail}",
-         "source": "상법 제522조의3", "topic": "합병"}
+        {
+            "question": f"{question}{ending}",
+            "answer": f"결의일부터 {days}일 안에 청구합니다. {tail}",
+            "source": "상법 제522조의3",
+            "topic": "합병",
+        }
         for ending, days in (("하나요?", 20), ("합니까?", 20), ("하는가?", 30))
     ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -184,7 +196,8 @@ def test_decomposed_hangul_and_invisible_characters(pack):
     path.write_text(text + f"# {unicodedata.normalize('NFD', '합병')}\n# \u200b\n", encoding="utf-8")
     last = text.count("\n")
     assert only(failures(pack), "text").splitlines() == [
-        f"prompts.yaml:{last + 1}: not in NFC", f"prompts.yaml:{last + 2}: an invisible or broken character"
+        f"prompts.yaml:{last + 1}: not in NFC",
+        f"prompts.yaml:{last + 2}: an invisible or broken character",
     ]
 
 

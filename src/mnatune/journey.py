@@ -34,7 +34,13 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "collect": Step(("collect",), (), ("crawl.yaml",), ("stages/collect",), lambda r: bool(r.collect.start_urls or r.collect.sitemaps)),
+    "collect": Step(
+        ("collect",),
+        (),
+        ("crawl.yaml",),
+        ("stages/collect",),
+        lambda r: bool(r.collect.start_urls or r.collect.sitemaps),
+    ),
     "read": Step(("read",), ("collect",), ("maps",), ("stages/read", "records")),
     "curate": Step(("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "records")),
     "synthesize": Step(
@@ -178,7 +184,9 @@ def _files_of(source: SourceSection) -> dict[str, str]:
     path = Path(source.path)
     if not path.exists():
         raise UsageError(
-            f"the source {source.path!r} does not exist", where="read.sources", next_step="correct the path in the recipe"
+            f"the source {source.path!r} does not exist",
+            where="read.sources",
+            next_step="correct the path in the recipe",
         )
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}

@@ -85,8 +85,10 @@ def _identity(data: PackData) -> tuple[str, list[str]]:
     failures = []
     ids = Counter(item.id for item in data.items())
     failures += [f"{name}: {n} exam items have this id" for name, n in ids.items() if n > 1]
-    for kind, rows in (("training rows", [(p, q) for p, q, _ in data.trained()]),
-                       ("exam items", [(p, q) for p, q, _ in data.examined()])):
+    for kind, rows in (
+        ("training rows", [(p, q) for p, q, _ in data.trained()]),
+        ("exam items", [(p, q) for p, q, _ in data.examined()]),
+    ):
         seen: dict[str, str] = {}
         for place, question in rows:
             first = seen.setdefault(spaceless(question), place)
@@ -131,8 +133,11 @@ def _citations(data: PackData) -> tuple[str, list[str]]:
             if cited.verdict == "invalid":
                 failures.append(f"{place}: {text[cited.start : cited.end]!r}: {cited.note}")
     for place, text in data.rests_on():
-        failures += [f"{place}: rests on {text[c.start : c.end]!r}: {c.note}"
-                     for c in checker.find(text) if c.verdict == "valid" and not c.in_force]
+        failures += [
+            f"{place}: rests on {text[c.start : c.end]!r}: {c.note}"
+            for c in checker.find(text)
+            if c.verdict == "valid" and not c.in_force
+        ]
     owners: dict[str, str] = {}
     for law, aliases in data.pack.yaml("citations.yaml")["aliases"].items():
         if law not in checker.index.laws:
@@ -155,8 +160,11 @@ def _balance(data: PackData) -> tuple[str, list[str]]:
         gains[f"always the {label} choice"] = round(sum(_share_at(item, rank) for item in items), 1)
     spread = SIGMAS * math.sqrt(len(items) * 0.25 * 0.75)
     low, high = len(items) / 4 - spread, len(items) / 4 + spread
-    failures = [f"exam/choice.jsonl: {name} is right {n:g} times of {len(items)}, outside {low:.0f}-{high:.0f}"
-                for name, n in gains.items() if not low <= n <= high]
+    failures = [
+        f"exam/choice.jsonl: {name} is right {n:g} times of {len(items)}, outside {low:.0f}-{high:.0f}"
+        for name, n in gains.items()
+        if not low <= n <= high
+    ]
     letters, lengths = list(gains.values())[:4], list(gains.values())[4:]
     return f"letters {_slashed(letters)}, by length {_slashed(lengths)} (chance {len(items) / 4:.0f})", failures
 
@@ -172,8 +180,12 @@ def _lengths(data: PackData) -> tuple[str, list[str]]:
     if data.facts is None or not data.qa:
         return "no rows", []
     limits = {"question": data.facts.max_question_chars, "answer": data.facts.max_answer_chars}
-    failures = [f"{place}: the {key} has {len(getattr(row, key))} characters, limit {limit}"
-                for place, row in data.qa for key, limit in limits.items() if len(getattr(row, key)) > limit]
+    failures = [
+        f"{place}: the {key} has {len(getattr(row, key))} characters, limit {limit}"
+        for place, row in data.qa
+        for key, limit in limits.items()
+        if len(getattr(row, key)) > limit
+    ]
     longest = {key: max(len(getattr(row, key)) for _, row in data.qa) for key in limits}
     return ", ".join(f"{key} up to {longest[key]} of {limits[key]}" for key in limits), failures
 
@@ -189,9 +201,13 @@ def _personal(data: PackData) -> tuple[str, list[str]]:
                 if bool(alone.find(example)) is not wanted:
                     failures.append(f"pii.yaml: {kind['kind']} {'misses' if wanted else 'matches'} {example!r}")
     together = Personal(rules)
-    failures += [f"pii.yaml: {example!r} is left unmasked when all kinds work together"
-                 for kind in rules["kinds"] if kind.get("enabled", True)
-                 for example in kind.get("match", []) if not together.find(example)]
+    failures += [
+        f"pii.yaml: {example!r} is left unmasked when all kinds work together"
+        for kind in rules["kinds"]
+        if kind.get("enabled", True)
+        for example in kind.get("match", [])
+        if not together.find(example)
+    ]
     return f"{len(rules['kinds'])} kinds, {examples} examples", failures
 
 
@@ -199,8 +215,12 @@ def _lexicon(data: PackData) -> tuple[str, list[str]]:
     raw = data.pack.yaml("lexicon.yaml")
     names = Counter([term["term"] for term in raw["terms"]] + [law["name"] for law in raw["statutes"]])
     failures = [f"lexicon.yaml: {name!r} is listed {n} times" for name, n in names.items() if n > 1]
-    failures += [f"lexicon.yaml: the false friend {friend['why']!r} cancels {name!r}, which is no term"
-                 for friend in raw["false_friends"] for name in friend["cancels"] if name not in names]
+    failures += [
+        f"lexicon.yaml: the false friend {friend['why']!r} cancels {name!r}, which is no term"
+        for friend in raw["false_friends"]
+        for name in friend["cancels"]
+        if name not in names
+    ]
     lexicon = Lexicon(raw)
     facts = [f"{len(raw['terms'])} terms, {len(raw['false_friends'])} false friends"]
     for label, rows in (("labels", data.labels), ("holdout", data.holdout)):
@@ -208,8 +228,10 @@ def _lexicon(data: PackData) -> tuple[str, list[str]]:
             precision, recall = _quality(lexicon, [row for _, row in rows])
             facts.append(f"{label} precision {precision:.3f} recall {recall:.3f} (n={len(rows)})")
             if label == "labels" and min(precision, recall) < LEAST_QUALITY:
-                failures.append(f"lexicon.yaml: precision {precision:.3f}, recall {recall:.3f} on the labelled rows; "
-                                f"at least {LEAST_QUALITY} is wanted")
+                failures.append(
+                    f"lexicon.yaml: precision {precision:.3f}, recall {recall:.3f} on the labelled rows; "
+                    f"at least {LEAST_QUALITY} is wanted"
+                )
     return "; ".join(facts), failures
 
 

@@ -347,7 +347,9 @@ def find_recipe(path: str | Path) -> Path:
         return known[file.stem]
     near = difflib.get_close_matches(file.stem, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"there is no recipe {str(path)!r}", next_step=f"{hint}bundled recipes: {', '.join(sorted(known))}")
+    raise UsageError(
+        f"there is no recipe {str(path)!r}", next_step=f"{hint}bundled recipes: {', '.join(sorted(known))}"
+    )
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -162,7 +162,8 @@ class Registry:
         model = Model(adapter=folder / "adapter", lineage=lineage, **values)
         if verify and _weights_hash(model.adapter) != model.adapter_sha256:
             raise DataError(
-                f"the weights of model {model.name} are not those that were registered", where=str(model.adapter),
+                f"the weights of model {model.name} are not those that were registered",
+                where=str(model.adapter),
                 next_step="mnatune models rollback",
             )
         return model

@@ -41,8 +41,14 @@ TRUTH = "truth.json"
 PACK_FILES = ("sample", "drops.yaml")
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 COUNTED = {
-    "exact_dups": "exact-duplicate", "near_dups": "near-duplicate", "near_twins": "twin", "mna_rows": "mna",
-    "false_friends": "false_friend", "personal_data": "pii", "refusals": "refusal", "short_answers": "short",
+    "exact_dups": "exact-duplicate",
+    "near_dups": "near-duplicate",
+    "near_twins": "twin",
+    "mna_rows": "mna",
+    "false_friends": "false_friend",
+    "personal_data": "pii",
+    "refusals": "refusal",
+    "short_answers": "short",
     "foreign": "foreign",
 }
 COMPOSABLE = ("general", "mna", "false_friend")
@@ -94,8 +100,11 @@ def build_sample(pack: Pack, out: Path) -> Path:
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
         return out
     if out.exists() and not marker.is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError("this is not an earlier sample and will not be overwritten", where=str(out),
-                         next_step="choose an empty or new folder")
+        raise UsageError(
+            "this is not an earlier sample and will not be overwritten",
+            where=str(out),
+            next_step="choose an empty or new folder",
+        )
     plan = pack.yaml("sample/plan.yaml")
     layout = _compose(pack, plan)
     dropped = {c["name"] for c in pack.yaml("drops.yaml")["categories"]}
@@ -116,8 +125,10 @@ def _compose(pack: Pack, plan: dict[str, Any]) -> Layout:
     wanted = plan["rows"] - planted - len(base) - len(twins)
     if not 0 <= wanted <= len(further):
         least = plan["rows"] - wanted
-        raise DataError(f"the sample can have {least} to {least + len(further)} rows, not {plan['rows']}",
-                        where=f"{pack.root / 'sample/plan.yaml'}: rows")
+        raise DataError(
+            f"the sample can have {least} to {least + len(further)} rows, not {plan['rows']}",
+            where=f"{pack.root / 'sample/plan.yaml'}: rows",
+        )
     rows = base + twins + further[:wanted]
     titles = sorted({r.title for r in rows if r.kind in COMPOSABLE})
     dice.shuffle(titles)
@@ -158,8 +169,13 @@ def _further(base: list[Row], plan: dict[str, Any], dice: random.Random) -> list
 
 
 def _echo(row: Row) -> Row:
-    return replace(row, question=f" {row.question}", answer=f"{row.question} ", kind="echo",
-                   document=content_id("sample-echo", row.question))
+    return replace(
+        row,
+        question=f" {row.question}",
+        answer=f"{row.question} ",
+        kind="echo",
+        document=content_id("sample-echo", row.question),
+    )
 
 
 def _repeats(pack: Pack, base: list[Row], plan: dict[str, Any], dice: random.Random) -> list[Row]:
@@ -244,12 +260,20 @@ def _documents(rows: list[Row], most: int) -> list[dict[str, Any]]:
     for identity, group in sorted(grouped.items()):
         for start in range(0, len(group), most):
             part = group[start : start + most]
-            documents.append({
-                "data_id": identity, "data_title": part[0].title, "data_ccl": "mnatune sample",
-                "data_category": {"main": "구어체", "middle": part[0].category, "sub": ""},
-                "contents": [{"text": " ".join(r.answer for r in part),
-                              "QA": [{"question": r.question, "answer": r.answer} for r in part]}],
-            })
+            documents.append(
+                {
+                    "data_id": identity,
+                    "data_title": part[0].title,
+                    "data_ccl": "mnatune sample",
+                    "data_category": {"main": "구어체", "middle": part[0].category, "sub": ""},
+                    "contents": [
+                        {
+                            "text": " ".join(r.answer for r in part),
+                            "QA": [{"question": r.question, "answer": r.answer} for r in part],
+                        }
+                    ],
+                }
+            )
     return documents
 
 

@@ -218,7 +218,11 @@ def _clear(folder: Path, force: bool) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for file in list(folder.rglob("*")):
         relative = file.relative_to(folder)
-        if file.is_file() and (file.name.endswith(".partial") or not _is_state(relative)) and relative.name != CONTINUED:
+        if (
+            file.is_file()
+            and (file.name.endswith(".partial") or not _is_state(relative))
+            and relative.name != CONTINUED
+        ):
             file.unlink()
     for partial in folder.glob(".*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
@@ -267,8 +271,15 @@ class Run:
         return True
 
     def perform(
-        self, stage: str, section: dict[str, Any], inputs: dict[str, str], seed: int, code: str,
-        work: Callable[[Stage], None], *, force: bool = False,
+        self,
+        stage: str,
+        section: dict[str, Any],
+        inputs: dict[str, str],
+        seed: int,
+        code: str,
+        work: Callable[[Stage], None],
+        *,
+        force: bool = False,
     ) -> tuple[Manifest, bool]:
         """Do a stage unless it is done; returns its manifest and whether it was skipped.
 

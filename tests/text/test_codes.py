@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """Many texts as one array, and what rests on it: tidying and exam overlap."""
 
 import unicodedata

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """Korean personal data: what must be masked, what must not, and that masking leaves everything else as it is. faults.md 19."""
 
 import random

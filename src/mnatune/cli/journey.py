@@ -79,10 +79,12 @@ def _stage_command(stage: str) -> Any:
 
 def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, force: bool) -> None:
     from .. import journey
-    from ..workspace import Run
+    from ..workspace import Run, in_charge
 
     loaded, folder = load(recipe, set_, out)
     manifest, skipped = journey.perform(stage, loaded, Run(folder), force=force)
+    if not in_charge():  # of several processes one tells
+        return
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
         typer.echo(f"    {count:>9,}  {reason}")

@@ -20,7 +20,9 @@ from mnatune.recipe import EndpointSection
 SCHEMA = {
     "type": "object",
     "properties": {
-        "id": {"type": "string"}, "reason": {"type": "string"}, "score": {"type": "integer", "maximum": 100}
+        "id": {"type": "string"},
+        "reason": {"type": "string"},
+        "score": {"type": "integer", "maximum": 100},
     },
     "required": ["id", "reason", "score"],
 }
@@ -54,8 +56,15 @@ def ask(row: str) -> Ask:
 
 def opened(server: FakeEndpoint, folder: Path, **more: object) -> Endpoint:
     section = EndpointSection.model_validate(
-        {"base_url": server.base_url, "model": "m", "timeout": 2.0, "ledger": str(folder / "ledger.sqlite3"),
-         "requests_per_minute": 10**9, "tokens_per_minute": 10**12} | more
+        {
+            "base_url": server.base_url,
+            "model": "m",
+            "timeout": 2.0,
+            "ledger": str(folder / "ledger.sqlite3"),
+            "requests_per_minute": 10**9,
+            "tokens_per_minute": 10**12,
+        }
+        | more
     )
     return Endpoint(section, "run", clock=FastClock())
 

@@ -8,9 +8,36 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WORDS = [
-    "합병", "주주", "이사회", "계약", "공시", "인수", "자산", "부채", "평가", "실사", "매수", "매도", "승인",
-    "결의", "의결권", "지분", "신주", "채권자", "이의", "등기", "공고", "기한", "절차", "요건", "효력", "책임",
-    "보증", "손해", "배상", "해제",
+    "합병",
+    "주주",
+    "이사회",
+    "계약",
+    "공시",
+    "인수",
+    "자산",
+    "부채",
+    "평가",
+    "실사",
+    "매수",
+    "매도",
+    "승인",
+    "결의",
+    "의결권",
+    "지분",
+    "신주",
+    "채권자",
+    "이의",
+    "등기",
+    "공고",
+    "기한",
+    "절차",
+    "요건",
+    "효력",
+    "책임",
+    "보증",
+    "손해",
+    "배상",
+    "해제",
 ]
 ENCODINGS = ("utf-8", "euc-kr", "cp949")
 ARTICLES = 200
@@ -51,11 +78,34 @@ def page(text: str, links: str = "", head: str = "") -> tuple[bytes, str]:
 
 
 LONG = "이 쪽에는 다른 데 없는 긴 글이 있어서 본문으로 뽑힐 만합니다. " * 6
-HOME_LINKS = "".join(f'<a href="{path}">x</a>' for path in (
-    "/a/1.html", "/loop/x", "/calendar/2030/1", "/noindex", "/forbids", "/huge", "/bomb", "/private/secret",
-    "/to-loopback", "/to-name", "/to-decimal", "/to-linklocal", "/to-ipv6", "/to-zero", "/missing", "/error", "/busy",
-    "/file.hwp", "/report.pdf", "/image.png", "javascript:void(0)", "http://user:pw@127.0.0.1/x", "/nofollowed",
-)).replace('href="/nofollowed"', 'rel="nofollow" href="/nofollowed"')
+HOME_LINKS = "".join(
+    f'<a href="{path}">x</a>'
+    for path in (
+        "/a/1.html",
+        "/loop/x",
+        "/calendar/2030/1",
+        "/noindex",
+        "/forbids",
+        "/huge",
+        "/bomb",
+        "/private/secret",
+        "/to-loopback",
+        "/to-name",
+        "/to-decimal",
+        "/to-linklocal",
+        "/to-ipv6",
+        "/to-zero",
+        "/missing",
+        "/error",
+        "/busy",
+        "/file.hwp",
+        "/report.pdf",
+        "/image.png",
+        "javascript:void(0)",
+        "http://user:pw@127.0.0.1/x",
+        "/nofollowed",
+    )
+).replace('href="/nofollowed"', 'rel="nofollow" href="/nofollowed"')
 
 
 class Site:
@@ -104,9 +154,12 @@ class Site:
     def _answer(self, handler: BaseHTTPRequestHandler, path: str) -> None:
         port = self._server.server_address[1]
         moved = {
-            "/to-loopback": f"http://127.0.0.2:{port}/inside", "/to-name": f"http://localhost:{port}/inside",
-            "/to-decimal": "http://2130706433/inside", "/to-linklocal": "http://169.254.169.254/latest/",
-            "/to-ipv6": f"http://[::1]:{port}/inside", "/to-zero": f"http://0.0.0.0:{port}/inside",
+            "/to-loopback": f"http://127.0.0.2:{port}/inside",
+            "/to-name": f"http://localhost:{port}/inside",
+            "/to-decimal": "http://2130706433/inside",
+            "/to-linklocal": "http://169.254.169.254/latest/",
+            "/to-ipv6": f"http://[::1]:{port}/inside",
+            "/to-zero": f"http://0.0.0.0:{port}/inside",
         }
         if path in moved:
             return self._send(handler, 302, b"", "text/html", {"Location": moved[path]})
@@ -189,7 +242,8 @@ def pdf(text: str) -> bytes:
     """A one-page PDF with a text layer."""
     content = b"BT /F1 12 Tf 72 720 Td (" + text.encode("ascii") + b") Tj ET"
     objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
         b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
         b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",

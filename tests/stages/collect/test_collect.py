@@ -34,9 +34,17 @@ def make_job(root: Path, **section: Any) -> Job:
 def make_plan(folder: Path, site: Site, *paths: str, **more: Any) -> Plan:
     folder.mkdir(parents=True, exist_ok=True)
     values = {
-        "folder": str(folder), "start_urls": [site.root + path for path in paths], "sitemaps": [], "allow": [],
-        "deny": [], "depth": 2, "max_pages": 50, "delay": 0.0, "user_agent": "mnatune (+test)",
-        "private_hosts": ["127.0.0.1"], "timeout": 20.0,
+        "folder": str(folder),
+        "start_urls": [site.root + path for path in paths],
+        "sitemaps": [],
+        "allow": [],
+        "deny": [],
+        "depth": 2,
+        "max_pages": 50,
+        "delay": 0.0,
+        "user_agent": "mnatune (+test)",
+        "private_hosts": ["127.0.0.1"],
+        "timeout": 20.0,
     }
     return Plan(**values | more)
 
@@ -129,9 +137,28 @@ def test_the_rules_of_the_recipe_reach_the_plan(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.9.9", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1", "fe80::1",
-     "fd00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "224.0.0.1",
-     "2130706433", "0x7f000001", "127.1", "0177.0.0.1", "localhost", "printer.local", "db.internal"],
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.9.9",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+        "::ffff:127.0.0.1",
+        "2002:7f00:1::",
+        "224.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "127.1",
+        "0177.0.0.1",
+        "localhost",
+        "printer.local",
+        "db.internal",
+    ],
 )
 def test_addresses_that_are_not_public_are_refused(host: str) -> None:
     assert not public(host)
@@ -142,8 +169,14 @@ def test_addresses_that_are_not_public_are_refused(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "why"),
-    [("ftp://a.example/", "not-http"), ("http://u:p@a.example/", "credentials-in-address"), ("http:///x", "not-http"),
-     ("http://a.example:22/", "unusual-port"), ("http://a.example:x/", "bad-address"), ("https://law.go.kr/", "")],
+    [
+        ("ftp://a.example/", "not-http"),
+        ("http://u:p@a.example/", "credentials-in-address"),
+        ("http:///x", "not-http"),
+        ("http://a.example:22/", "unusual-port"),
+        ("http://a.example:x/", "bad-address"),
+        ("https://law.go.kr/", ""),
+    ],
 )
 def test_refusals_have_reasons(url: str, why: str) -> None:
     assert refusal(url, frozenset()) == why

@@ -23,9 +23,7 @@ def test_the_card_is_read_and_names_the_licences_of_the_rows(tmp_path: Path, pac
     recipe = Recipe.model_validate({"name": name, "model": {"id": "starter"}})
     rows = [row(n, licence) for n, licence in enumerate(["CC BY 4.0", "사내", "", "CC BY 4.0"])]
     run = Run(tmp_path)
-    run.perform(
-        "judge", {}, {}, 42, "", lambda stage: write_table(to_table(rows, QA_SCHEMA), stage.path("qa.parquet"))
-    )
+    run.perform("judge", {}, {}, 42, "", lambda stage: write_table(to_table(rows, QA_SCHEMA), stage.path("qa.parquet")))
     manifest, _ = run.perform("compose", {}, {}, 42, "", lambda stage: compose(Job(recipe, pack, run, stage)))
     card = (run.folder("compose") / "README.md").read_text(encoding="utf-8")
     assert yaml.safe_load(card.split("---\n")[1])["pretty_name"] == name

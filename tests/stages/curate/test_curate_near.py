@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """Near-duplicates: found when only the wording differs, never merged when a number or a negation does."""
 
 import random
@@ -17,7 +16,9 @@ def test_planted_near_duplicates_are_found(curating):
     dice = random.Random(5)
     rows = [row(dice, dice.randint(2, 4)) for _ in range(1500)]
     twins = [edited(dice, original) for original in rows[:300]]
-    alike = [resemblance("\n".join(a.values()), "\n".join(b.values())) >= 0.8 for a, b in zip(rows, twins, strict=False)]
+    alike = [
+        resemblance("\n".join(a.values()), "\n".join(b.values())) >= 0.8 for a, b in zip(rows, twins, strict=False)
+    ]
     out = curating(rows + twins)
     near = [r for r in out.dropped if r["drop_reason"] == "near-duplicate"]
     assert sum(alike) > 200
@@ -29,7 +30,9 @@ def test_planted_near_duplicates_are_found(curating):
 def test_rows_that_differ_in_one_number_are_never_merged(curating):
     """The template rows of faults and fees: the whole text is the same but for one number."""
     text = "{}년 결산 기준으로 이 회사의 순자산은 {}억 원이며, 합병비율은 외부평가기관의 평가를 거쳐 정하였고 주주총회의 승인을 받았다."
-    rows = [{"question": f"{n}년 합병비율은 어떻게 정하였나요?", "answer": text.format(n, 77)} for n in range(1000, 2000)]
+    rows = [
+        {"question": f"{n}년 합병비율은 어떻게 정하였나요?", "answer": text.format(n, 77)} for n in range(1000, 2000)
+    ]
     rows += [{"question": "합병비율은 어떻게 정하였나요?", "answer": text.format(2020, n)} for n in range(2000, 3000)]
     out = curating(rows)
     assert len(out.rows) == 2000
@@ -65,7 +68,9 @@ def test_the_longest_then_the_best_licensed_stays(curating):
     licensed = curating(same, same, licences=("모름", "CC0 1.0"))
     assert [r["source"]["licence"] for r in licensed.rows] == ["CC0 1.0"]
     near = [{"question": question, "answer": text.replace("이는", "이것")}]
-    assert [r["source"]["licence"] for r in curating(near, same, licences=("AI Hub", "CC BY 4.0")).rows] == ["CC BY 4.0"]
+    assert [r["source"]["licence"] for r in curating(near, same, licences=("AI Hub", "CC BY 4.0")).rows] == [
+        "CC BY 4.0"
+    ]
 
 
 @pytest.mark.parametrize("length", [60, 76, 82, 100])
@@ -78,7 +83,15 @@ def test_short_texts_and_those_about_the_boundary(length, curating):
 
 def test_unrelated_short_rows_stay(curating):
     dice = random.Random(3)
-    out = curating([{"question": f"{''.join(dice.sample('가나다라마바사아자차', 6))}란?", "answer": row(dice, 1, numbers=False)["answer"][:50]} for _ in range(200)])
+    out = curating(
+        [
+            {
+                "question": f"{''.join(dice.sample('가나다라마바사아자차', 6))}란?",
+                "answer": row(dice, 1, numbers=False)["answer"][:50],
+            }
+            for _ in range(200)
+        ]
+    )
     assert not any(r["drop_reason"] == "near-duplicate" for r in out.dropped)
 
 
@@ -113,7 +126,13 @@ def test_the_expressions_for_a_cluster_find_the_same(tmp_path):
     files = []
     for shard in range(2):
         part = rows[shard::2]
-        table = pa.table({"row": [(shard << 32) + n for n in range(len(part))], "question": [r["question"] for r in part], "answer": [r["answer"] for r in part]})
+        table = pa.table(
+            {
+                "row": [(shard << 32) + n for n in range(len(part))],
+                "question": [r["question"] for r in part],
+                "answer": [r["answer"] for r in part],
+            }
+        )
         files.append(tmp_path / f"{shard}.parquet")
         pq.write_table(table, files[-1])
     fate = Fate([len(rows[0::2]), len(rows[1::2])])

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """The same files from this machine and from a Ray cluster of two workers."""
 
 import json
@@ -48,12 +47,23 @@ def test_ray_gives_what_this_machine_gives(tmp_path: Path) -> None:
     rows = [row(dice, 3) for _ in range(150)]
     rows += [edited(dice, original) for original in rows[:50]] + rows[:5]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "nodes 2" in done.stdout
-    outputs = [json.loads((tmp_path / engine / "2-curate/manifest.json").read_text())["outputs"] for engine in ("local", "ray")]
+    outputs = [
+        json.loads((tmp_path / engine / "2-curate/manifest.json").read_text())["outputs"] for engine in ("local", "ray")
+    ]
     assert outputs[0] == outputs[1]
     assert json.loads((tmp_path / "ray/2-curate/manifest.json").read_text())["dropped"]["near-duplicate"] > 30

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (Korean text and rows of data)
 """Every reason for which a row is dropped, and what is counted."""
 
 import pickle
@@ -41,7 +40,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("reason", FAULTS)
 def test_each_reason(reason, curating):
-    fine = {"question": "분할이란 무엇인지 설명해 주세요.", "answer": GOOD.replace("합병", "분할") + " 분할에는 인적분할과 물적분할이 있습니다."}
+    fine = {
+        "question": "분할이란 무엇인지 설명해 주세요.",
+        "answer": GOOD.replace("합병", "분할") + " 분할에는 인적분할과 물적분할이 있습니다.",
+    }
     out = curating([FAULTS[reason], fine])
     assert [r["drop_reason"] for r in out.dropped] == [reason]
     assert [r["question"] for r in out.rows] == [fine["question"]]
@@ -84,7 +86,10 @@ def test_text_is_tidied_and_ids_follow(curating):
 
     from mnatune.records import content_id
 
-    messy = one(question=unicodedata.normalize("NFD", ASK) + "\u200b", answer="\ufeff" + GOOD.replace(" ", "\u3000 ") + "\r\n\r\n\r\n\r\n끝입니다.")
+    messy = one(
+        question=unicodedata.normalize("NFD", ASK) + "\u200b",
+        answer="\ufeff" + GOOD.replace(" ", "\u3000 ") + "\r\n\r\n\r\n\r\n끝입니다.",
+    )
     (kept,) = curating([messy]).rows
     assert (kept["question"], kept["answer"]) == (ASK, GOOD + "\n\n끝입니다.")
     assert kept["id"] == kept["group"] == kept["cluster"] == content_id(ASK, GOOD + "\n\n끝입니다.")
@@ -92,7 +97,9 @@ def test_text_is_tidied_and_ids_follow(curating):
 
 def test_exam_items_are_kept_out_of_training(curating):
     pack = Pack(bundled("packs") / "mna_ko")
-    items = [item for form in ("choice", "essay", "false_premise") for item in read_jsonl(pack.path(f"exam/{form}.jsonl"))]
+    items = [
+        item for form in ("choice", "essay", "false_premise") for item in read_jsonl(pack.path(f"exam/{form}.jsonl"))
+    ]
     leaks = [{"question": item["question"], "answer": GOOD} for item in items[::9]]
     leaks.append({"question": "다음 글을 보고 답하세요.", "answer": f"문제: {items[0]['question']} 해설: {GOOD}"})
     out = curating([*leaks, one()], near_duplicates=0)

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (rows of data)
 """From an archive in the layout of AI Hub 71748 to the funnel: every count equals what was put in."""
 
 import json
@@ -25,12 +24,24 @@ def label(dice: random.Random, number: int, group: str, echo: bool) -> dict[str,
     head = {"data_id": f"l{number}", "data_category": {"main": "문어체", "middle": group}, "question": pair["question"]}
     if number % 2:
         return {**head, "answer": {"contents": answer}}
-    return {**head, "answer01": {"ranking": 2, "contents": "둘째 답입니다."}, "answer02": {"ranking": 1, "contents": answer}}
+    return {
+        **head,
+        "answer01": {"ranking": 2, "contents": "둘째 답입니다."},
+        "answer02": {"ranking": 1, "contents": answer},
+    }
 
 
 def build(root: Path, dice: random.Random) -> dict[str, int]:
     """A tree of 300 corpus rows, 90 training labels with 12 echoes and 30 validation labels with 4."""
-    truth = {"other": 0, "labels": 90, "echo": 12, "left_out": 0, "validation": 30, "validation_echo": 4, "validation_left_out": 0}
+    truth = {
+        "other": 0,
+        "labels": 90,
+        "echo": 12,
+        "left_out": 0,
+        "validation": 30,
+        "validation_echo": 4,
+        "validation_left_out": 0,
+    }
     for folder in ("Other", "Training/02.라벨링데이터", "Validation/02.라벨링데이터"):
         (root / folder).mkdir(parents=True)
     with zipfile.ZipFile(root / "Other/Other.zip", "w") as archive:
@@ -38,12 +49,21 @@ def build(root: Path, dice: random.Random) -> dict[str, int]:
             documents = []
             for number in range(10):
                 group = dice.choice(KEPT if number % 4 else LEFT_OUT)
-                documents.append({"data_id": f"d{member}-{number}", "data_category": {"middle": group}, "contents": [{"QA": [row(dice) for _ in range(3)]}]})
+                documents.append(
+                    {
+                        "data_id": f"d{member}-{number}",
+                        "data_category": {"middle": group},
+                        "contents": [{"QA": [row(dice) for _ in range(3)]}],
+                    }
+                )
                 truth["other"] += 3
                 truth["left_out"] += 3 * (group in LEFT_OUT)
             archive.writestr(f"/SL{member:03d}.json", json.dumps(documents))
         archive.writestr("/README.json", "{}")
-    for folder, name, count, echoes, left_out in (("Training", "TL_02.RLHF데이터.zip", 90, 12, "left_out"), ("Validation", "VL.zip", 30, 4, "validation_left_out")):
+    for folder, name, count, echoes, left_out in (
+        ("Training", "TL_02.RLHF데이터.zip", 90, 12, "left_out"),
+        ("Validation", "VL.zip", 30, 4, "validation_left_out"),
+    ):
         rows = []
         for number in range(count):
             group = dice.choice(KEPT + LEFT_OUT)
@@ -58,7 +78,9 @@ def build(root: Path, dice: random.Random) -> dict[str, int]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_count_equals_the_truth(seed, tmp_path):
     truth = build(tmp_path / "hub", random.Random(seed))
-    recipe = Recipe.model_validate({"name": "test", "read": {"sources": [{"kind": "archive", "path": str(tmp_path / "hub")}]}})
+    recipe = Recipe.model_validate(
+        {"name": "test", "read": {"sources": [{"kind": "archive", "path": str(tmp_path / "hub")}]}}
+    )
     run, pack = Run(tmp_path / "run"), Pack(bundled("packs") / "mna_ko")
     first, _ = run.perform("read", {}, {}, 42, "", lambda place: read(Job(recipe, pack, run, place)))
     second, _ = run.perform("curate", {}, {}, 42, "", lambda place: curate(Job(recipe, pack, run, place)))

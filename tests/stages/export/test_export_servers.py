@@ -13,7 +13,7 @@ from mnatune.registry import Lineage, Registry
 from mnatune.stages.export import Subject, merge, ollama_template, policy_template, push, write_modelfile, write_vllm
 from mnatune.stages.export.gguf import convert, find_converter, to_gguf
 
-CONVERTER = '''
+CONVERTER = """
 import json, sys
 from pathlib import Path
 import gguf
@@ -30,7 +30,7 @@ writer.add_eos_token_id(vocabulary[end])
 writer.add_add_bos_token(bos)
 writer.add_chat_template(template)
 writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_tensors_to_file(); writer.close()
-'''
+"""
 
 
 def converter(folder, *, fault=""):

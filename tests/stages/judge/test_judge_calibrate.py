@@ -85,7 +85,9 @@ def test_the_estimate_needs_curated_rows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\v", "\f", "\n"])
 def test_a_label_may_hold_any_line_separator(tmp_path: Path, sign: str) -> None:
-    rows, scores = read_labels(labels(tmp_path / "l.csv", [f'합병{sign}이란?,나,70' if sign != "\n" else '"합병\n이란?",나,70']))
+    rows, scores = read_labels(
+        labels(tmp_path / "l.csv", [f"합병{sign}이란?,나,70" if sign != "\n" else '"합병\n이란?",나,70'])
+    )
     assert ([row["question"] for row in rows], scores) == ([f"합병{sign}이란?"], [70.0])
 
 

@@ -36,9 +36,12 @@ def test_all_fives_are_100_and_zeros_0_and_a_missed_field_is_capped(rubric: Rubr
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"id": "s" * 20}, "wrong-id"), ({"reason": ""}, "missing-reason"),
+        ({"id": "s" * 20}, "wrong-id"),
+        ({"reason": ""}, "missing-reason"),
         ({"evidence": "자기주식"}, "foreign-evidence"),
-        ({"relevance": 6}, "bad-relevance"), ({"depth": "85/100"}, "bad-depth"), ({"clarity": None}, "missing-clarity"),
+        ({"relevance": 6}, "bad-relevance"),
+        ({"depth": "85/100"}, "bad-depth"),
+        ({"clarity": None}, "missing-clarity"),
     ],
 )
 def test_a_reply_is_checked(rubric: Rubric, change: dict, code: str) -> None:

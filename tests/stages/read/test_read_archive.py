@@ -1,4 +1,3 @@
-
 """AI Hub 71748 in its own layout, and at least 25 archives that are broken or hostile: faults.md 6."""
 
 import io
@@ -26,7 +25,9 @@ def labels(rows):
 
 def sft(n, category="사회"):
     return {
-        "data_id": f"s{n}", "data_category": {"main": "문어체", "middle": category}, "question": f"라벨 질문 {n}",
+        "data_id": f"s{n}",
+        "data_category": {"main": "문어체", "middle": category},
+        "question": f"라벨 질문 {n}",
         "answer": {"answer_count": 3, "contents": f"라벨 답변 {n}"},
     }
 
@@ -39,11 +40,20 @@ def rm(n):
 
 
 def tree(root: Path) -> Path:
-    write_zip(root / BASE / "Other/Other.zip", {"/SL000.json": good(0, 3), "/SL001.json": good(1, 2), "/README_설명.json": b'{"dataset_info": 1}'})
+    write_zip(
+        root / BASE / "Other/Other.zip",
+        {"/SL000.json": good(0, 3), "/SL001.json": good(1, 2), "/README_설명.json": b'{"dataset_info": 1}'},
+    )
     side = root / BASE / "Training"
-    write_zip(side / "02.라벨링데이터/TL_02.RLHF데이터.zip", {"/RMlabel.json": labels([rm(0), rm(1)]), "/SFTlabel.json": labels([sft(0), sft(1), sft(2)])})
+    write_zip(
+        side / "02.라벨링데이터/TL_02.RLHF데이터.zip",
+        {"/RMlabel.json": labels([rm(0), rm(1)]), "/SFTlabel.json": labels([sft(0), sft(1), sft(2)])},
+    )
     write_zip(side / "01.원천데이터/TS_02.RLHF데이터.zip", {"/RMdata.json": labels([{"question": "답이 없다"}])})
-    write_zip(root / BASE / "Validation/02.라벨링데이터/VL.zip", {"/SFTlabel.json": labels([sft(9)]), "/RMlabel.json": labels([rm(9)])})
+    write_zip(
+        root / BASE / "Validation/02.라벨링데이터/VL.zip",
+        {"/SFTlabel.json": labels([sft(9)]), "/RMlabel.json": labels([rm(9)])},
+    )
     return root
 
 
@@ -72,7 +82,9 @@ def test_parts_and_tar_are_joined_without_a_copy(tmp_path, reading, numbering):
     whole = write_zip(tmp_path / "whole/Other.zip", {f"/SL{n:03d}.json": good(n, 3) for n in range(12)}).read_bytes()
     size = len(whole) // 3 + 1
     pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-    named = {f"Other/Other.zip.part{n * size if numbering == 'offsets' else n}": piece for n, piece in enumerate(pieces)}
+    named = {
+        f"Other/Other.zip.part{n * size if numbering == 'offsets' else n}": piece for n, piece in enumerate(pieces)
+    }
     (tmp_path / "tar").mkdir()
     with tarfile.open(tmp_path / "tar/download.tar", "w") as archive:
         for name, piece in sorted(named.items(), reverse=True):
@@ -90,7 +102,9 @@ def test_parts_and_tar_are_joined_without_a_copy(tmp_path, reading, numbering):
 
 
 def test_a_missing_part_costs_what_follows_it(tmp_path, reading):
-    whole = write_zip(tmp_path / "whole.zip", {f"/SL{n:03d}.json": good(n, 9) for n in range(30)}, zipfile.ZIP_STORED).read_bytes()
+    whole = write_zip(
+        tmp_path / "whole.zip", {f"/SL{n:03d}.json": good(n, 9) for n in range(30)}, zipfile.ZIP_STORED
+    ).read_bytes()
     third = len(whole) // 3
     for n in (0, 2):
         (tmp_path / "hub").mkdir(exist_ok=True)
@@ -303,7 +317,11 @@ EVIL = {
     "not JSON by text": (lambda: plain({**GOOD, "odd.json": b"<html>"}), 2, {"no question-answer records": 1}),
     "empty member": (lambda: plain({**GOOD, "empty.json": b""}), 2, {"no question-answer records": 1}),
     "empty list": (lambda: plain({**GOOD, "empty.json": b"[]"}), 2, {"no question-answer records": 1}),
-    "list of something else": (lambda: plain({**GOOD, "odd.json": b'[{"a": 1}]'}), 2, {"no question-answer records": 1}),
+    "list of something else": (
+        lambda: plain({**GOOD, "odd.json": b'[{"a": 1}]'}),
+        2,
+        {"no question-answer records": 1},
+    ),
 }
 
 
@@ -452,7 +470,11 @@ def test_streaming_gives_what_decoding_whole_gives(tmp_path, reading, monkeypatc
 def test_a_big_member_that_fails_at_its_end_leaves_no_row(tmp_path, reading, monkeypatch):
     monkeypatch.setattr("mnatune.stages.read.members.WHOLE", 2000)
     monkeypatch.setattr("mnatune.stages.read.tasks.WHOLE", 2000)
-    data = patched(plain({**GOOD, "big.json": member(*(document(n, [("q", "a" * 900)]) for n in range(60)))}), "big.json", {16: b"\1\2\3\4"})
+    data = patched(
+        plain({**GOOD, "big.json": member(*(document(n, [("q", "a" * 900)]) for n in range(60)))}),
+        "big.json",
+        {16: b"\1\2\3\4"},
+    )
     (tmp_path / "Other.zip").write_bytes(data)
     rows, manifest, _ = reading({"kind": "archive", "path": str(tmp_path / "Other.zip")})
     assert len(rows) == 2

@@ -1,4 +1,3 @@
-
 """Statutes and decisions in the public Markdown layouts."""
 
 from pathlib import Path
@@ -60,7 +59,11 @@ def test_articles_in_force(tmp_path, reading):
     root = write(tmp_path / "laws", {"kr/가상회사법/법률.md": LAW, "README.md": "no head\n"})
     _, manifest, run = reading({"kind": "law", "path": str(root), "name": "laws"})
     found = [Document.from_row(row) for row in iter_qa(run.folder("read") / "documents.parquet")]
-    assert [d.title for d in found] == ["가상회사법 제1조 (목적)", "가상회사법 제3조의2 (합병(흡수))", "가상회사법 제4조 (벌칙)"]
+    assert [d.title for d in found] == [
+        "가상회사법 제1조 (목적)",
+        "가상회사법 제3조의2 (합병(흡수))",
+        "가상회사법 제4조 (벌칙)",
+    ]
     assert [d.group for d in found] == ["가상회사법 제1조", "가상회사법 제3조의2", "가상회사법 제4조"]
     assert found[0].text == "이 법은 회사를 널리 이롭게 한다."
     assert found[1].text == "① 회사는 합병할 수 있다.\n\n1. 흡수합병\n2. 신설합병"

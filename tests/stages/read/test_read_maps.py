@@ -1,4 +1,3 @@
-
 """Every field map of the pack, on a record of its set's shape; and maps of a user's own."""
 
 import json
@@ -76,18 +75,28 @@ def test_a_map_of_ones_own(tmp_path, reading):
         "name: own\ntitle: 사내\nlicence: 사내\nlayouts:\n- {name: x, unit: 'a.b[]', rows: 'c[].d[]', question: 'q.t', answer: ['none', 'r[1]'],"
         " group: '^id', category: /k, only: {kind: [qa]}}\n"
     )
-    rows = [{"kind": "qa", "q": {"t": "물음"}, "r": ["아님", "대답"]}, {"kind": "sum", "q": {"t": "요약"}, "r": ["", "x"]}]
+    rows = [
+        {"kind": "qa", "q": {"t": "물음"}, "r": ["아님", "대답"]},
+        {"kind": "sum", "q": {"t": "요약"}, "r": ["", "x"]},
+    ]
     record = {"k": "분야", "c": [{"id": 1, "d": rows}, {"id": 2, "d": rows[:1]}, {"id": 3}]}
     write_zip(tmp_path / "set.zip", {"x.json": json.dumps({"a": {"b": [record]}}).encode()})
-    kept, manifest, _ = reading({"kind": "archive", "path": str(tmp_path / "set.zip"), "map": str(tmp_path / "own.yaml")})
-    assert [(r.question, r.answer, r.group, r.category) for r in kept] == [("물음", "대답", "1", "분야"), ("물음", "대답", "2", "분야")]
+    kept, manifest, _ = reading(
+        {"kind": "archive", "path": str(tmp_path / "set.zip"), "map": str(tmp_path / "own.yaml")}
+    )
+    assert [(r.question, r.answer, r.group, r.category) for r in kept] == [
+        ("물음", "대답", "1", "분야"),
+        ("물음", "대답", "2", "분야"),
+    ]
     assert manifest.dropped == {"other-task": 1}
 
 
 def test_wrong_maps_are_clear_errors(tmp_path, reading):
     with pytest.raises(UsageError, match="no field map 'nine'"):
         reading({"kind": "archive", "path": str(tmp_path), "map": "nine"})
-    (tmp_path / "bad.yaml").write_text("name: x\ntitle: x\nlicence: x\nlayouts: [{name: a, question: q, colour: red}]\n")
+    (tmp_path / "bad.yaml").write_text(
+        "name: x\ntitle: x\nlicence: x\nlayouts: [{name: a, question: q, colour: red}]\n"
+    )
     with pytest.raises(DataError, match="colour"):
         reading({"kind": "archive", "path": str(tmp_path), "map": str(tmp_path / "bad.yaml")})
     with pytest.raises(ValueError, match="climbs higher"):

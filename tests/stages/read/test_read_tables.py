@@ -1,4 +1,3 @@
-
 """A team's own question–answer files."""
 
 import csv
@@ -10,9 +9,19 @@ import pytest
 from mnatune.errors import DataError, UsageError
 
 ROWS = [
-    {"question": "합병이란 무엇인가요?", "answer": "둘 이상의 회사가 하나로 되는 것입니다.", "source": "상법 제522조", "topic": "합병"},
+    {
+        "question": "합병이란 무엇인가요?",
+        "answer": "둘 이상의 회사가 하나로 되는 것입니다.",
+        "source": "상법 제522조",
+        "topic": "합병",
+    },
     {"question": "공개매수란?", "answer": "장외에서 주식을 사들이는 것입니다.", "source": "", "topic": ""},
-    {"question": "영업양도란?", "answer": "영업을 넘기는 것입니다.\n경업금지 의무가 따릅니다.", "source": "상법 제522조", "topic": "양도"},
+    {
+        "question": "영업양도란?",
+        "answer": "영업을 넘기는 것입니다.\n경업금지 의무가 따릅니다.",
+        "source": "상법 제522조",
+        "topic": "양도",
+    },
 ]
 KOREAN = {"question": "질문", "answer": "답변", "source": "출처", "topic": "분야"}
 
@@ -108,7 +117,9 @@ def test_a_missing_source(tmp_path, reading):
 @pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_line_of_json_lines_ends_at_a_newline_alone(tmp_path, reading, sign, end):
-    wanted = [{"question": f"{n}. 합병이란{sign}무엇인가요?", "answer": "회사가 하나로 되는 것입니다."} for n in range(2)]
+    wanted = [
+        {"question": f"{n}. 합병이란{sign}무엇인가요?", "answer": "회사가 하나로 되는 것입니다."} for n in range(2)
+    ]
     (tmp_path / "x.jsonl").write_bytes(end.join(json.dumps(row, ensure_ascii=False) for row in wanted).encode())
     rows, manifest, _ = reading({"kind": "qa", "path": str(tmp_path / "x.jsonl")})
     assert [row.question for row in rows] == [row["question"] for row in wanted]

@@ -77,7 +77,8 @@ class Endpoint:
     ) -> None:
         if not section.base_url or not section.model:
             raise UsageError(
-                "the recipe names no endpoint to ask", where="endpoint",
+                "the recipe names no endpoint to ask",
+                where="endpoint",
                 next_step="set endpoint.base_url and endpoint.model, or judge.scorer: lexicon",
             )
         self.section = section

@@ -60,7 +60,8 @@ class Ledger:
             self._base.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise EnvironmentFault(
-                f"the ledger of paid replies cannot be opened: {error}", where=str(path),
+                f"the ledger of paid replies cannot be opened: {error}",
+                where=str(path),
                 next_step="set endpoint.ledger to a file on a local disk that you may write",
             ) from error
 

@@ -17,7 +17,9 @@ def meter(total: int | None, label: str) -> Iterator[Callable[[Tally], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f} rows/s · cost {task.fields[cost]:.2f} · failed {task.fields[failed]}"),
         TimeRemainingColumn(),
     )

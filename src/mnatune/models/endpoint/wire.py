@@ -119,19 +119,33 @@ class Wire:
     def _refusal(self, status: int, content: bytes, pause: float | None) -> Fault:
         name = str(status)
         if status in (401, 403):
-            return Fault(name, "fatal", error=EnvironmentFault(
-                f"the endpoint refuses the key (HTTP {status})", where=self._url,
-                next_step=f"export {KEY_VARIABLE}=… with a key that is valid for this endpoint",
-            ))
+            return Fault(
+                name,
+                "fatal",
+                error=EnvironmentFault(
+                    f"the endpoint refuses the key (HTTP {status})",
+                    where=self._url,
+                    next_step=f"export {KEY_VARIABLE}=… with a key that is valid for this endpoint",
+                ),
+            )
         if status == 402 or (status == 429 and b"insufficient_quota" in content):
-            return Fault(name, "fatal", error=EnvironmentFault(
-                "the endpoint's account has no credit left", where=self._url, next_step="top it up, then run again"
-            ))
+            return Fault(
+                name,
+                "fatal",
+                error=EnvironmentFault(
+                    "the endpoint's account has no credit left", where=self._url, next_step="top it up, then run again"
+                ),
+            )
         if status == 404:
-            return Fault(name, "fatal", error=UsageError(
-                f"the endpoint knows no such path or model {self._section.model!r} (HTTP 404)", where=self._url,
-                next_step="correct endpoint.base_url (it usually ends in /v1) or endpoint.model",
-            ))
+            return Fault(
+                name,
+                "fatal",
+                error=UsageError(
+                    f"the endpoint knows no such path or model {self._section.model!r} (HTTP 404)",
+                    where=self._url,
+                    next_step="correct endpoint.base_url (it usually ends in /v1) or endpoint.model",
+                ),
+            )
         if status == 429:
             return Fault(name, "crowded", pause)
         if status in AGAIN:

@@ -41,7 +41,9 @@ def collect(job: Job) -> None:
     job.manifest.per_source = {host: {"pages": count} for host, count in sorted(per_host.items())}
     attachments = sorted(read_jsonl(folder / "attachments.jsonl"), key=lambda row: row["url"])
     job.manifest.facts = {
-        "fetched": len(fetched), "unchanged": sum(row["unchanged"] for row in fetched), "attachments": len(attachments),
+        "fetched": len(fetched),
+        "unchanged": sum(row["unchanged"] for row in fetched),
+        "attachments": len(attachments),
     }
     if not documents:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(job.manifest.dropped.items()))
@@ -95,7 +97,8 @@ def crawl(plan: Plan) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise EnvironmentFault(
-            f"the crawl ended with an error: {lines[-1] if lines else done.returncode}", where=str(order),
+            f"the crawl ended with an error: {lines[-1] if lines else done.returncode}",
+            where=str(order),
             next_step=f"to see all of it: {' '.join(command)}",
         )
 

@@ -118,7 +118,8 @@ def settings_of(plan: Plan) -> dict[str, Any]:
     """Scrapy's settings for a plan."""
     slots = {
         host: {"delay": max(delay, 0.001) / (1 - JITTER), "concurrency": 1, "jitter": JITTER}
-        for host, own in plan.sites.items() if (delay := own.get("delay")) is not None
+        for host, own in plan.sites.items()
+        if (delay := own.get("delay")) is not None
     }
     return {
         "PLAN": plan,

@@ -28,8 +28,16 @@ def from_html(body: bytes, content_type: str, url: str) -> Extracted:
         raise missing_extra("trafilatura", "collect") from error
     html, _ = decode(body, content_type)
     text = trafilatura.extract(
-        html, url=url, output_format="markdown", include_comments=False, include_tables=True, include_links=False,
-        include_images=False, include_formatting=False, favor_precision=True, deduplicate=False,
+        html,
+        url=url,
+        output_format="markdown",
+        include_comments=False,
+        include_tables=True,
+        include_links=False,
+        include_images=False,
+        include_formatting=False,
+        favor_precision=True,
+        deduplicate=False,
     )
     facts = trafilatura.extract_metadata(html, default_url=url)
     if facts is None:

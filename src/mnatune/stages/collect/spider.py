@@ -184,11 +184,19 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         name = hashlib.sha256(response.body).hexdigest()[:32]
         (self._folder / "bodies" / name).write_bytes(response.body)
         self._pages[host_of(response.url)] += 1
-        self._note("fetched", {
-            "url": canonical(response.url), "kind": kind, "body": name, "bytes": len(response.body),
-            "encoding": encoding, "content_type": (response.headers.get("Content-Type") or b"").decode("latin-1"),
-            "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "unchanged": "cached" in response.flags,
-        })
+        self._note(
+            "fetched",
+            {
+                "url": canonical(response.url),
+                "kind": kind,
+                "body": name,
+                "bytes": len(response.body),
+                "encoding": encoding,
+                "content_type": (response.headers.get("Content-Type") or b"").decode("latin-1"),
+                "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "unchanged": "cached" in response.flags,
+            },
+        )
 
     def _skip(self, url: str, reason: str) -> None:
         self._note("skipped", {"url": url, "reason": reason})

@@ -113,8 +113,11 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]
         for group, old, new in zip(columns["group"].to_pylist(), columns["id"].to_pylist(), ids, strict=True)
     ]
     columns |= {
-        "question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string()),
-        "id": pa.array(ids, pa.string()), "cluster": pa.array(ids, pa.string()), "group": pa.array(groups, pa.string()),
+        "question": pa.array(questions, pa.string()),
+        "answer": pa.array(answers, pa.string()),
+        "id": pa.array(ids, pa.string()),
+        "cluster": pa.array(ids, pa.string()),
+        "group": pa.array(groups, pa.string()),
         "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
     }
     if any(columns["reference"].to_pylist()):

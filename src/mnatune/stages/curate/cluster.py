@@ -43,9 +43,7 @@ def connect_on_ray(
     return connect_in_daft([file.resolve() for file in files], limit, left_out)
 
 
-def connect_in_daft(
-    files: Sequence[Path], limit: float, left_out: Sequence[int] = ()
-) -> tuple[Components, Components]:
+def connect_in_daft(files: Sequence[Path], limit: float, left_out: Sequence[int] = ()) -> tuple[Components, Components]:
     """The same on whatever runner Daft has."""
     clusters, merges = Components(), Components()
     for name in ("long", "short"):
@@ -96,8 +94,12 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
     signed = _signed(files, left_out, name)
     pairs = _pairs(signed, bands, close)
     sides = [
-        signed.select(col("row").alias(side), col("text").alias(f"text_{side}"), col("values").alias(f"values_{side}"),
-                      col("facts").alias(f"facts_{side}"))
+        signed.select(
+            col("row").alias(side),
+            col("text").alias(f"text_{side}"),
+            col("values").alias(f"values_{side}"),
+            col("facts").alias(f"facts_{side}"),
+        )
         for side in ("one", "other")
     ]
     joined = pairs.join(sides[0], on="one").join(sides[1], on="other")

@@ -231,7 +231,8 @@ def _check_primary(recipe: Recipe) -> None:
     primary = recipe.evaluate.primary
     if primary not in BY_NAME:
         raise UsageError(
-            f"evaluate.primary is {primary!r}: there is no such metric", next_step=f"choose one of: {', '.join(BY_NAME)}"
+            f"evaluate.primary is {primary!r}: there is no such metric",
+            next_step=f"choose one of: {', '.join(BY_NAME)}",
         )
     if key := _lacking(recipe, primary):
         raise UsageError(

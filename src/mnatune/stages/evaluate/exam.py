@@ -135,10 +135,7 @@ def take_premises(
     if not rows:
         return [], [], {}
     asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    given = {
-        model: answer_all(job, chat, asks, "premises", tuned=model == "tuned")
-        for model in ("base", "tuned")
-    }
+    given = {model: answer_all(job, chat, asks, "premises", tuned=model == "tuned") for model in ("base", "tuned")}
     written, samples = [], []
     for row in rows:
         text = {model: given[model][str(row["id"])].answer.text for model in given}

@@ -38,7 +38,9 @@ def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
         DataError: a column or a score is missing or wrong; the line is named.
     """
     rows, human = read_labels(labels)
-    judged, failed = _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows, labels)
+    judged, failed = (
+        _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows, labels)
+    )
     pairs = [(score, people) for score, people in zip(judged, human, strict=True) if score is not None]
     if len(pairs) < LEAST_ROWS:
         raise DataError(f"only {len(pairs)} rows have both labels; {LEAST_ROWS} are the least", where=str(labels))
@@ -61,7 +63,8 @@ def read_labels(path: Path) -> tuple[list[Row], list[float]]:
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
     if missing:
         raise DataError(
-            f"the labels lack the column(s) {', '.join(missing)}", where=f"{path}:1",
+            f"the labels lack the column(s) {', '.join(missing)}",
+            where=f"{path}:1",
             next_step="give a CSV with the header question,answer,score (score 0-100)",
         )
     rows, scores = [], []

@@ -66,7 +66,8 @@ class Cascade:
             return
         lexical = np.fromiter(
             (self._lexicon.score(r["question"], r["answer"])[0] for r in self._job.track(rows, "lexicon", rows.count)),
-            dtype=np.int16, count=rows.count,
+            dtype=np.int16,
+            count=rows.count,
         )
         sample, weights = self._draw(lexical, size)
         labelled, scores, texts = self._label(rows, sample, "judging the sample")
@@ -129,7 +130,12 @@ class Cascade:
         return np.array(found, dtype=np.int64), np.array(scores, dtype=float), texts
 
     def _band(
-        self, predicted: np.ndarray, held_out: np.ndarray, good: np.ndarray, weights: np.ndarray, sample: np.ndarray,
+        self,
+        predicted: np.ndarray,
+        held_out: np.ndarray,
+        good: np.ndarray,
+        weights: np.ndarray,
+        sample: np.ndarray,
         budget: int,
     ) -> Plan:
         """Choose the band of predicted scores that the judge reads."""

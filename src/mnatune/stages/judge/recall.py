@@ -30,12 +30,14 @@ def audit_strata(
     kept_quota = min(len(kept), size // 5)
     left = size - kept_quota
     parts = [
-        (kept, kept_quota, True), (dropped[:near], round(NEAR_AUDIT * left), False),
+        (kept, kept_quota, True),
+        (dropped[:near], round(NEAR_AUDIT * left), False),
         (dropped[near:], left - round(NEAR_AUDIT * left), False),
     ]
     return [
         Stratum(len(members), random.choice(members, min(quota, len(members)), replace=False), is_kept)
-        for members, quota, is_kept in parts if len(members)
+        for members, quota, is_kept in parts
+        if len(members)
     ]
 
 

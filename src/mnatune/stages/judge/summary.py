@@ -1,14 +1,14 @@
 """judge.json: what the report shows of the judging.
 
-    scorer, keep_above, rows, kept, dropped, failed       failed: {code: rows}
-    histogram         101 counts, rows by score 0–100 (failed rows are not in it)
-    topics            {topic of the lexicon: 101 counts}; "기타" are rows without a term
-    thresholds        [{"above", "rows", "topics"}]: what other thresholds would keep
-    examples          [{"kind", "question", "answer", "category", "source", "score", "reason", "judge"}],
-                      kind: kept-best, kept-just, dropped-just, dropped-worst, failed
-    endpoint          calls, tokens, cost, faults, repair_share (absent for the lexicon)
-    canaries          repeat agreement, drift, injection shift, warnings (absent for the lexicon)
-    cascade           sample, band, audit, low, high, calls_share, recall {value, low, high}, curve (cascade only)
+scorer, keep_above, rows, kept, dropped, failed       failed: {code: rows}
+histogram         101 counts, rows by score 0–100 (failed rows are not in it)
+topics            {topic of the lexicon: 101 counts}; "기타" are rows without a term
+thresholds        [{"above", "rows", "topics"}]: what other thresholds would keep
+examples          [{"kind", "question", "answer", "category", "source", "score", "reason", "judge"}],
+                  kind: kept-best, kept-just, dropped-just, dropped-worst, failed
+endpoint          calls, tokens, cost, faults, repair_share (absent for the lexicon)
+canaries          repeat agreement, drift, injection shift, warnings (absent for the lexicon)
+cascade           sample, band, audit, low, high, calls_share, recall {value, low, high}, curve (cascade only)
 """
 
 import heapq

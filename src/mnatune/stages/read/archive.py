@@ -174,7 +174,8 @@ def _folders(others: list[tuple[str, Span]], loose: str) -> tuple[list[Archive],
             left.append((name, span))
     found = [
         Archive(
-            folder, tuple(span for _, span in files),
+            folder,
+            tuple(span for _, span in files),
             tuple((PurePosixPath(name).name, span.size) for name, span in files),
         )
         for folder, files in sorted(folders.items())

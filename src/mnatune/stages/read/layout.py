@@ -145,7 +145,9 @@ class Reader:
         """
         if self._shared is None:
             return None
-        rows = [trail[-1] for trail in self.trails(record)] if len(self._levels) != 2 else _rows_of(record, self._levels)
+        rows = (
+            [trail[-1] for trail in self.trails(record)] if len(self._levels) != 2 else _rows_of(record, self._levels)
+        )
         ask, answer = self._shared
         trail = (record,)
         return list(map(ask, rows)), list(map(answer, rows)), self.category(trail), self.group(trail)
@@ -192,7 +194,9 @@ class Reader:
     def _shared_fields(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
         """Getters of question and answer, if these are plain fields of the row and all else lies in the record."""
         layout = self.layout
-        others = [path for paths in (layout.category, layout.group) for path in ([paths] if isinstance(paths, str) else paths)]
+        others = [
+            path for paths in (layout.category, layout.group) for path in ([paths] if isinstance(paths, str) else paths)
+        ]
         if not (self.plain and not layout.only and self._levels and all(path.startswith("/") for path in others)):
             return None
         if not (isinstance(layout.question, str) and isinstance(layout.answer, str)):

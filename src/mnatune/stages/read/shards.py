@@ -70,15 +70,34 @@ class Columns:
         """Count a row that cannot become a record, and keep the beginning of its text."""
         self.tally.dropped[reason] += 1
         origin = self.origin
-        source = {"name": origin.name, "archive": origin.archive, "member": member, "index": index,
-                  "licence": origin.licence, "split": origin.split}
+        source = {
+            "name": origin.name,
+            "archive": origin.archive,
+            "member": member,
+            "index": index,
+            "licence": origin.licence,
+            "split": origin.split,
+        }
         shown = shown[:SHOWN].encode("utf-8", "replace").decode("utf-8")
         question = question[:SHOWN].encode("utf-8", "replace").decode("utf-8")
-        self.drops.append({
-            "id": content_id(origin.archive, member, str(index), reason), "question": question, "answer": shown,
-            "category": "", "group": "", "source": source, "alternatives": [], "reference": "", "flags": [],
-            "cluster": "", "score": -1, "reason": "", "judge": "", "drop_reason": reason,
-        })
+        self.drops.append(
+            {
+                "id": content_id(origin.archive, member, str(index), reason),
+                "question": question,
+                "answer": shown,
+                "category": "",
+                "group": "",
+                "source": source,
+                "alternatives": [],
+                "reference": "",
+                "flags": [],
+                "cluster": "",
+                "score": -1,
+                "reason": "",
+                "judge": "",
+                "drop_reason": reason,
+            }
+        )
 
     def table(self) -> pa.Table:
         """The rows as an Arrow table of `QA_SCHEMA`."""
@@ -131,9 +150,17 @@ class ShardWriter:
 
     def _open(self) -> pq.ParquetWriter:
         """Text that hardly repeats is not looked up in a dictionary first."""
-        repeated = ["category", "group", *(f"source.{name}" for name in ("name", "archive", "member", "licence", "split"))]
+        repeated = [
+            "category",
+            "group",
+            *(f"source.{name}" for name in ("name", "archive", "member", "licence", "split")),
+        ]
         return pq.ParquetWriter(
-            self._partial, QA_SCHEMA, compression="zstd", compression_level=1, use_dictionary=repeated,
+            self._partial,
+            QA_SCHEMA,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repeated,
             write_statistics=False,
         )
 

@@ -88,5 +88,3 @@ def _read_entry(
 def cost(task: Task) -> int:
     """Bytes that the task inflates to, for deciding whether processes pay."""
     return sum(max(0, entry.size) for entry in task.entries)
-
-

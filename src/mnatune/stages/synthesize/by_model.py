@@ -68,7 +68,9 @@ class Maker:
 
     def _ask(self, passage: Passage) -> Ask:
         values = {
-            "passage": self._shown(passage.text), "title": self._shown(passage.title), "count": str(self._count),
+            "passage": self._shown(passage.text),
+            "title": self._shown(passage.title),
+            "count": str(self._count),
             "question_types": "\n".join(f"- {kind}" for kind in self._prompts["question_types"]),
         }
         key = ledger_key("synthesize", passage.title, passage.text, self._count, self._version, self.endpoint.model)

@@ -47,15 +47,14 @@ def prove(recipe: Recipe, folder: Path, times: int, seed: int = 0) -> str:
     with tempfile.TemporaryDirectory(prefix="prove-resume-") as name:
         place = Path(name)
         lock = _short_recipe(recipe, folder, place)
-        began = time.monotonic()
         _finish(_training(lock, place / "reference"), place / "reference")
-        duration = time.monotonic() - began
         wanted = _result(place / "reference")
+        interval = _lines(place / "reference")[-1]["seconds"] * SAVE_EVERY / STEPS
         draw = random.Random(seed)
         resumed: list[int] = []
         for number in range(1, times + 1):
             out = place / f"trial-{number}"
-            resumed += _killed_once(lock, out, duration, draw)
+            resumed += _killed_once(lock, out, draw.randrange(0, STEPS, SAVE_EVERY), draw.uniform(0, interval))
             if _result(out) != wanted:
                 raise EnvironmentFault(f"trial {number}: the resumed training differs from the uninterrupted one")
             shutil.rmtree(out)
@@ -84,10 +83,18 @@ def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
     return lock
 
 
-def _killed_once(lock: Path, out: Path, duration: float, draw: random.Random) -> list[int]:
-    """Start, kill at a random moment, and run to the end; returns the step resumed from, if there was a kill."""
+def _killed_once(lock: Path, out: Path, step: int, delay: float) -> list[int]:
+    """Start, kill `delay` seconds after `step` was logged, and run to the end.
+
+    The moment is counted from a step, not from the start, so that it falls into the training on a busy machine too.
+
+    Returns:
+        The step resumed from, if there was a kill.
+    """
     process = _training(lock, out)
-    process.join(timeout=draw.uniform(0.1, 1.0) * duration)
+    while process.is_alive() and max((line["step"] for line in _lines(out)), default=0) < step:
+        time.sleep(0.005)
+    process.join(timeout=delay)
     if not process.is_alive():
         _finish(process, out)
         return []
@@ -147,9 +154,12 @@ def _finish(process: BaseProcess, out: Path) -> None:
 
 
 def _result(out: Path) -> Result:
-    folder = Run(out).folder("train")
-    lines: list[dict[str, Any]] = [
-        json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    curve = [{name: line[name] for name in COMPARED if name in line} for line in lines]
-    return file_hash(folder / "adapter" / "adapter_model.safetensors"), curve
+    curve = [{name: line[name] for name in COMPARED if name in line} for line in _lines(out)]
+    return file_hash(Run(out).folder("train") / "adapter" / "adapter_model.safetensors"), curve
+
+
+def _lines(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that are whole."""
+    path = Run(out).folder("train") / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
