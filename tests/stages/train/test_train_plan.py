@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from tiny_run import make_recipe
+from tiny_run import compose, make_recipe
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mnatune.cli.doctor import _memory
@@ -15,6 +15,8 @@ from mnatune.recipe import Recipe, TrainSection, load_recipe
 from mnatune.stages.train import setting
 from mnatune.stages.train.plan import GIB, Shape, activation_bytes, fit, make_plan, refuse_unfitting, shape_of
 from mnatune.stages.train.processes import micro_batches
+from mnatune.stages.train.show import plan_table
+from mnatune.workspace import Run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SEED_LENGTHS = [205] * 8_904 + [206] * 2_226  # 11,130 rows of 205.2 tokens in the mean, as the seed's run
@@ -153,3 +155,17 @@ def test_fitting_never_exceeds_the_card(card) -> None:
     assert make_plan(qwen().model_copy(update={"train": train}), lengths).total_gb <= card
     with pytest.raises(EnvironmentFault, match=r"at least, and the card has 23\.5"):
         fit(qwen(memory_gb=budget), [200_000] * 1000)
+
+
+def test_the_table_is_of_the_composed_rows_or_says_what_it_assumes(tiny_model, tmp_path) -> None:
+    recipe = make_recipe(tiny_model, batch=1, accumulate=8)
+    assumed = plan_table(recipe, Run(tmp_path / "empty"))
+    assert "nothing composed yet: assuming 1,000 rows of 160 tokens" in assumed
+    told = plan_table(recipe, compose(tmp_path / "run", rows=48))
+    for line in (
+        "48 composed rows",
+        "batch 8 x accumulate 1",
+        "trainable 8,192",
+        "steps            6 (6 an epoch, 8 rows each)",
+    ):
+        assert line in told

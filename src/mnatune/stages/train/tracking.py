@@ -164,10 +164,9 @@ def prepare_tracker(train: TrainSection, state_folder: Path) -> list[str]:
     if train.tracking == "wandb" and not _begin_wandb(train, state_folder):
         return []
     if train.tracking == "trackio":
-        os.environ.setdefault("TRACKIO_PROJECT", train.project)
-        os.environ.setdefault("TRACKIO_DIR", str(state_folder / "trackio"))
+        os.environ |= {"TRACKIO_PROJECT": train.project, "TRACKIO_DIR": str(state_folder / "trackio")}
     if train.tracking == "tensorboard":
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(state_folder / "tensorboard"))
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(state_folder / "tensorboard")
     return [train.tracking]
 
 
@@ -176,7 +175,6 @@ def _begin_wandb(train: TrainSection, state_folder: Path) -> bool:
     import wandb
 
     os.environ["WANDB_PROJECT"] = train.project
-    os.environ.setdefault("WANDB_DIR", str(state_folder))
     os.environ.setdefault("WANDB_LOG_MODEL", "false")
     run_id = _lasting_run_id(state_folder / "wandb_run_id")
     wanted = os.environ.get("WANDB_MODE") or ("online" if wandb_ready() else "offline")
@@ -184,8 +182,8 @@ def _begin_wandb(train: TrainSection, state_folder: Path) -> bool:
     for mode in modes:
         try:
             wandb.init(
-                project=train.project, name=train.run_name, id=run_id, resume="allow", mode=mode, dir=str(state_folder),
-                settings=wandb.Settings(silent=True, init_timeout=30),
+                project=train.project, name=train.run_name, id=run_id, resume="allow", mode=mode, reinit=True,
+                dir=str(state_folder), settings=wandb.Settings(silent=True, init_timeout=30),
             )  # fmt: skip
             return True
         except Exception as error:  # a tracker's trouble of whatever kind is no reason not to train
