@@ -119,7 +119,9 @@ def _context() -> ForkServerContext | SpawnContext:
     if torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the process that the trainings are forked from
-    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"  # what a killed process held is no leak of ours
+    os.environ["PYTHONWARNINGS"] = (
+        "ignore:resource_tracker:UserWarning"  # what a killed process held is no leak of ours
+    )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mnatune.stages.train.loop", "mnatune.journey"])
     return context
