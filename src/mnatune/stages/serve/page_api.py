@@ -92,7 +92,7 @@ class ReviewBody(Body):
     text: Text | None = None
 
 
-def admin_of(caller: Calling) -> Caller:
+async def admin_of(caller: Calling) -> Caller:
     """The caller if it is an administrator; 403 otherwise."""
     if not caller.admin:
         raise ApiError(403, "this needs an administrator's key", code="admin_only")
