@@ -8,7 +8,8 @@ decay; in the decay a share of windows is dialogue rendered through the chat tem
 stops at <|im_end|>. Runs on two CPU cores with bf16 autocast, and unchanged on one GPU.
 
 The state of a run lives in --work (tokens, checkpoint, log.jsonl). Started again with the same --work it continues
-after the last checkpoint; --tokens may grow as long as the decay has not begun.
+after the last checkpoint; --tokens may grow as long as the decay has not begun. A finished model learns on with
+--start-from MODEL --seen TOKENS: a second warm-up, stable and decay over the tokens that are still to come.
 """
 
 import argparse
@@ -26,7 +27,6 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 SHARES = {"holding": 0.40, "decision": 0.35, "statute": 0.25}
 CHAT_SHARE = 0.35  # of the windows in the decay
-DECAY = 0.25  # of all tokens
 SYSTEM = "당신은 금융,법률 및 M&A 분야 전문가입니다.\n사용자 질문에 대해 반드시 한국어로만 답변하세요."
 
 
@@ -91,14 +91,14 @@ def encode(corpus: Path, work: Path, tokenizer) -> None:
 
 
 class Windows:
-    """Random windows of `length` tokens from the token files, drawn by share; the draw depends on the step alone."""
+    """Random windows of `length` tokens from the token files, drawn by share; the draw depends on the tokens seen alone."""
 
     def __init__(self, work: Path, seed: int) -> None:
         self.files = {p.stem: np.memmap(p, dtype=np.uint16, mode="r") for p in work.glob("*.bin")}
         self.seed = seed
 
-    def batch(self, step: int, rows: int, length: int, chat_share: float) -> torch.Tensor:
-        draw = np.random.default_rng((self.seed, step))
+    def batch(self, seen: int, rows: int, length: int, chat_share: float) -> torch.Tensor:
+        draw = np.random.default_rng((self.seed, seen))
         kinds = [*SHARES, "chat"]
         shares = [*(s * (1 - chat_share) for s in SHARES.values()), chat_share]
         windows = []
@@ -109,13 +109,13 @@ class Windows:
         return torch.stack(windows)
 
 
-def lr_factor(done: float, warmup: float) -> float:
-    """Warm-up, stable, then linear decay to 2 % over the last DECAY of the tokens. `done` runs from 0 to 1."""
+def lr_factor(done: float, warmup: float, decay: float) -> float:
+    """Warm-up, stable, then linear decay to 2 % over the last share `decay` of the run. `done` runs from 0 to 1."""
     if done < warmup:
         return max(done / warmup, 0.01)
-    if done < 1 - DECAY:
+    if done < 1 - decay:
         return 1.0
-    return max((1 - done) / DECAY, 0.02)
+    return max((1 - done) / decay, 0.02)
 
 
 def loss_of(model, batch: torch.Tensor, device: str) -> torch.Tensor:
@@ -154,7 +154,10 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("starter/model"))
     parser.add_argument("--work", type=Path, required=True, help="state of the run; started again, it continues")
     parser.add_argument("--out", type=Path, default=Path("starter/model"))
-    parser.add_argument("--tokens", type=float, default=14e6)
+    parser.add_argument("--start-from", type=Path, help="a model that learns on, instead of fresh weights")
+    parser.add_argument("--seen", type=int, default=0, help="tokens that the model of --start-from has seen")
+    parser.add_argument("--tokens", type=float, default=14e6, help="tokens seen at the end, those of --seen included")
+    parser.add_argument("--decay", type=float, default=0.25, help="share of this run's tokens over which the rate falls")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--rows", type=int, default=16, help="windows in a step")
@@ -175,7 +178,10 @@ def main() -> None:
 
     config = shape(len(tokenizer), args.hidden, args.layers)
     config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
-    model = Qwen3ForCausalLM(config).to(device).train()
+    if args.start_from:
+        model = Qwen3ForCausalLM.from_pretrained(args.start_from, dtype=torch.float32).to(device).train()
+    else:
+        model = Qwen3ForCausalLM(config).to(device).train()
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     optimizers = [
@@ -186,7 +192,7 @@ def main() -> None:
 
     compiled_loss = torch.compile(loss_of, dynamic=False)
 
-    step = seen = 0
+    step, seen = 0, args.seen
     checkpoint = args.work / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -200,13 +206,13 @@ def main() -> None:
     started, seen_at_start = time.monotonic(), seen
     log = (args.work / "log.jsonl").open("a", encoding="utf-8")
     while seen < args.tokens:
-        done = seen / args.tokens
-        decaying = done >= 1 - DECAY
+        done = (seen - args.seen) / (args.tokens - args.seen)
+        decaying = done >= 1 - args.decay
         rows, length = (args.rows // 2, args.length * 2) if decaying else (args.rows, args.length)
-        batch = windows.batch(step, rows, length, CHAT_SHARE if decaying else 0.0).to(device)
+        batch = windows.batch(seen, rows, length, CHAT_SHARE if decaying else 0.0).to(device)
         for optimizer, base in zip(optimizers, base_lrs, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = base * lr_factor(done, warmup=0.03)
+                group["lr"] = base * lr_factor(done, 0.03, args.decay)
         total = 0.0
         micro = batch.split(2048 // length) if device == "cpu" else [batch]
         for part in micro:
