@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_id
+from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
@@ -107,17 +107,12 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]
         return personal.mask_all(texts, masked) if personal else texts
 
     questions, answers = tidy(columns["question"].to_pylist()), tidy(columns["answer"].to_pylist())
-    ids = [content_id(q, a) for q, a in zip(questions, answers, strict=True)]
-    groups = [
-        new if group == old else group
-        for group, old, new in zip(columns["group"].to_pylist(), columns["id"].to_pylist(), ids, strict=True)
-    ]
-    columns |= {
-        "question": pa.array(questions, pa.string()),
-        "answer": pa.array(answers, pa.string()),
-        "id": pa.array(ids, pa.string()),
-        "cluster": pa.array(ids, pa.string()),
-        "group": pa.array(groups, pa.string()),
+    texts = {"question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string())}
+    ids = content_ids(texts["question"], texts["answer"])
+    columns |= texts | {
+        "id": ids,
+        "cluster": ids,
+        "group": pa.compute.if_else(pa.compute.equal(columns["group"], columns["id"]), ids, columns["group"]),
         "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
     }
     if any(columns["reference"].to_pylist()):

@@ -27,6 +27,7 @@ class _Node:
         self.fields: dict[str, _Node] = {}
         self.each: _Node | None = None
         self.leaf = False
+        self.text = False  # a question or answer of a simple layout, which `decode_raw` leaves as it stands
 
     def add(self, steps: Steps) -> None:
         node = self
@@ -43,13 +44,18 @@ class _Node:
         """True if this is decoded into a struct or list, not into plain Python values."""
         return not self.leaf and bool(self.fields) != (self.each is not None)
 
-    def type(self) -> Any:
-        """The msgspec type that decodes this part and skips everything beside it."""
+    def type(self, *, raw: bool = False) -> Any:
+        """The msgspec type that decodes this part and skips everything beside it; with `raw`, texts stay undecoded."""
+        if raw and self.text:
+            return msgspec.Raw
         if not self.typed:
             return Any
         if self.each is not None:
-            return list[self.each.type()] | None  # type: ignore[misc]
-        columns = [(f"f{i}", node.type(), None) for i, node in enumerate(self.fields.values())]
+            return list[self.each.type(raw=raw)] | None  # type: ignore[misc]
+        columns = [
+            (f"f{i}", node.type(raw=raw), msgspec.Raw() if raw and node.text else None)
+            for i, node in enumerate(self.fields.values())
+        ]
         rename = {f"f{i}": name for i, name in enumerate(self.fields)}
         return msgspec.defstruct("Part", columns, rename=rename, gc=False) | None
 
@@ -117,7 +123,12 @@ class Reader:
         self.group, self.reference = self.getter(layout.group), self.getter(layout.reference)
         self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
         self.plain = not (layout.passage or layout.reference or layout.ranked)
-        self._shared = self._shared_fields()
+        self.raw_texts = self._plain_fields()
+        self.simple = self.raw_texts is not None
+        if self.simple:
+            for text in (layout.question, layout.answer):
+                self._root.at(self._absolute(str(text))).text = True
+            self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
 
     def fits(self, head: bytes) -> bool:
@@ -138,19 +149,13 @@ class Reader:
         """The rows of a record, each with the records that enclose it: (record, …, row)."""
         return _descend((record,), self._levels)
 
-    def columns(self, record: Any) -> tuple[list[Any], list[Any], Any, Any] | None:
-        """Questions and answers of all rows, and the category and group that they share; None if it is not so simple.
-
-        The fast way for layouts such as 71748's corpus, whose rows hold two fields and whose record holds the rest.
-        """
-        if self._shared is None:
-            return None
-        rows = (
-            [trail[-1] for trail in self.trails(record)] if len(self._levels) != 2 else _rows_of(record, self._levels)
-        )
-        ask, answer = self._shared
-        trail = (record,)
-        return list(map(ask, rows)), list(map(answer, rows)), self.category(trail), self.group(trail)
+    def rows(self, record: Any) -> list[Any]:
+        """The rows of a record without what encloses them; a missing list is none."""
+        found = [record]
+        for steps in self._levels:
+            lists = [pick(element, steps) for element in found]
+            found = [row for rows in lists if isinstance(rows, list) for row in rows]
+        return found
 
     def count(self, record: Any) -> int:
         """How many rows a record has."""
@@ -191,13 +196,17 @@ class Reader:
 
         return get
 
-    def _shared_fields(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]] | None:
-        """Getters of question and answer, if these are plain fields of the row and all else lies in the record."""
+    def _plain_fields(self) -> tuple[Getter, Getter] | None:
+        """Getters of question and answer from a row, if the layout is one that `wholesale` can take.
+
+        The member is a list, question and answer are plain fields of the row, and all else lies in the record.
+        """
         layout = self.layout
         others = [
             path for paths in (layout.category, layout.group) for path in ([paths] if isinstance(paths, str) else paths)
         ]
-        if not (self.plain and not layout.only and self._levels and all(path.startswith("/") for path in others)):
+        plain = self.plain and not layout.only and layout.unit == "[]" and self._levels
+        if not plain or not others or not all(path.startswith("/") for path in others):
             return None
         if not (isinstance(layout.question, str) and isinstance(layout.answer, str)):
             return None
@@ -263,15 +272,6 @@ def _descend(trail: Trail, levels: list[list[tuple[str, Any]]]) -> Iterator[Trai
         else:
             for element in inner:
                 yield from _descend((*trail, element), levels[1:])
-
-
-def _rows_of(record: Any, levels: list[list[tuple[str, Any]]]) -> list[Any]:
-    """The rows two lists deep."""
-    outer = pick(record, levels[0])
-    if not isinstance(outer, list):
-        return []
-    inner = [pick(element, levels[1]) for element in outer]
-    return [row for rows in inner if isinstance(rows, list) for row in rows if row is not None]
 
 
 def _count(value: Any, levels: list[list[tuple[str, Any]]]) -> int:

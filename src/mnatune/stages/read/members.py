@@ -1,6 +1,7 @@
 """One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,11 +9,13 @@ import msgspec
 from .layout import Reader, Trail
 from .shards import Columns, Row, ShardWriter
 from .split import Broken, split_records
+from .wholesale import repeats, take
 
 WHOLE = 24 << 20  # bytes up to which a member is decoded at once
 UTF8_BOM, UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 NO_ROWS = "no question-answer records"
 SHAPE_DEPTH = 6
+STRETCH = 1000  # records of a big member that are taken at once
 
 
 class Bad:
@@ -36,14 +39,21 @@ def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], write
         return NO_ROWS
     columns = writer.columns
     index = 0
-    for record in _records(data, whole, chunks, reader):
-        if isinstance(record, Bad):
-            columns.drop(name, index, record.reason, record.shown)
-            index += 1
-        else:
-            index += add_rows(columns, name, index, reader, record)
-        writer.flush()
-    if not columns.rows and not columns.tally.rows:
+    for text, records in _stretches(data, whole, chunks, reader):
+        table = take(text, reader, columns.origin, name, index)
+        if table is not None:
+            columns.add_table(table)
+            index += len(table)
+            writer.flush()
+            continue
+        for record in records:
+            if isinstance(record, Bad):
+                columns.drop(name, index, record.reason, record.shown)
+                index += 1
+            else:
+                index += add_rows(columns, name, index, reader, record)
+            writer.flush()
+    if not columns.count and not columns.tally.rows:
         columns.tally.see(name, data)
     if not index:
         return NO_ROWS
@@ -68,33 +78,52 @@ def _gather(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
     return data, whole
 
 
+def _stretches(
+    data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader
+) -> Iterator[tuple[bytes, Iterable[Any]]]:
+    """What is taken at once: the text of a list of records, and the same records one by one if that fails.
+
+    The text is empty where records can only be taken one by one.
+    """
+    if whole or not reader.simple:
+        yield data if whole else b"", _records(data, whole, chunks, reader)
+        return
+    waiting: list[bytes] = []
+    for piece in split_records(_rest(data, chunks), reader.chain):
+        broken = isinstance(piece, Broken)
+        if waiting and (broken or len(waiting) == STRETCH):
+            yield b"[" + b",".join(waiting) + b"]", map(partial(_decoded, reader=reader), waiting)
+            waiting = []
+        if broken:
+            yield b"", [Bad("truncated", piece)]
+        else:
+            waiting.append(piece)
+    if waiting:
+        yield b"[" + b",".join(waiting) + b"]", map(partial(_decoded, reader=reader), waiting)
+
+
+def _rest(data: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield data
+    yield from chunks
+
+
 def _records(data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader) -> Iterator[Any]:
     """The member's records, decoded; `Bad` for those that cannot be."""
     if whole:
         try:
             records = reader.decode_member(data)
             rows = sum(map(reader.count, records))
-            if not _repeated(data, rows, reader):
+            if not repeats(data, rows, reader):
                 yield from records
                 return
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
+    text = iter(()) if whole else chunks
     if not reader.listed:
-        yield _decoded(data if whole else b"".join([data, *chunks]), reader)
+        yield _decoded(b"".join([data, *text]), reader)
         return
-
-    def rest() -> Iterator[bytes]:
-        yield data
-        if not whole:
-            yield from chunks
-
-    for piece in split_records(rest(), reader.chain):
+    for piece in split_records(_rest(data, text), reader.chain):
         yield Bad("truncated", piece) if isinstance(piece, Broken) else _decoded(piece, reader)
-
-
-def _repeated(data: bytes, rows: int, reader: Reader) -> bool:
-    """True if a key of question or answer stands more often than there are rows: some object may hold it twice."""
-    return any(data.count(b'"' + key.encode() + b'"') > rows for key in reader.keys)
 
 
 def _decoded(piece: bytes, reader: Reader) -> Any:
@@ -114,7 +143,7 @@ def _decoded(piece: bytes, reader: Reader) -> Any:
         return Bad("wrong-type", piece)
     except msgspec.DecodeError:
         return Bad("invalid-json", piece)
-    if _repeated(piece, reader.count(record), reader) and has_repeated_key(piece):
+    if repeats(piece, reader.count(record), reader) and has_repeated_key(piece):
         return Bad("duplicate-key", piece)
     return record
 
@@ -138,9 +167,6 @@ def has_repeated_key(text: bytes) -> bool:
 
 def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: Any) -> int:
     """Turn a record's rows into records of ours, or drop them with a reason; returns their number."""
-    together = reader.columns(record)
-    if together and columns.add_all(name, index, *together):
-        return len(together[0])
     first = index
     plain = reader.plain
     for trail in reader.trails(record):

@@ -1,14 +1,25 @@
 """Rows collected as columns and written to Parquet shards: no object per row, memory bounded by one shard."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA, QA_SCHEMA, SOURCE_TYPE, Document, content_id, to_table
+from ...records import (
+    DOCUMENT_SCHEMA,
+    DROPPED_SCHEMA,
+    QA_SCHEMA,
+    SOURCE_TYPE,
+    Document,
+    content_id,
+    content_ids,
+    to_table,
+)
 from ...workspace import atomic_path
 from .tally import Tally
 
@@ -48,23 +59,18 @@ class Columns:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     characters: int = 0
+    _tables: list[pa.Table] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
         """Append a row."""
         self.rows.append(row)
         self.characters += len(row.question) + len(row.answer)
 
-    def add_all(
-        self, member: str, index: int, questions: Sequence[Any], answers: Sequence[Any], category: Any, group: Any
-    ) -> bool:
-        """Append rows that share category and group, if everything is text; else add nothing and return False."""
-        if type(category) is not str or type(group) is not str or set(map(type, (*questions, *answers))) != {str}:
-            return False
-        rest = ((), ())
-        for position, (question, answer) in enumerate(zip(questions, answers, strict=True), index):
-            self.rows.append((member, position, question, answer, category, group, "", *rest))
-        self.characters += sum(map(len, questions)) + sum(map(len, answers))
-        return True
+    def add_table(self, table: pa.Table) -> None:
+        """Append rows that are a table of `QA_SCHEMA` already."""
+        self._settle()
+        self._tables.append(table)
+        self.characters += sum(table[name].nbytes for name in ("question", "answer")) // 3
 
     def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
         """Count a row that cannot become a record, and keep the beginning of its text."""
@@ -99,39 +105,68 @@ class Columns:
             }
         )
 
+    @property
+    def count(self) -> int:
+        """Rows that have gathered."""
+        return len(self.rows) + sum(map(len, self._tables))
+
     def table(self) -> pa.Table:
-        """The rows as an Arrow table of `QA_SCHEMA`."""
-        count = len(self.rows)
-        member, index, question, answer, category, group, reference, alternatives, flags = zip(*self.rows, strict=True)
-        ids = list(map(content_id, question, answer))
+        """The rows as an Arrow table of `QA_SCHEMA`, in the order in which they came."""
+        self._settle()
+        return pa.concat_tables(self._tables)
 
-        def text(values: Any) -> pa.Array:
-            return pa.array(values, pa.string(), size=count)
-
-        def texts(values: Any) -> pa.Array:
-            if not any(values):
-                return pa.ListArray.from_arrays(pa.array([0] * (count + 1), pa.int32()), pa.array([], pa.string()))
-            return pa.array([list(value) for value in values], pa.list_(pa.string()))
-
-        def same(value: Any, kind: Any = None) -> pa.Array:
-            return pa.repeat(pa.scalar(value, kind or pa.string()), count)
-
-        origin = self.origin
-        places = [text(member), pa.array(index, pa.int64())]
-        named = [same(origin.name), same(origin.archive), *places, same(origin.licence), same(origin.split)]
-        groups = [own or new for own, new in zip(group, ids, strict=True)]
-        columns = [
-            *map(text, (ids, question, answer, category, groups)),
-            pa.StructArray.from_arrays(named, fields=list(SOURCE_TYPE)),
-            *(texts(alternatives), text(reference), texts(flags)),
-            *(same(""), same(-1, pa.int16()), same(""), same("")),
-        ]
-        return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
+    def _settle(self) -> None:
+        """Make the rows that came one by one a table."""
+        if not self.rows:
+            return
+        read = dict(zip(Row._fields, zip(*self.rows, strict=True), strict=True))
+        kinds = {"position": lambda v: pa.array(v, pa.int64()), "alternatives": _lists, "flags": _lists}
+        columns = {name: kinds.get(name, _texts)(values) for name, values in read.items()}
+        self._tables.append(table_of(self.origin, columns))
+        self.rows.clear()
 
     def clear(self) -> None:
         """Forget the rows (their counts stay)."""
         self.rows.clear()
+        self._tables.clear()
         self.characters = 0
+
+
+def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
+    """A table of `QA_SCHEMA` from what was read; a row without a group is its own.
+
+    Args:
+        read: `Row`'s fields as columns; reference, alternatives and flags may be left out.
+    """
+    question, answer, group = read["question"], read["answer"], read["group"]
+    count = len(question)
+
+    def same(value: Any, kind: Any = None) -> pa.Array:
+        return pa.repeat(pa.scalar(value, kind or pa.string()), count)
+
+    none = {"reference": same(""), "alternatives": _lists([()] * count), "flags": _lists([()] * count)}
+    read = {**none, **read}
+    ids = content_ids(question, answer)
+    place = [read["member"], read["position"]]
+    named = [same(origin.name), same(origin.archive), *place, same(origin.licence), same(origin.split)]
+    columns = [
+        *(ids, question, answer, read["category"], pc.if_else(pc.equal(group, ""), ids, group)),
+        pa.StructArray.from_arrays(named, fields=list(SOURCE_TYPE)),
+        *(read["alternatives"], read["reference"], read["flags"]),
+        *(same(""), same(-1, pa.int16()), same(""), same("")),
+    ]
+    return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
+    """A column of lists of texts."""
+    if not any(values):
+        return pa.ListArray.from_arrays(pa.array(np.zeros(len(values) + 1, np.int32)), pa.array([], pa.string()))
+    return pa.array([list(value) for value in values], pa.list_(pa.string()))
 
 
 class ShardWriter:
@@ -167,12 +202,12 @@ class ShardWriter:
     def flush(self, least: int | None = None) -> None:
         """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
         columns = self.columns
-        if not columns.rows or columns.characters < (self._flush_at if least is None else least):
+        if not columns.count or columns.characters < (self._flush_at if least is None else least):
             return
         if self._writer is None:
             self._writer = self._open()
-        columns.tally.rows += len(columns.rows)
-        columns.tally.splits[columns.origin.split or "none"] += len(columns.rows)
+        columns.tally.rows += columns.count
+        columns.tally.splits[columns.origin.split or "none"] += columns.count
         self._writer.write_table(columns.table())
         columns.clear()
 

@@ -10,11 +10,13 @@ import stat
 import struct
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO
+
+from isal.igzip_lib import DECOMP_DEFLATE, IgzipDecompressor
+from isal.isal_zlib import crc32, error
 
 from .archive import Archive
 
@@ -155,15 +157,15 @@ def chunks_of(stream: IO[bytes], entry: Entry, limits: Limits = LIMITS) -> Itera
     try:
         for piece in _inflated(stream, entry):
             size += len(piece)
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
             packed = entry.packed if entry.packed != UNKNOWN else max(1, stream.tell() - data)
             if size > limits.member_bytes:
                 raise MemberFault(f"larger than {limits.member_bytes:,} bytes")
             if not entry.raw and size > limits.ratio_from and size > limits.ratio * max(1, packed):
                 raise MemberFault(f"compressed more than {limits.ratio}:1")
             yield piece
-    except zlib.error as error:
-        raise MemberFault("damaged data") from error
+    except error as fault:  # type: ignore[misc]  # isal's stub calls the class a value
+        raise MemberFault("damaged data") from fault
     if entry.size != UNKNOWN and size != entry.size:
         raise MemberFault("truncated" if size < entry.size else "larger than declared")
     if not entry.raw and entry.packed != UNKNOWN and crc != entry.crc:
@@ -190,14 +192,14 @@ def _inflated(stream: IO[bytes], entry: Entry) -> Iterator[bytes]:
             left -= len(block)
             yield block
         return
-    inflate = zlib.decompressobj(-15)
+    inflate = IgzipDecompressor(flag=DECOMP_DEFLATE)
     while not inflate.eof:
-        block = inflate.unconsumed_tail
-        if not block:
+        block = b""
+        if inflate.needs_input:
             block = stream.read(min(CHUNK, left))
             left -= len(block)
-        if not block:
-            raise MemberFault("truncated")
+            if not block:
+                raise MemberFault("truncated")
         piece = inflate.decompress(block, 4 * CHUNK)
         if piece:
             yield piece
@@ -247,20 +249,20 @@ def _end_of_deflated(stream: IO[bytes], start: int, method: int) -> int | None:
     if method != DEFLATED:
         return None
     stream.seek(start)
-    inflate = zlib.decompressobj(-15)
+    inflate = IgzipDecompressor(flag=DECOMP_DEFLATE)
     read = size = 0
     try:
         while not inflate.eof:
-            block = inflate.unconsumed_tail
-            if not block:
+            block = b""
+            if inflate.needs_input:
                 block = stream.read(CHUNK)
                 read += len(block)
-            if not block:
-                return None
+                if not block:
+                    return None
             size += len(inflate.decompress(block, 4 * CHUNK))
             if size > LIMITS.ratio_from and size > LIMITS.ratio * read:
                 return None
-    except zlib.error:
+    except error:  # type: ignore[misc]
         return None
     end = start + read - len(inflate.unused_data)
     stream.seek(end)
