@@ -1,0 +1,118 @@
+"""The plan's memory against what a training step takes.
+
+    python bench/memory.py                 on a CPU: three shapes of random weights, a few minutes on two cores
+    python bench/memory.py                 on CUDA: Qwen3-8B with random weights, LoRA in bf16 and QLoRA (nf4)
+
+Each case is a process of its own that does two optimizer steps of `mnatune train` on rows of the seed's greatest length.
+Measured is the growth of the process's peak resident memory from just before the model is loaded (CPU), or the peak of
+allocated memory (CUDA); the plan's `overhead`, which stands for the CUDA context and the allocator's slack, is left out
+of the comparison on both. The last line is JSON.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import platform
+import random
+import resource
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_seed
+
+from mnatune.models.hf import load_tokenizer
+from mnatune.models.prompt import Example
+from mnatune.recipe import Recipe
+from mnatune.stages.train.data import Rows, as_dataset
+from mnatune.stages.train.loop import adapted, collator, trl_config
+from mnatune.stages.train.plan import GIB, shape_of
+from mnatune.stages.train.setting import decide
+from mnatune.stages.train.trainer import AnswerTrainer
+
+LENGTH, ROWS_PER_STEP, STEPS = 384, 8, 2
+# hidden, layers, heads, key heads, intermediate, vocabulary; then keys of the recipe's train section
+CPU_CASES = {
+    "plain": ((1024, 8, 16, 8, 3072, 32_000), {"dropout": 0.0, "throughput": "plain"}),
+    "dropout": ((1024, 6, 16, 8, 3072, 32_000), {"dropout": 0.1, "throughput": "plain"}),
+    "checkpointing": ((1024, 12, 16, 8, 3072, 32_000), {"dropout": 0.0, "extra": {"gradient_checkpointing": True}}),
+}
+CUDA_CASES = {
+    "lora": (None, {"quantize": "none", "batch": 1, "accumulate": 8}),
+    "qlora": (None, {"quantize": "nf4", "memory_gb": 8}),
+}
+
+
+def save_random_model(folder: Path, numbers: tuple[int, ...] | None) -> None:
+    """A Qwen3 of random bf16 weights; without numbers that of Qwen3-8B."""
+    if numbers is None:
+        s = shape_of("Qwen/Qwen3-8B")
+        numbers = (s.hidden, s.layers, s.heads, s.kv_heads, s.intermediate, s.vocabulary)
+    hidden, layers, heads, kv_heads, intermediate, vocabulary = numbers
+    config = Qwen3Config(
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=128, tie_word_embeddings=vocabulary < 100_000,
+    )  # fmt: skip
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        Qwen3ForCausalLM(config).save_pretrained(folder)
+    torch.set_default_dtype(torch.float32)
+
+
+def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
+    """Plan and peak of one case, in bytes without the plan's overhead."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    values = {"batch": ROWS_PER_STEP, "accumulate": 1, "epochs": 1, **train}
+    recipe = Recipe.model_validate({"name": "memory", "model": {"id": folder, "max_length": LENGTH}, "train": values})
+    draw = random.Random(1)
+    made = [draw.choices(range(1000, 12_000), k=LENGTH) for _ in range(ROWS_PER_STEP * STEPS)]
+    rows = Rows([Example(ids[:100], ids[100:]) for ids in made], [""] * len(made))
+    setting, tokenizer = decide(recipe, rows, Rows([], [])), load_tokenizer("starter")
+    torch.ones(64, 64) @ torch.ones(64, 64)  # the runtime's own threads and buffers are no part of the training
+    before = psutil.Process().memory_info().rss
+    set_seed(1)
+    with tempfile.TemporaryDirectory() as place:
+        config = trl_config(recipe, setting, Path(place), [], evaluate=False)
+        config.save_strategy = "no"
+        trainer = AnswerTrainer(
+            model=adapted(recipe, setting.train), args=config, train_dataset=as_dataset(rows),
+            processing_class=tokenizer, data_collator=collator(tokenizer, setting), prefix=setting.prefix,
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    planned = sum(size for part, size in setting.plan.memory.items() if part != "overhead")
+    return {"planned_gib": planned / GIB, "measured_gib": peak / GIB, "micro_batch": setting.batch}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the first case alone")
+    args = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    cases = list((CUDA_CASES if cuda else CPU_CASES).items())[: 1 if args.quick else None]
+    found = {}
+    for name, (numbers, train) in cases:
+        with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(save_random_model, (Path(folder), numbers))
+            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+                found[name] = fresh.apply(measure, (folder, train))
+        one = found[name]
+        print(f"{name:<14} planned {one['planned_gib']:.2f} GiB, measured {one['measured_gib']:.2f} GiB", flush=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU"
+    ratio = {name: round(one["planned_gib"] / one["measured_gib"], 3) for name, one in found.items()}
+    ours = {name: {key: round(value, 3) for key, value in one.items()} for name, one in found.items()}
+    print(json.dumps({"bench": "memory", "commit": commit.strip(), "device": device, "ratio": ratio, "ours": ours}))
+
+
+if __name__ == "__main__":
+    main()
