@@ -98,6 +98,20 @@ def test_a_reply_that_stays_bad_fails_after_one_repair(name: str, tmp_path: Path
         assert server.served.calls == 2
 
 
+def test_a_repair_that_the_server_refuses_leaves_the_paid_reply_as_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repair request is longer than the first one, and can be too long for the context."""
+    monkeypatch.setattr("mnatune.models.endpoint.fake.UNPAID_FAULTS", ("400",))
+    with FakeEndpoint(lambda body: "글쎄요", lambda row, seen: "400" if seen else "") as server:
+        endpoint = opened(server, tmp_path)
+        tally = endpoint.ask([ask("r1")])
+        assert tally.failed == {"no-json": 1}
+        assert server.served.paid == endpoint.ledger.spent("run").calls == 1
+        again = endpoint.ask([ask("r1")])
+        assert (again.cached, again.failed, server.served.calls) == (1, {"no-json": 1}, 2)
+
+
 def _judge_forever(base_url: str, folder: str) -> None:
     section = {"base_url": base_url, "model": "m", "ledger": f"{folder}/ledger.sqlite3", "concurrency": 4}
     fast = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}

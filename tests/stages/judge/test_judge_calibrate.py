@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replica import endpoint, knowing, make_rows, make_run
+from known_rows import endpoint, knowing, make_rows, make_run
 from sklearn.metrics import cohen_kappa_score
 
 from mnatune.errors import DataError, UsageError

@@ -219,13 +219,15 @@ class _Round:
             if reply is None:
                 return None
             if isinstance(reply, Fault):
-                return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may have more luck
+                if not code or reply.kind != "refused":
+                    return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may be luckier
+                break  # the server will not take the repair request, being too long for its context: what is paid stands
             try:
                 value, clean = self._checked(ask, reply)
             except BadReply as bad:
                 code = bad.code
                 limit = 2 * ask.max_tokens if reply.cut else limit
-                self._record(ask, reply.usage, Entry("failed", code, "", {}) if turn == "repaired" else None)
+                self._record(ask, reply.usage, None)
                 said: Message = {"role": "assistant", "content": reply.text[:QUOTED_CHARS] or "(빈 답)"}
                 wish: Message = {"role": "user", "content": ask.repair.replace("{error}", bad.what)}
                 messages = [*ask.messages, said, wish]
@@ -233,7 +235,9 @@ class _Round:
                 entry = Entry("ok", "", turn if turn == "repaired" or clean else "tolerated", value)
                 self._record(ask, reply.usage, entry)
                 return entry
-        return Entry("failed", code, "", {})
+        failed = Entry("failed", code, "", {})
+        self._record(ask, Usage(), failed)
+        return failed
 
     @staticmethod
     def _checked(ask: Ask, reply: Reply) -> tuple[dict[str, Any], bool]:
