@@ -233,20 +233,34 @@ def test_a_refused_key_is_said_without_showing_it(tmp_path: Path, monkeypatch: p
     assert server.served.calls <= 16
 
 
-def test_a_server_without_schemas_is_asked_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnatune.models.endpoint.fake.UNPAID_FAULTS", ("400",))
-    dialects = []
+class Particular(FakeEndpoint):
+    """A server that takes some response formats and refuses the others with `status`; `asked` lists what it met."""
 
-    class Old(FakeEndpoint):
-        async def _answer(self, body: Body, writer: asyncio.StreamWriter) -> bool:
-            dialects.append("response_format" in body)
-            self._fault = lambda row, seen: "400" if "response_format" in body else ""
+    def __init__(self, takes: tuple[str, ...], status: str) -> None:
+        super().__init__(reply)
+        self.asked: list[str] = []
+        self._takes, self._status = takes, status
+
+    async def _answer(self, body: Body, writer: asyncio.StreamWriter) -> bool:
+        self.asked.append(body.get("response_format", {}).get("type", ""))
+        if self.asked[-1] in self._takes:
             return await super()._answer(body, writer)
+        said = b'{"error": {"message": "1 validation error: body.response_format.type"}}'
+        await self._send(writer, int(self._status), said)
+        return True
 
-    with Old(reply) as server:
-        tally = opened(server, tmp_path, concurrency=1).ask(ask(f"r{n}") for n in range(5))
-    assert sum(tally.how.values()) == 5
-    assert dialects == [True, *[False] * 5]
+
+@pytest.mark.parametrize("status", ["400", "422", "500"])
+def test_a_server_is_asked_in_the_format_that_it_takes(tmp_path: Path, status: str) -> None:
+    """llama-cpp-python takes a schema with json_object alone, and answers 500 to json_schema."""
+    with Particular(("json_object",), status) as server:
+        tally = opened(server, tmp_path / "schema", concurrency=1).ask(ask(f"r{n}") for n in range(5))
+        assert sum(tally.how.values()) == 5
+        assert server.asked == ["json_schema", *["json_object"] * 5]
+    with Particular(("",), status) as server:
+        tally = opened(server, tmp_path / "plain", concurrency=1).ask(ask(f"r{n}") for n in range(5))
+        assert sum(tally.how.values()) == 5
+        assert server.asked == ["json_schema", "json_object", *[""] * 5]
 
 
 def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
