@@ -75,7 +75,7 @@ def main() -> None:
         collect(job)
         seconds = time.monotonic() - started
         documents = pq.read_table(job.path("pages.parquet")).to_pylist()
-        hits = sum(site.hits.values())
+        hits, sent = sum(site.hits.values()), dict(site.sent)
         again = make_job(Path(name), site.root + ("/a/50.html" if wish.quick else "/"))
         collect(again)
         cap = plan_of(job, Path(name)).max_bytes
@@ -84,7 +84,7 @@ def main() -> None:
         "attachments": job.manifest.facts["attachments"],
         "hits_behind_private_redirects": site.hits["/inside"],
         "hits_behind_robots": site.hits["/private/secret"],
-        "mib_sent_of_a_gigabyte": {path: round(sent / 2**20, 1) for path, sent in sorted(site.sent.items())},
+        "mib_sent_of_a_gigabyte": {path: round(size / 2**20, 1) for path, size in sorted(sent.items())},
         "cap_mib": cap / 2**20,
         "hits": hits,
         "unchanged_on_second_crawl": again.manifest.facts["unchanged"],

@@ -7,7 +7,8 @@ What is shown is the path, not the judge: a local site made of the pack's own qu
 pages are turned into questions, and rows of the pack are judged, half of them of the field and half of other fields.
 Counted are the replies that were usable at once, with words around the JSON, after the repair request, or not at all
 (by code), and what a second run pays. The starter of 9 M parameters cannot write JSON: nothing of it is usable, and each
-stage must say so instead of going on with nothing. The last line is JSON.
+stage must say so instead of going on with nothing. Its context is raised from 2,048 to 8,192 tokens in the copy that is
+served, so that a repair request is answered at all. The last line is JSON.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import html
 import json
 import os
 import platform
+import shutil
 import socketserver
 import sqlite3
 import subprocess
@@ -33,10 +35,11 @@ from typing import Any
 from mnatune import journey
 from mnatune.errors import EnvironmentFault
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
+from mnatune.recipe import Recipe, bundled
 from mnatune.workspace import Run
 
-LONGEST_ROW = 200  # characters: the starter's context is 2,048 tokens, of which rubric and reply take 2,000
+LONGEST_ROW = 200  # characters
+CONTEXT = 8192  # of the served copy of the starter: its own 2,048 tokens do not hold the rubric with a repair request
 PAIRS_ON_PAGE = 3
 
 
@@ -94,9 +97,22 @@ def site(pack: Pack, count: int) -> Iterator[str]:
 
 @contextmanager
 def starter_server(folder: Path) -> Iterator[str]:
-    """`mnatune serve` with the bundled starter model on a free port; gives its base_url."""
-    options = ["--models", str(folder / "registry"), "--base", "starter", "--port", "0", "--feedback", ""]
-    command = [sys.executable, "-m", "mnatune", "serve", *options, "--keys", str(folder / "keys.json")]
+    """`mnatune serve` with a copy of the bundled starter of longer context on a free port; gives its base_url."""
+    shutil.copytree(bundled("starter") / "model", folder / "starter")
+    config = json.loads((folder / "starter/config.json").read_text())
+    (folder / "starter/config.json").write_text(json.dumps(config | {"max_position_embeddings": CONTEXT}))
+    options = ["--models", str(folder / "registry"), "--base", str(folder / "starter"), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "mnatune",
+        "serve",
+        *options,
+        "--feedback",
+        "",
+        "--keys",
+        str(folder / "keys.json"),
+    ]
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
@@ -175,7 +191,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=6)
     parser.add_argument("--base-url", default="", help="a running server; without it `mnatune serve` is started")
     parser.add_argument("--model", default="", help="model to ask for; by default the server's first")
-    parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--concurrency", type=int, default=8)
     wish = parser.parse_args()
     rows, pages = (6, 1) if wish.quick else (wish.rows, wish.pages)
     pack = Pack.load("mna_ko")
