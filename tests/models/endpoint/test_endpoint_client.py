@@ -261,6 +261,7 @@ def test_a_server_is_asked_in_the_format_that_it_takes(tmp_path: Path, status: s
         tally = opened(server, tmp_path / "plain", concurrency=1).ask(ask(f"r{n}") for n in range(5))
         assert sum(tally.how.values()) == 5
         assert server.asked == ["json_schema", "json_object", *[""] * 5]
+        assert tally.refusal == ""  # finding the format is no fault of a row
 
 
 def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +270,7 @@ def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeyp
         endpoint = opened(server, tmp_path, concurrency=1)
         tally = endpoint.ask(ask(f"r{n}") for n in range(6))
     assert tally.failed == {"http-400": 1}
+    assert "later" in tally.refusal
     assert server.served.calls == 6
     assert endpoint.ledger.find(ledger_key("r3")) is None  # asked again by the next run: nothing was paid for it
 

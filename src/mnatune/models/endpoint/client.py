@@ -275,8 +275,8 @@ class _Round:
                 self._stop(result.error or self._unreachable())
                 return None
             if result.kind == "refused":
-                self.tally.refusal = result.detail
                 if dialect >= min(self._spoken, len(DIALECTS) - 1):
+                    self.tally.refusal = result.detail
                     return result
                 following = (
                     dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
