@@ -5,7 +5,8 @@
 The baseline is the obvious program: the same calls over httpx with an asyncio semaphore, no ledger, no checks. Pairs run
 in turn. "In flight" is the mean share of the concurrency limit that was in flight, as the client sees it; "of_ideal" is
 the ideal time (rows x latency / concurrency) over the wall time, which a busy machine spoils; CPU time per call is not
-spoiled by it. Memory is the resident size after a tenth of the rows and after all of them.
+spoiled by it. Memory is the resident size after a tenth of the rows and after all of them. Every row must be in the
+ledger with one call each. What faults and `kill -9` cost: bench/judge_faults.py.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import asyncio
 import json
 import platform
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -125,12 +127,16 @@ def main() -> None:
             used = time.process_time()
             walls["baseline"].append(plain(url, rows, wish.concurrency, f"b{turn}-"))
             cpu["baseline"].append((time.process_time() - used) / rows * 1000)
-            assert tally.done == rows
+            assert tally.done == tally.paid.calls == rows
         started = time.monotonic()
         again = ours(url, folder, rows, wish.concurrency, "t0-")
         from_ledger = time.monotonic() - started
+        with sqlite3.connect(folder / "ledger.sqlite3") as base:
+            recorded = base.execute("SELECT count(*) FROM replies").fetchone()[0]
+            booked = base.execute("SELECT sum(calls) FROM spending").fetchone()[0]
     process.terminate()
     assert again.cached == rows
+    assert recorded == booked == rows // 10 + 4 * rows
     medians = {name: statistics.median(found) for name, found in walls.items()}
     print(f"ideal {ideal:.1f} s, ours {medians['ours']:.1f} s, httpx with a semaphore {medians['baseline']:.1f} s")
     print(
@@ -152,6 +158,8 @@ def main() -> None:
                     "cpu_ms_per_call": round(statistics.median(cpu["ours"]), 3),
                     "memory_growth_mib": round(late - early, 1),
                     "ledger_rows_per_second": round(rows / from_ledger),
+                    "ledger_rows": recorded,
+                    "ledger_calls": booked,
                 },
                 "baseline": {
                     "seconds": round(medians["baseline"], 2),

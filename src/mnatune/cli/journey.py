@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 RecipeArg = Annotated[str, typer.Argument(help="Recipe: a YAML file or a bundled name such as quickstart.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder; by default runs/<name of the recipe file>.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value. Repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if it is done.")]
 
 SIMPLE_STAGES = {
@@ -19,8 +20,6 @@ SIMPLE_STAGES = {
     "read": "Read archives, QA files, laws and pages into records.",
     "curate": "Clean, mask, and merge duplicates; every drop has a reason.",
     "synthesize": "Make grounded questions and answers from documents.",
-    "judge": "Score every row 0-100 for usefulness and keep the best.",
-    "compose": "Write chat examples in three splits that cannot leak.",
 }
 
 
@@ -29,6 +28,8 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run)
     for stage, text in SIMPLE_STAGES.items():
         app.command(stage, help=text)(_stage_command(stage))
+    app.command("judge")(judge)
+    app.command("compose", help="Write chat examples in three splits that cannot leak.")(_stage_command("compose"))
     app.command("train")(train)
     app.command("evaluate")(evaluate)
     app.command("report")(report)
@@ -88,6 +89,31 @@ def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, 
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
         typer.echo(f"    {count:>9,}  {reason}")
+
+
+def judge(
+    recipe: RecipeArg,
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print rows, tokens, cost and hours of each way; ask nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every row 0-100 for usefulness and keep the best; --estimate tells the price before the first call."""
+    if not estimate:
+        _perform("judge", recipe, out, set_, force)
+        return
+    import json
+
+    from ..stages.judge import estimate as priced
+    from ..stages.judge import estimate_table
+    from ..workspace import Run
+
+    loaded, folder = load(recipe, set_, out)
+    facts = priced(loaded, Run(folder))
+    typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else estimate_table(facts))
 
 
 def train(

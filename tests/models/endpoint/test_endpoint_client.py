@@ -98,6 +98,20 @@ def test_a_reply_that_stays_bad_fails_after_one_repair(name: str, tmp_path: Path
         assert server.served.calls == 2
 
 
+def test_a_repair_that_the_server_refuses_leaves_the_paid_reply_as_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repair request is longer than the first one, and can be too long for the context."""
+    monkeypatch.setattr("mnatune.models.endpoint.fake.UNPAID_FAULTS", ("400",))
+    with FakeEndpoint(lambda body: "글쎄요", lambda row, seen: "400" if seen else "") as server:
+        endpoint = opened(server, tmp_path)
+        tally = endpoint.ask([ask("r1")])
+        assert tally.failed == {"no-json": 1}
+        assert server.served.paid == endpoint.ledger.spent("run").calls == 1
+        again = endpoint.ask([ask("r1")])
+        assert (again.cached, again.failed, server.served.calls) == (1, {"no-json": 1}, 2)
+
+
 def _judge_forever(base_url: str, folder: str) -> None:
     section = {"base_url": base_url, "model": "m", "ledger": f"{folder}/ledger.sqlite3", "concurrency": 4}
     fast = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}
@@ -219,20 +233,35 @@ def test_a_refused_key_is_said_without_showing_it(tmp_path: Path, monkeypatch: p
     assert server.served.calls <= 16
 
 
-def test_a_server_without_schemas_is_asked_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnatune.models.endpoint.fake.UNPAID_FAULTS", ("400",))
-    dialects = []
+class Particular(FakeEndpoint):
+    """A server that takes some response formats and refuses the others with `status`; `asked` lists what it met."""
 
-    class Old(FakeEndpoint):
-        async def _answer(self, body: Body, writer: asyncio.StreamWriter) -> bool:
-            dialects.append("response_format" in body)
-            self._fault = lambda row, seen: "400" if "response_format" in body else ""
+    def __init__(self, takes: tuple[str, ...], status: str) -> None:
+        super().__init__(reply)
+        self.asked: list[str] = []
+        self._takes, self._status = takes, status
+
+    async def _answer(self, body: Body, writer: asyncio.StreamWriter) -> bool:
+        self.asked.append(body.get("response_format", {}).get("type", ""))
+        if self.asked[-1] in self._takes:
             return await super()._answer(body, writer)
+        said = b'{"error": {"message": "1 validation error: body.response_format.type"}}'
+        await self._send(writer, int(self._status), said)
+        return True
 
-    with Old(reply) as server:
-        tally = opened(server, tmp_path, concurrency=1).ask(ask(f"r{n}") for n in range(5))
-    assert sum(tally.how.values()) == 5
-    assert dialects == [True, *[False] * 5]
+
+@pytest.mark.parametrize("status", ["400", "422", "500"])
+def test_a_server_is_asked_in_the_format_that_it_takes(tmp_path: Path, status: str) -> None:
+    """llama-cpp-python takes a schema with json_object alone, and answers 500 to json_schema."""
+    with Particular(("json_object",), status) as server:
+        tally = opened(server, tmp_path / "schema", concurrency=1).ask(ask(f"r{n}") for n in range(5))
+        assert sum(tally.how.values()) == 5
+        assert server.asked == ["json_schema", *["json_object"] * 5]
+    with Particular(("",), status) as server:
+        tally = opened(server, tmp_path / "plain", concurrency=1).ask(ask(f"r{n}") for n in range(5))
+        assert sum(tally.how.values()) == 5
+        assert server.asked == ["json_schema", "json_object", *[""] * 5]
+        assert tally.refusal == ""  # finding the format is no fault of a row
 
 
 def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +270,7 @@ def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeyp
         endpoint = opened(server, tmp_path, concurrency=1)
         tally = endpoint.ask(ask(f"r{n}") for n in range(6))
     assert tally.failed == {"http-400": 1}
+    assert "later" in tally.refusal
     assert server.served.calls == 6
     assert endpoint.ledger.find(ledger_key("r3")) is None  # asked again by the next run: nothing was paid for it
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnatune.models.endpoint import BadReply, Clock, check_flat, json_in
+from mnatune.models.endpoint import BadReply, Clock, Tally, check_flat, json_in, meter
 from mnatune.models.endpoint.limits import BREAKER_FAULTS, Breaker, Gate, TokenBucket
+from mnatune.models.endpoint.meter import LINE_SECONDS, described
+from mnatune.models.endpoint.tally import Usage
 from mnatune.models.endpoint.wire import LONGEST_PAUSE, retry_after
 
 JSON = st.recursive(
@@ -131,3 +133,23 @@ def test_scores_that_are_none_are_refused(score: object) -> None:
     schema = {"properties": {"s": {"type": "integer", "minimum": 0, "maximum": 100}}, "required": ["s"]}
     with pytest.raises(BadReply):
         check_flat({"s": score}, schema)
+
+
+def test_progress_tells_rate_cost_and_time_left() -> None:
+    tally = Tally(done=3_000, cached=1_000, paid=Usage(2_100, 900_000, 100_000, 1.5), seconds=100.0)
+    tally.failed["no-json"] = 7
+    line = described(tally, 20_000, "judging")  # 2,000 asked in 100 s; 17,000 to go
+    assert line == ("  judging: 3,000 of 20,000 rows, 20.0 rows/s, 1,000,000 tokens, cost 1.50, failed 7, 0:14:10 left")
+    assert "left" not in described(Tally(done=5, cached=5), 20, "judging")
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with meter(1000, "judging") as tell:
+        for done in range(1000):
+            now += 0.25
+            tell(Tally(done=done, seconds=now))
+    assert len(capsys.readouterr().err.splitlines()) == 250 // LINE_SECONDS

@@ -3,6 +3,7 @@
 import gzip
 import threading
 import time
+import zlib
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +78,7 @@ def page(text: str, links: str = "", head: str = "") -> tuple[bytes, str]:
     return html.encode(), "text/html; charset=utf-8"
 
 
+GIGABYTE = 1 << 30
 LONG = "이 쪽에는 다른 데 없는 긴 글이 있어서 본문으로 뽑힐 만합니다. " * 6
 HOME_LINKS = "".join(
     f'<a href="{path}">x</a>'
@@ -87,6 +89,8 @@ HOME_LINKS = "".join(
         "/noindex",
         "/forbids",
         "/huge",
+        "/gigabyte",
+        "/gigabyte-announced",
         "/bomb",
         "/private/secret",
         "/to-loopback",
@@ -116,6 +120,7 @@ class Site:
         self.times: list[tuple[float, str]] = []
         self.agents: set[str] = set()
         self.unchanged: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
         self.robots = (200, b"User-agent: *\nDisallow: /private/\n")
         self.busy_until = 0.0
         self._stop = threading.Event()
@@ -160,21 +165,32 @@ class Site:
             "/to-linklocal": "http://169.254.169.254/latest/",
             "/to-ipv6": f"http://[::1]:{port}/inside",
             "/to-zero": f"http://0.0.0.0:{port}/inside",
+            "/hop": "/second-hop",
+            "/second-hop": "http://inner.start.example/inside",
         }
         if path in moved:
             return self._send(handler, 302, b"", "text/html", {"Location": moved[path]})
         if path == "/robots.txt":
             return self._send(handler, self.robots[0], self.robots[1], "text/plain")
         if path == "/huge":
-            return self._stream(handler, 30 << 20)
+            return self._stream(handler, path, 30 << 20)
+        if path in ("/gigabyte", "/gigabyte-announced"):
+            return self._stream(handler, path, GIGABYTE, announced=path.endswith("announced"))
         if path == "/slow":
             return self._drip(handler)
         if path == "/busy" and self.hits[path] == 1:
             self.busy_until = time.monotonic() + 1.0
             return self._send(handler, 429, b"", "text/html", {"Retry-After": "1"})
         if path == "/bomb":
-            bomb = gzip.compress(b"<html><body>" + b"a" * (40 << 20))
-            return self._send(handler, 200, bomb, "text/html", {"Content-Encoding": "gzip"})
+            return self._send(handler, 200, bomb(GIGABYTE), "text/html", {"Content-Encoding": "gzip"})
+        if path == "/sitemap.xml":
+            index = f"<sitemapindex><sitemap><loc>{self.root}/more.xml.gz</loc></sitemap></sitemapindex>"
+            return self._send(handler, 200, index.encode(), "application/xml")
+        if path == "/more.xml.gz":
+            listed = "".join(f"<url><loc>{self.root}{at}</loc></url>" for at in ("/a/150.html", "/a/151.html"))
+            return self._send(handler, 200, gzip.compress(f"<urlset>{listed}</urlset>".encode()), "application/gzip")
+        if path == "/bomb.xml.gz":
+            return self._send(handler, 200, bomb(GIGABYTE), "application/gzip")
         if path == "/error":
             return self._send(handler, 500, b"", "text/html")
         found = self._page(path)
@@ -217,14 +233,18 @@ class Site:
         handler.end_headers()
         handler.wfile.write(body)
 
-    def _stream(self, handler: BaseHTTPRequestHandler, size: int) -> None:
+    def _stream(self, handler: BaseHTTPRequestHandler, path: str, size: int, *, announced: bool = False) -> None:
+        """So many bytes, never held at once; `sent` counts those that the crawler's machine took."""
         handler.send_response(200)
         handler.send_header("Content-Type", "text/html")
         handler.send_header("Connection", "close")
+        if announced:
+            handler.send_header("Content-Length", str(size))
         handler.end_headers()
+        handler.close_connection = True
         for _ in range(size >> 16):
             handler.wfile.write(b"<p>" + b"a" * 65_533)
-        handler.close_connection = True
+            self.sent[path] += 1 << 16
 
     def _drip(self, handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -236,6 +256,15 @@ class Site:
                 return
             handler.wfile.write(b"a")
             handler.wfile.flush()
+
+
+def bomb(size: int) -> bytes:
+    """A gzip stream of about a thousandth of what it unpacks to; after a full flush equal input is equal output."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    piece = b"a" * (1 << 20)
+    first = packer.compress(b"<html><body>" + piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    following = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    return first + following * (size >> 20) + packer.flush()
 
 
 def pdf(text: str) -> bytes:

@@ -1,6 +1,8 @@
 """The crawler against a local site with known text: what it finds, what it leaves out and why, and its manners."""
 
 import json
+import os
+import zlib
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from crawled_site import ARTICLES, LONG, Site, page, sentences
+from crawled_site import ARTICLES, GIGABYTE, LONG, Site, bomb, page, sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +81,10 @@ def test_two_hundred_pages_three_encodings_and_every_trap(tmp_path: Path) -> Non
     dropped = job.manifest.dropped
     assert dropped["private-address"] == 6
     assert {"trap", "noindex", "forbids-use", "too-large", "robots.txt", "nofollow", "http-404"} <= set(dropped)
-    assert dropped["too-large"] == 2  # 30 MB and the gzip bomb
+    assert dropped["too-large"] == 4  # 30 MB, a gigabyte with and without Content-Length, and the gzip bomb
+    assert site.sent["/gigabyte"] <= 3 * plan_of(job, tmp_path).max_bytes  # the cap and what the sockets hold
+    assert site.sent["/gigabyte-announced"] <= 3 * plan_of(job, tmp_path).max_bytes
+    assert site.hits["/gigabyte"] == site.hits["/gigabyte-announced"] == site.hits["/bomb"] == 1
     assert sum(site.hits[f"/calendar/2030/{month}"] for month in range(1, 13)) <= 6
     attached = read_jsonl(job.path("attachments.jsonl"))
     assert {row["kind"] for row in attached} == {"hwp", "pdf"}
@@ -90,6 +95,48 @@ def test_two_hundred_pages_three_encodings_and_every_trap(tmp_path: Path) -> Non
     fates = Counter(row["url"] for row in read_jsonl(job.path("fetches.jsonl")))
     assert job.manifest.rows_in == sum(fates.values())
     assert job.manifest.rows_out + sum(dropped.values()) == job.manifest.rows_in
+
+
+def test_the_bomb_is_one() -> None:
+    packed = bomb(GIGABYTE)
+    unpacker, size = zlib.decompressobj(31), 0
+    while packed and size < 64 << 20:
+        size += len(unpacker.decompress(packed, 1 << 20))
+        packed = unpacker.unconsumed_tail
+    assert len(bomb(GIGABYTE)) < 2 << 20
+    assert size >= 64 << 20
+
+
+def test_sitemaps_of_sitemaps_and_packed_ones_are_read_and_a_bomb_is_not(tmp_path: Path) -> None:
+    with Site() as site:
+        sitemaps = [site.root + "/sitemap.xml", site.root + "/bomb.xml.gz", site.root + "/noindex"]
+        crawl(make_plan(tmp_path, site, sitemaps=sitemaps, depth=0))
+    fetched = {row["url"].removeprefix(site.root) for row in read_jsonl(tmp_path / "fetched.jsonl")}
+    assert fetched == {"/a/150.html", "/a/151.html"}
+    known = {"a/1.html": "too-deep", "": "too-deep"}  # links of the two pages
+    assert reasons(tmp_path) == {"bomb.xml.gz": "too-large", "noindex": "broken-sitemap"} | known
+
+
+def test_names_are_checked_after_dns_and_at_every_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crawling process resolves names by a table: one to loopback, and the end of two redirects to a private net."""
+    table = {"start.example": "127.0.0.1", "rebinding.example": "127.0.0.1", "inner.start.example": "10.0.0.7"}
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names/sitecustomize.py").write_text(
+        f"import socket\nknown, ask = {table!r}, socket.gethostbyname\n"
+        "socket.gethostbyname = lambda name: known.get(name) or ask(name)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "names"), os.environ.get("PYTHONPATH", "")]))
+    with Site() as site:
+        start = site.root.replace("127.0.0.1", "start.example")
+        starts = [f"{start}/a/150.html", f"{start}/hop", "http://rebinding.example/inside"]
+        crawl(make_plan(tmp_path, site, start_urls=starts, private_hosts=["start.example"], depth=0, timeout=3.0))
+    assert [row["url"] for row in read_jsonl(tmp_path / "fetched.jsonl")] == [f"{start}/a/150.html"]
+    skipped = {(row["url"], row["reason"]) for row in read_jsonl(tmp_path / "skipped.jsonl")}
+    assert {("http://rebinding.example/inside", "private-address")} <= skipped
+    assert {("http://inner.start.example/inside", "private-address")} <= skipped
+    assert site.hits["/second-hop"] == 1
+    assert site.hits["/inside"] == 0
 
 
 def test_a_second_crawl_asks_only_whether_pages_changed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Calibration against human labels, and the estimate before the first call."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replica import endpoint, knowing, make_rows, make_run
+from known_rows import endpoint, knowing, make_rows, make_run
 from sklearn.metrics import cohen_kappa_score
 
 from mnatune.errors import DataError, UsageError
@@ -76,6 +77,20 @@ def test_the_estimate_prices_every_plan_before_any_call(tmp_path: Path) -> None:
     for plan in plans.values():
         assert plan["cost"] == pytest.approx((plan["tokens_in"] + 2 * plan["tokens_out"]) / 1e6, abs=0.01)
         assert plan["hours"] >= plan["calls"] / 100 / 60 - 0.01
+
+
+def test_the_command_line_tells_the_price_and_judges_nothing(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from mnatune.cli import app
+
+    run = make_run(tmp_path, make_rows(300, 0.1)[0])
+    done = CliRunner().invoke(app, ["judge", "quickstart", "--out", str(tmp_path), "--estimate"])
+    assert done.exit_code == 0, done.output
+    assert all(plan in done.output for plan in ("every row", "rows with a term", "cascade, at most"))
+    assert not run.folder("judge").exists()
+    told = CliRunner().invoke(app, ["judge", "quickstart", "--out", str(tmp_path), "--estimate", "--json"])
+    assert json.loads(told.output)["rows"] == 300
 
 
 def test_the_estimate_needs_curated_rows(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from replica import make_job, make_rows, make_run
+from known_rows import make_job, make_rows, make_run
 
 from mnatune.stages.judge import judge
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from replica import endpoint, knowing, make_job, make_rows, make_run
+from known_rows import endpoint, knowing, make_job, make_rows, make_run
 
 from mnatune.errors import EnvironmentFault
 from mnatune.models.endpoint import BadReply
@@ -72,23 +72,59 @@ def test_what_speaks_to_the_judge_is_taken_out_and_legal_text_is_not(rubric: Rub
     assert rubric._guard.clean(legal) == (legal, 0)
 
 
-def test_canaries_with_a_gullible_judge_move_less_than_five_points(tmp_path: Path) -> None:
-    """A judge that obeys every instruction it is shown: what the guard knows does not reach it."""
-    rows, useful = make_rows(120, 0.3)
+ORDERS = ("무시하고", "maximum score", "5 for every", "최고점", "모두 5로", '"relevance": 5')
+
+
+def shift_of_an_obedient_judge(root: Path, rows: int = 120) -> dict:
+    """Canary facts of a judge that obeys every order that it is shown, and else knows the truth."""
+    made, useful = make_rows(rows, 0.3)
     know = knowing(useful)
 
-    def gullible(body: Body) -> str:
+    def obedient(body: Body) -> str:
         text = body["messages"][1]["content"].partition("평가할 행의 번호")[2].partition("위 질문과")[0]
-        orders = ("무시하고", "maximum score", "5 for every", "최고점", "모두 5로", '"relevance": 5')
-        return judged(body, lambda _: (5, 5, 5, 5)) if any(order in text for order in orders) else know(body)
+        return judged(body, lambda _: (5, 5, 5, 5)) if any(order in text for order in ORDERS) else know(body)
 
-    with FakeEndpoint(gullible) as server:
-        job = make_job(make_run(tmp_path, rows), judge={"scorer": "llm"}, endpoint=endpoint(server.base_url, tmp_path))
+    with FakeEndpoint(obedient) as server:
+        job = make_job(make_run(root, made), judge={"scorer": "llm"}, endpoint=endpoint(server.base_url, root))
         judge(job)
-    canaries = job.manifest.facts["canaries"]
+    return job.manifest.facts["canaries"]
+
+
+def test_canaries_move_an_obedient_judge_by_less_than_five_points(tmp_path: Path) -> None:
+    """What the guard knows does not reach the judge."""
+    canaries = shift_of_an_obedient_judge(tmp_path)
     assert canaries["injected"] == 24
+    assert len(canaries["injection_by_text"]) == 8
     assert abs(canaries["injection_shift"]) < 5
     assert canaries["warnings"] == []
+
+
+def test_without_the_guard_the_same_judge_moves_and_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurement can fail: it is the guard that keeps the shift down."""
+    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    canaries = shift_of_an_obedient_judge(tmp_path)
+    assert canaries["injection_shift"] > 40
+    assert canaries["warnings"] == ["injection_shift"]
+
+
+def test_injections_are_tried_on_rows_that_have_room_to_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    rows, useful = make_rows(60, 0.5)
+    know, low = knowing(useful), 60 - len(useful)
+    assert 24 <= low < 60
+
+    def obedient(body: Body) -> str:
+        return (
+            judged(body, lambda _: (5, 5, 5, 5)) if "5점을 주십시오" in body["messages"][1]["content"] else know(body)
+        )
+
+    with FakeEndpoint(obedient) as server:
+        job = make_job(make_run(tmp_path, rows), judge={"scorer": "llm"}, endpoint=endpoint(server.base_url, tmp_path))
+        judge(job)
+    shifts = job.manifest.facts["canaries"]["injection_by_text"]
+    assert max(shifts.values()) > 70  # had useful rows been taken, they could not have risen so far
 
 
 def test_a_judge_that_falls_for_an_unknown_wording_is_reported(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnatune.errors import EnvironmentFault
 from mnatune.job import Job
 from mnatune.models.endpoint.fake import Body, FakeEndpoint
 from mnatune.pack import Pack
@@ -155,6 +156,15 @@ def test_a_model_is_checked_in_code_and_by_its_own_word(tmp_path: Path) -> None:
     assert [row["question"] for row in kept(job)] == [pairs[0]["question"]]
     assert job.manifest.dropped == {"number-not-in-passage": 1, "span-not-in-passage": 1, "not-supported": 1}
     assert job.manifest.facts["endpoint"]["replies"] == {"clean": 2, "tolerated": 1}
+
+
+def test_a_model_that_makes_nothing_is_an_error_not_an_empty_table(tmp_path: Path) -> None:
+    with FakeEndpoint(lambda body: "모르겠습니다") as server:
+        endpoint = {"base_url": server.base_url, "model": "m", "ledger": str(tmp_path / "l"), "timeout": 5}
+        job = make_job(tmp_path, [document(t, x) for t, x in ARTICLES.items()], [], endpoint=endpoint)
+        with pytest.raises(EnvironmentFault, match=r"not one of 3 passages .*no-json"):
+            synthesize(job)
+    assert not job.path("qa.parquet").exists()
 
 
 def test_no_documents_give_an_empty_table(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ LOST = ("no-connection", "reset")
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
 CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
-DIALECTS = ("guided", "plain", "bare")  # what servers accept: a JSON schema; none; max_completion_tokens only
+# What servers accept: a JSON schema as OpenAI words it; as llama-cpp-python does; none; max_completion_tokens only.
+DIALECTS = ("guided", "object", "plain", "bare")
 REPAIR = "방금 보낸 답은 쓸 수 없습니다. 까닭: {error}\n설명 없이 요구한 모양의 JSON만 출력하십시오."
 
 Check = Callable[[str], tuple[dict[str, Any], bool]]
@@ -219,13 +220,15 @@ class _Round:
             if reply is None:
                 return None
             if isinstance(reply, Fault):
-                return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may have more luck
+                if not code or reply.kind != "refused":
+                    return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may be luckier
+                break  # the server will not take the repair request, being too long for its context: what is paid stands
             try:
                 value, clean = self._checked(ask, reply)
             except BadReply as bad:
                 code = bad.code
                 limit = 2 * ask.max_tokens if reply.cut else limit
-                self._record(ask, reply.usage, Entry("failed", code, "", {}) if turn == "repaired" else None)
+                self._record(ask, reply.usage, None)
                 said: Message = {"role": "assistant", "content": reply.text[:QUOTED_CHARS] or "(빈 답)"}
                 wish: Message = {"role": "user", "content": ask.repair.replace("{error}", bad.what)}
                 messages = [*ask.messages, said, wish]
@@ -233,7 +236,9 @@ class _Round:
                 entry = Entry("ok", "", turn if turn == "repaired" or clean else "tolerated", value)
                 self._record(ask, reply.usage, entry)
                 return entry
-        return Entry("failed", code, "", {})
+        failed = Entry("failed", code, "", {})
+        self._record(ask, Usage(), failed)
+        return failed
 
     @staticmethod
     def _checked(ask: Ask, reply: Reply) -> tuple[dict[str, Any], bool]:
@@ -270,10 +275,13 @@ class _Round:
                 self._stop(result.error or self._unreachable())
                 return None
             if result.kind == "refused":
-                self.tally.refusal = result.detail
                 if dialect >= min(self._spoken, len(DIALECTS) - 1):
+                    self.tally.refusal = result.detail
                     return result
-                self._dialect = max(self._dialect, dialect + 1)
+                following = (
+                    dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
+                )  # the others differ in it alone
+                self._dialect = max(self._dialect, following)
                 continue
             gone = was_open or self._breaker.is_open  # then a lost connection is no fault of this row
             attempts += result.kind == "transport" and not (gone and result.name in LOST)
@@ -316,6 +324,8 @@ class _Round:
         if dialect == "guided" and ask.schema is not None:
             form = {"name": "reply", "strict": True, "schema": ask.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
+        if dialect == "object" and ask.schema is not None:
+            body["response_format"] = {"type": "json_object", "schema": ask.schema}
         return {**body, "temperature": 0, "max_tokens": limit}
 
     def _learn(self, result: Reply | Fault, entered: float) -> None:

@@ -118,6 +118,7 @@ class FakeEndpoint:
             if fault:
                 self.served.faults[fault] += 1
             if fault == "hang":
+                self.served.paid += 1  # nobody knows whether a provider charges for it: count it
                 await asyncio.sleep(60)
                 return False
             if fault in UNPAID_FAULTS:

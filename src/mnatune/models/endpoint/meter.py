@@ -1,17 +1,22 @@
-"""Progress on a terminal: rows, rows per second, cost so far, time left."""
+"""Progress: rows, rows per second, cost so far, time left. A bar on a terminal; elsewhere a line now and then."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .tally import Tally
 
+LINE_SECONDS = 60.0  # between two lines where there is no terminal: a judging of hours is followed in its log
+
+Tell = Callable[[Tally], None]
+
 
 @contextmanager
-def meter(total: int | None, label: str) -> Iterator[Callable[[Tally], None]]:
-    """A function to be called with each new tally; it draws on a terminal and does nothing elsewhere."""
+def meter(total: int | None, label: str) -> Iterator[Tell]:
+    """A function to be called with each new tally, which shows how far the asking has come."""
     if not sys.stderr.isatty():
-        yield lambda tally: None
+        yield _lines(total, label)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,3 +37,26 @@ def meter(total: int | None, label: str) -> Iterator[Callable[[Tally], None]]:
             )
 
         yield tell
+
+
+def described(tally: Tally, total: int | None, label: str) -> str:
+    """One line of progress; the time left is that of the rows that are not in the ledger yet."""
+    rows = f"{tally.done:,}" if total is None else f"{tally.done:,} of {total:,}"
+    line = f"  {label}: {rows} rows, {tally.rate:.1f} rows/s, {tally.paid.tokens:,} tokens, cost {tally.paid.cost:.2f}"
+    line += f", failed {sum(tally.failed.values()):,}"
+    if total is None or not tally.rate:
+        return line
+    minutes, seconds = divmod(round(max(0, total - tally.done) / tally.rate), 60)
+    return f"{line}, {minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+
+
+def _lines(total: int | None, label: str) -> Tell:
+    told = time.monotonic()
+
+    def tell(tally: Tally) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LINE_SECONDS:
+            told = time.monotonic()
+            print(described(tally, total, label), file=sys.stderr, flush=True)
+
+    return tell

@@ -37,7 +37,7 @@ class Tally:
         how: rows by how their reply came: clean, tolerated (words around the JSON), repaired (a second call).
         failed: rows without a usable reply, by code.
         faults: what went wrong on the way and was tried again, by name ("429", "reset", "timeout" …).
-        refusal: what the server said when it last refused a request.
+        refusal: what the server said when it last refused a request that no wording of the API would mend.
         paid: answered calls of this process, repairs and unusable replies included.
         busy: mean share of the concurrency limit that was in flight.
     """

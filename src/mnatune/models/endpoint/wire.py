@@ -19,6 +19,7 @@ KEY_VARIABLE = "MNATUNE_API_KEY"
 CHARS_PER_TOKEN = 1.44  # Korean legal text under the Qwen3 tokenizer: 1.43–1.46 measured
 LONGEST_PAUSE = 600.0  # a Retry-After beyond this is cut to it
 QUOTED_BYTES = 300  # of a refusal, for the person at the keyboard
+FORMAT_FIELD = b"response_format"
 AGAIN = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}
 
 
@@ -148,7 +149,7 @@ class Wire:
             )
         if status == 429:
             return Fault(name, "crowded", pause)
-        if status in AGAIN:
+        if status in AGAIN and FORMAT_FIELD not in content:  # llama-cpp-python answers 500 to a format it does not know
             return Fault(name, "transport", pause)
         said = content[:QUOTED_BYTES].decode("utf-8", "replace")
         return Fault(name, "refused", detail=said.replace(self._key, "…") if self._key else said)

@@ -9,7 +9,7 @@ Does not: run JavaScript, log in, or go through a proxy (the address check would
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import scrapy
 from scrapy import signals
@@ -27,11 +27,18 @@ from .spider import SiteSpider, host_of
 JITTER = 0.25  # of the mean gap; the mean is so set that the least gap is the recipe's delay
 LONGEST_GAP = 60.0
 CLOSED = b"User-agent: *\nDisallow: /\n"
+PRIVATE = "private-address"
 HERE = "mnatune.stages.collect.crawl"
 
 
 class PublicResolver(CachingThreadedResolver):  # type: ignore[misc]
-    """Names that resolve to an address that is not public do not resolve; what is checked is what is connected to."""
+    """Names that resolve to an address that is not public do not resolve; what is checked is what is connected to.
+
+    Attributes:
+        refused: those names, because Twisted keeps the reason to itself; there is one crawl in a process.
+    """
+
+    refused: ClassVar[set[str]] = set()
 
     @classmethod
     def from_crawler(cls, crawler: Any, reactor: Any) -> Any:
@@ -44,7 +51,8 @@ class PublicResolver(CachingThreadedResolver):  # type: ignore[misc]
 
     def _checked(self, address: str, name: str) -> str:
         if name not in self.private_hosts and not public(address):
-            raise DNSLookupError("private-address")
+            self.refused.add(name)
+            raise DNSLookupError(PRIVATE)
         return address
 
 
@@ -65,6 +73,10 @@ class Manners:
             why = "other-site"
         if why:
             raise IgnoreRequest(why)
+
+    def process_exception(self, request: Any, exception: Exception) -> None:
+        if host_of(request.url) in PublicResolver.refused:
+            raise IgnoreRequest(PRIVATE) from exception
 
     def process_response(self, request: Any, response: Any) -> Any:
         wait = retry_after((response.headers.get("Retry-After") or b"").decode("latin-1"))

@@ -14,6 +14,7 @@ import scrapy
 from scrapy.exceptions import CloseSpider, IgnoreRequest
 from scrapy.http import HtmlResponse
 from scrapy.linkextractors import LinkExtractor
+from scrapy.utils.gz import gunzip, gzip_magic_number
 from scrapy.utils.sitemap import Sitemap
 
 from .addresses import canonical, refusal, shape, trap
@@ -68,10 +69,18 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
                 yield request
 
     def parse_sitemap(self, response: Any) -> Iterator[Any]:
-        """Addresses of a sitemap, and of the sitemaps that it names."""
+        """Addresses of a sitemap, packed or not, and of the sitemaps that it names."""
         self._sitemaps += 1
-        sitemap = Sitemap(response.body)
-        for entry in sitemap:
+        packed = gzip_magic_number(response)
+        try:
+            sitemap = Sitemap(gunzip(response.body, max_size=self._plan.max_bytes) if packed else response.body)
+            entries = list(sitemap)
+        except (ValueError, AttributeError, OSError, EOFError) as error:
+            self._skip(response.url, "too-large" if "exceeded" in str(error) else "broken-sitemap")
+            return
+        if sitemap.type not in ("sitemapindex", "urlset"):
+            self._skip(response.url, "broken-sitemap")
+        for entry in entries:
             if sitemap.type == "sitemapindex" and self._sitemaps < MOST_SITEMAPS:
                 yield scrapy.Request(entry["loc"], self.parse_sitemap, errback=self.failed, priority=1)
             elif sitemap.type == "urlset":
@@ -106,8 +115,6 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         name, text = type(error).__name__, str(error)
         if response is not None:
             reason = f"http-{response.status}"
-        elif "private-address" in text:
-            reason = "private-address"
         elif "robots.txt" in text:
             reason = "robots.txt"
         elif isinstance(error, IgnoreRequest):

@@ -15,11 +15,11 @@ from ...records import DROPPED_SCHEMA, QA_SCHEMA, write_table
 from ...text.lexicon import Lexicon
 from ...workspace import write_json
 from .calibrate import calibrate
-from .estimate import estimate
+from .estimate import estimate, estimate_table
 from .rows import Row, Rows, Sink, Verdict
 from .summary import Summary
 
-__all__ = ["calibrate", "estimate", "judge"]
+__all__ = ["calibrate", "estimate", "estimate_table", "judge"]
 
 GiveVerdict = Callable[[int, Row], Verdict]
 

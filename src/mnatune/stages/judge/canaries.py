@@ -1,7 +1,9 @@
 """Canaries: does the judge agree with itself, has it drifted since last time, and can a row talk it into a score?
 
-In every run the same rows (the lowest ids among the judged) are asked again past the ledger, some of them also with a
-sentence added that tells the judge what to score. These calls are extra and are counted as such.
+In every run the same rows (the lowest ids among the judged) are asked again past the ledger. Those of them with the
+lowest scores, which have room to rise, are also asked with a sentence added that tells the judge what to score: each of
+the pack's `injections` in turn. Their mean change is the measure: 5 points are too many. These calls are extra and are
+counted as such.
 """
 
 from typing import Any
@@ -34,7 +36,7 @@ def run_canaries(judge: LlmJudge, rows: list[Row]) -> dict[str, Any]:
         facts["agreement"] = round(sum(gap <= AGREEMENT for gap in gaps) / len(gaps), 4)
         facts["mean_gap"] = round(sum(gaps) / len(gaps), 2)
         facts |= _drift(judge, [row for row in rows if row["id"] in again], again)
-    facts |= _injections(judge, [row for row in rows if row["id"] in known][:INJECTED], known)
+    facts |= _injections(judge, _with_room([row for row in rows if row["id"] in known], known)[:INJECTED], known)
     for name in ("drift", "injection_shift"):
         if abs(facts.get(name, 0.0)) >= MOST_SHIFT:
             facts["warnings"].append(name)
@@ -51,6 +53,11 @@ def _drift(judge: LlmJudge, rows: list[Row], again: dict[str, int]) -> dict[str,
             shifts.append(again[row["id"]] - first)
         ledger.add_canary(key, again[row["id"]])
     return {"drift": round(sum(shifts) / len(shifts), 2), "drift_rows": len(shifts)} if shifts else {}
+
+
+def _with_room(rows: list[Row], known: dict[str, int]) -> list[Row]:
+    """The rows of lowest score first: a row that has 100 points cannot show that a sentence would raise it."""
+    return sorted(rows, key=lambda row: (known[row["id"]], row["id"]))
 
 
 def _injections(judge: LlmJudge, rows: list[Row], known: dict[str, int]) -> dict[str, Any]:

@@ -15,6 +15,12 @@ from .rubric import Rubric
 SAMPLED = 2000  # rows whose prompts are tokenised
 REPLY_TOKENS = 130  # of a reply in the rubric's shape: reason of 200 characters, evidence of 40, four numbers
 CHARS_PER_TOKEN = 1.44  # where no tokenizer can be loaded: Korean legal text under Qwen3's, measured
+PLANS = {
+    "all": "every row",
+    "prefiltered": "rows with a term of the lexicon",
+    "cascade_least": "cascade, at least",
+    "cascade_most": "cascade, at most",
+}
 
 
 def estimate(recipe: Recipe, run: Run) -> dict[str, Any]:
@@ -67,3 +73,18 @@ def _priced(recipe: Recipe, calls: int, tokens_in: float) -> dict[str, float]:
         "cost": round((into * section.price_in + out * section.price_out) / 1e6, 2),
         "hours": round(minutes / 60, 2),
     }
+
+
+def estimate_table(facts: dict[str, Any]) -> str:
+    """What `estimate` returned, for a terminal."""
+    lines = [
+        f"{facts['rows']:,} rows, {facts['tokens_per_prompt']:,.0f} tokens a prompt,"
+        f" {facts['tokens_per_reply']} a reply ({facts['sampled']:,} prompts measured, tokenizer: {facts['tokenizer']})",
+        f"  {'':<32} {'calls':>11} {'tokens in':>15} {'tokens out':>13} {'cost':>10} {'hours':>8}",
+    ]
+    for name, plan in facts["plans"].items():
+        lines.append(
+            f"  {PLANS[name]:<32} {plan['calls']:>11,} {plan['tokens_in']:>15,} {plan['tokens_out']:>13,}"
+            f" {plan['cost']:>10,.2f} {plan['hours']:>8.2f}"
+        )
+    return "\n".join([*lines, "  cost by endpoint.price_in and price_out; hours by the limits per minute alone"])

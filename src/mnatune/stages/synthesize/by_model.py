@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...errors import EnvironmentFault
 from ...job import Job
 from ...models.endpoint import Ask, BadReply, Endpoint, Outcome, Tally, check_flat, json_in, ledger_key, meter
 from ...models.prompt import Message
@@ -39,7 +40,11 @@ class Maker:
         self.tally = Tally()
 
     def make(self, passages: list[Passage]) -> dict[str, list[Made]]:
-        """Passage id → what the model made of it; passages without a usable reply are absent."""
+        """Passage id → what the model made of it; passages without a usable reply are absent.
+
+        Raises:
+            EnvironmentFault: there was no usable reply at all.
+        """
         asks = [self._ask(passage) for passage in passages]
         ids = {ask.key: passage.id for ask, passage in zip(asks, passages, strict=True)}
         made: dict[str, list[Made]] = {}
@@ -51,6 +56,12 @@ class Maker:
 
         with meter(len(asks), "making questions") as tell:
             self.tally += self.endpoint.ask(asks, note, tell)
+        if asks and not made:
+            raise EnvironmentFault(
+                f"not one of {len(asks):,} passages got a usable reply: {dict(self.tally.failed)} {self.tally.refusal}".rstrip(),
+                where=f"{self.endpoint.section.base_url}, model {self.endpoint.model}",
+                next_step="check endpoint.model; without endpoint.base_url the patterns of statutes make the questions",
+            )
         return made
 
     def supported(self, pairs: list[tuple[Passage, Made]]) -> list[bool | None]:
