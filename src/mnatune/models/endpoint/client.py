@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ LOST = ("no-connection", "reset")
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
 CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
-DIALECTS = ("guided", "plain", "bare")  # what servers accept: a JSON schema; none; max_completion_tokens only
+DIALECTS = ("guided", "plain", "bare")  # servers take schema and all sampling; OpenAI's own; max_completion_tokens only
+OWN_SAMPLING = ("temperature", "top_p", "seed")
 REPAIR = "방금 보낸 답은 쓸 수 없습니다. 까닭: {error}\n설명 없이 요구한 모양의 JSON만 출력하십시오."
 
 Check = Callable[[str], tuple[dict[str, Any], bool]]
@@ -37,17 +38,21 @@ class Ask:
         key: `ledger_key` of all that the reply depends on.
         messages: the prompt.
         schema: flat JSON schema for servers that can guide decoding; None for other shapes.
-        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`.
-        max_tokens: longest reply; a cut one is asked again with twice as much.
+        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`; None
+            takes any text, cut or whole: the value is {"text", "stopped"}.
+        max_tokens: longest reply; one that `check` refuses because it is cut is asked again with twice as much.
         repair: what to say after an unusable reply; {error} is replaced by the fault.
+        sampling: fields of the request that say how to sample; greedy without them. A server that refuses those that
+            are not OpenAI's own gets the rest, and the outcome's `how` is "tolerated".
     """
 
     key: str
     messages: list[Message]
     schema: dict[str, Any] | None
-    check: Check
+    check: Check | None
     max_tokens: int = 400
     repair: str = REPAIR
+    sampling: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +225,12 @@ class _Round:
                 return None
             if isinstance(reply, Fault):
                 return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may have more luck
+            if ask.check is None:
+                entry = Entry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
+                self._record(ask, reply.usage, entry)
+                return entry
             try:
-                value, clean = self._checked(ask, reply)
+                value, clean = self._checked(ask.check, reply)
             except BadReply as bad:
                 code = bad.code
                 limit = 2 * ask.max_tokens if reply.cut else limit
@@ -236,9 +245,13 @@ class _Round:
         return Entry("failed", code, "", {})
 
     @staticmethod
-    def _checked(ask: Ask, reply: Reply) -> tuple[dict[str, Any], bool]:
+    def _as_it_is(reply: Reply) -> dict[str, Any]:
+        return {"text": reply.text, "stopped": not reply.cut}
+
+    @staticmethod
+    def _checked(check: Check, reply: Reply) -> tuple[dict[str, Any], bool]:
         try:
-            return ask.check(reply.text)
+            return check(reply.text)
         except BadReply as bad:
             raise BadReply("cut", "답이 도중에 끊겼습니다. 더 짧게 쓰십시오") if reply.cut else bad from None
 
@@ -316,7 +329,8 @@ class _Round:
         if dialect == "guided" and ask.schema is not None:
             form = {"name": "reply", "strict": True, "schema": ask.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
-        return {**body, "temperature": 0, "max_tokens": limit}
+        sampling = {k: v for k, v in ask.sampling.items() if dialect == "guided" or k in OWN_SAMPLING}
+        return {**body, "temperature": 0, "max_tokens": limit, **sampling}
 
     def _learn(self, result: Reply | Fault, entered: float) -> None:
         """Tell the limits what a call has shown about the endpoint."""
