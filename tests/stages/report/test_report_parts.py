@@ -189,3 +189,27 @@ def test_the_way_to_a_missing_file_can_be_typed_as_it_stands(tmp_path: Path) -> 
         with pytest.raises(DataError, match="lacks") as refused:
             section(run)
         assert refused.value.next_step == f"mnatune {stage} RECIPE --out {run.root} --force"
+
+
+def test_what_is_counted_apart_and_the_judges_control_are_told(tmp_path: Path) -> None:
+    found = evaluation(FakeRun(tmp_path).build())
+    assert found is not None
+    assert found.apart == [
+        ("생성한 답에서 글자를 읽지 못한 객관식 문항", 9, 1),
+        ("인용한 조문 가운데 지금은 시행되지 않는 것", 2, 0),
+        ("적은 사건번호", 12, 10),
+        ("그 가운데 법원이 붙일 수 없는 형식", 5, 0),
+    ]
+    judge = found.judge
+    assert judge is not None
+    assert judge.agreement == [
+        ("두 답변 가운데 나은 쪽", 120, ["0.78 (0.70 ~ 0.85)", "0.61 (0.48 ~ 0.73)", "0.70 (0.58 ~ 0.80)"])
+    ]
+    assert not any(label == "주의" for label, _ in judge.lines)
+    judge.facts["same_family"] = True
+    assert any(label == "주의" for label, _ in judge.lines)
+    served = {model: {"failed": {"http-400": 2, "cut": 1}, "other_sampling": 5} for model in ("base", "tuned")}
+    found.metrics["counts"]["served"] = served
+    assert found.apart[-2:] == [("서버가 답하지 못한 질문", 3, 3), ("서버가 받지 않아 다른 표집 값으로 얻은 답", 5, 5)]
+    found.metrics["counts"] = {}
+    assert (found.apart, found.judge) == ([], None)
