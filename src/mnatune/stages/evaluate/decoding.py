@@ -1,7 +1,8 @@
 """Greedy decoding and scoring of choices without waste: answers that have ended leave the batch, and the choices of a
 question share the key-value cache of its prompt.
 
-Greedy answers are those of `ChatModel.answer` at the same repetition penalty; only the work is less. torch is imported inside the functions.
+Greedy answers are those that `generate` gives to each prompt alone at the same repetition penalty; only the work is
+less. torch is imported inside the functions.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def decode(
         alive = list(range(len(prompts)))
         position = mask.sum(-1)
         seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device).scatter_(1, ids, True)
+        pad = chat.tokenizer.pad_token_id  # padding is no part of a prompt: no answer may depend on its neighbours
+        seen[:, pad] = ((ids == pad) & mask.bool()).any(-1)
         for step in range(generation.max_new_tokens):
             token = _penalised(logits, seen, generation.repetition_penalty).argmax(-1)
             seen.scatter_(1, token[:, None], True)
