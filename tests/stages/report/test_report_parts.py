@@ -208,8 +208,10 @@ def test_what_is_counted_apart_and_the_judges_control_are_told(tmp_path: Path) -
     assert not any(label == "주의" for label, _ in judge.lines)
     judge.facts["same_family"] = True
     assert any(label == "주의" for label, _ in judge.lines)
-    served = {model: {"failed": {"http-400": 2, "cut": 1}, "other_sampling": 5} for model in ("base", "tuned")}
-    found.metrics["counts"]["served"] = served
+    assert found.served == []
+    told = {"url": "http://h/v1", "failed": {"http-400": 2, "cut": 1}, "other_sampling": 5}
+    found.metrics["counts"]["served"] = {model: {**told, "model": model} for model in ("base", "tuned")}
+    assert found.served == ["http://h/v1#base", "http://h/v1#tuned"]
     assert found.apart[-2:] == [("서버가 답하지 못한 질문", 3, 3), ("서버가 받지 않아 다른 표집 값으로 얻은 답", 5, 5)]
     found.metrics["counts"] = {}
     assert (found.apart, found.judge) == ([], None)

@@ -74,6 +74,12 @@ class Evaluation:
         return [(label, cells[0], cells[1]) for label, cells in rows if any(cells)]
 
     @property
+    def served(self) -> list[str]:
+        """Addresses of the served models that answered, base and tuned; empty if they answered in process."""
+        found = (self.metrics.get("counts") or {}).get("served") or {}
+        return [f"{side['url']}#{side['model']}" for side in found.values()]
+
+    @property
     def judge(self) -> "Judge | None":
         """The judge of essays and pairs; None without one."""
         counts = self.metrics.get("counts") or {}
