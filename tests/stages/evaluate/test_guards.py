@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnatune.errors import DataError, EnvironmentFault
+from mnatune.models.endpoint.fake import FakeEndpoint
 from mnatune.models.hf import ChatModel
 from mnatune.pack import Pack
 from mnatune.recipe import EvaluateSection, Recipe
@@ -42,6 +43,14 @@ def test_a_server_gets_the_tasks_that_generate_and_scores_the_same(
 ) -> None:
     found = Harness(own_pack, "generate").served(own_server, "tiny")
     assert found == {"own_generated": scores["tuned"]["own_generated"]}
+
+
+def test_the_servers_key_goes_along(own_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNATUNE_API_KEY", "geheim")
+    with FakeEndpoint(lambda body: "3") as server:
+        found = Harness(own_pack, "generate", limit=2).served(server.base_url, "m")
+        assert server.served.keys == {"bearer geheim"}
+    assert len(found["own_generated"]) == 2
 
 
 def test_guards_are_part_of_table_and_verdict(tmp_path: Path, trained, perform, recipe: Recipe, own_pack: Pack) -> None:

@@ -75,12 +75,12 @@ class Harness:
 
     def served(self, base_url: str, model: str) -> Scores:
         """Scores of a model behind an OpenAI-compatible server, such as one at http://127.0.0.1:8000/v1."""
-        os.environ.setdefault("OPENAI_API_KEY", os.environ.get(KEY_VARIABLE, "") or "none")  # the harness's own name
         arguments = {
             "model": model,
             "base_url": f"{base_url.rstrip('/')}/chat/completions",
             "num_concurrent": CONCURRENCY,
             "tokenizer_backend": None,
+            "header": {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY_VARIABLE, "").strip()) else {},
         }
         try:
             return self._scores("local-chat-completions", arguments)
