@@ -87,6 +87,17 @@ def test_requests_carry_the_policy_and_the_recipes_sampling(
     assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in seen)
 
 
+def test_a_question_that_is_asked_twice_gets_both_its_answers(
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask]
+) -> None:
+    twice = [asks[0], Ask("again", asks[0].messages)]
+    with FakeEndpoint(answer) as server:
+        side = Served(server.base_url, "m")
+        found = {}
+        perform(trained(tmp_path / "run"), recipe, lambda job: found.update(side.answers(job, twice, "trial")))
+    assert found["0"] == found["again"]
+
+
 def test_a_killed_evaluation_asks_no_answer_twice(
     tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask]
 ) -> None:

@@ -16,7 +16,7 @@ from ...models.endpoint import Ask as Request
 from ...models.endpoint import Endpoint, Ledger, Outcome, ledger_key
 from ...models.hf import Answer, ChatModel
 from ...models.prompt import prompt_ids, under_policy
-from ...recipe import EndpointSection, GenerationSection
+from ...recipe import GenerationSection
 from .answers import Ask, answer_all, keep, plan
 from .decoding import Decoded
 
@@ -92,15 +92,20 @@ class Served:
     def _ask(self, job: Job, asks: Sequence[Ask], sampling: dict[str, Any], limit: int) -> dict[str, Answer]:
         section = job.recipe.endpoint.model_copy(
             update={
-                **EndpointSection(base_url=self.url, model=self.model).model_dump(include={"base_url", "model"}),
-                **{"requests_per_minute": UNLIMITED, "tokens_per_minute": UNLIMITED, "max_cost": 0.0, "max_tokens": 0},
+                "base_url": self.url,
+                "model": self.model,
+                "requests_per_minute": UNLIMITED,
+                "tokens_per_minute": UNLIMITED,
+                "max_cost": 0.0,
+                "max_tokens": 0,
             }
         )
         ledger = Ledger(job.path("state/served.sqlite3"))  # what a name stands for may change from run to run
         endpoint = Endpoint(section, str(job.run.root.resolve()), ledger)
         policy = {"chat_template_kwargs": {"enable_thinking": False}}
         requests = {
-            ledger_key(self.url, self.model, ask.messages, sampling, limit, job.manifest.key): ask for ask in asks
+            ledger_key(ask.id, self.url, self.model, ask.messages, sampling, limit, job.manifest.key): ask
+            for ask in asks
         }
         # the shortest first: a prompt that is too long must not teach the client that the server refuses a field
         order = sorted(requests.items(), key=lambda pair: (sum(len(m["content"]) for m in pair[1].messages), pair[0]))
