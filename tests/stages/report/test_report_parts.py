@@ -131,6 +131,18 @@ def test_topics_without_the_primary_metric_show_the_next_best() -> None:
     assert topics([], rows, "loss") is None
 
 
+def test_topics_of_the_exam_alone_come_last() -> None:
+    rows = [row(_metric(**facts), "chrf") for facts in CONTENT["metrics"]]
+    exam = {"topic": "공시", "n": 9, "metrics": {"exam_letter": {"base": 40.0, "tuned": 50.0, "n": 9}}}
+    held_out = {"topic": "합병", "n": 4, "metrics": {"chrf": {"base": 20.0, "tuned": 30.0, "n": 4}}}
+    table = topics([exam, held_out], rows, "chrf")
+    assert table is not None
+    assert [(t.topic, t.base.text, t.better, t.others) for t in table.rows] == [
+        ("합병", "20.0", True, [("–", "–")]),
+        ("공시", "–", None, [("40.0", "50.0")]),
+    ]
+
+
 def item(name: str, gain: float | None, text: str = "") -> Item:
     side = Side(segments(text, []), text, "", [])
     return Item(name, "held_out", "합병", "질문", "참조", side, side, gain)

@@ -78,8 +78,12 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
         for metric in METRICS
         if metric.name not in computed
     ]
-    why = WHY_NOT["evaluate.guards"] if recipe.evaluate.guards == "off" else SERVED_GUARD
     tasks = guard_tasks(pack) if (pack.root / "evaluate.yaml").is_file() else []
+    if tasks and recipe.evaluate.guards == "off":
+        label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"
+        return [*found, {"name": "guards", "label": label, "reason": WHY_NOT["evaluate.guards"]}]
     return found + [
-        {"name": task["task"], "label": task["label"], "reason": why} for task in tasks if task["task"] not in computed
+        {"name": task["task"], "label": task["label"], "reason": SERVED_GUARD}
+        for task in tasks
+        if task["task"] not in computed
     ]
