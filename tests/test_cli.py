@@ -28,7 +28,9 @@ def test_version_and_help() -> None:
 
 
 @pytest.mark.parametrize("words", [["nosuch"], ["run"], ["run", "nosuch"], ["run", "quickstart", "--set", "train.epoch=1"],
-                                   ["report", "nosuch"], ["ask", "질문", "--run", "nosuch"]])  # fmt: skip
+                                   ["report", "nosuch"], ["ask", "질문", "--run", "nosuch"], ["evaluate"],
+                                   ["evaluate", "--compare", "nosuch", "http://127.0.0.1:9/v1#m"],
+                                   ["evaluate", "quickstart", "--labels", "nosuch.csv"]])  # fmt: skip
 def test_wrong_usage_exits_2_with_one_message(words: list[str]) -> None:
     done = command(*words)
     assert done.returncode == 2, done.stderr

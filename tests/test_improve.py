@@ -127,7 +127,7 @@ def test_curation_that_drops_a_row_is_counted(recipe, tmp_path, parent):
     assert run.manifest("compose").dropped == {"curated-away": 1}
 
 
-def evaluated(root, value, letters, verdict="correct"):
+def evaluated(root, value, letters, verdict="correct", known=4):
     run = Run(root)
     answers = [
         {"id": f"a{n}", "group": f"g{n}", "category": "합병",
@@ -139,7 +139,8 @@ def evaluated(root, value, letters, verdict="correct"):
         for n in range(40)
     ]
     exam.append({"id": "f", "kind": "false_premise", "topic": "", "tuned": {"text": "", "verdict": verdict}})
-    done(run, "evaluate", answers_jsonl=answers, exam_jsonl=exam)
+    scores = {"kmmlu_law": {str(n): float(n % 4 < known) for n in range(200)}}
+    done(run, "evaluate", answers_jsonl=answers, exam_jsonl=exam, guards_json={"base": {}, "tuned": scores})
     return run
 
 
@@ -158,6 +159,22 @@ def test_a_guard_that_falls_stops_a_promotion(recipe, tmp_path):
     assert named["exam_letter"]["tuned"]["value"] == 25.0
     assert "false_citations" not in named
     json.dumps(verdict, allow_nan=False)
+
+
+def test_general_korean_that_falls_stops_a_promotion(recipe, tmp_path):
+    forgetful = evaluated(tmp_path / "a", 40.0, "AAAA", known=3)
+    current = evaluated(tmp_path / "b", 30.0, "AAAA")
+    verdict = compare(recipe, forgetful, current)
+    assert verdict["verdict"] == "reject"
+    assert any("KMMLU" in reason for reason in verdict["reasons"])
+
+
+def test_no_server_is_asked_for_a_model_that_it_cannot_have(recipe, tmp_path):
+    served = {"base": "http://h/v1#a", "tuned": "http://h/v1#b"}
+    section = recipe.evaluate.model_copy(update={"answered_by": served, "guards": "served"})
+    given = recipe.model_copy(update={"evaluate": section})
+    made = loop._continuing(given, tmp_path / "adapter", tmp_path / "feedback", Run(tmp_path / "run"))
+    assert (made.evaluate.answered_by, made.evaluate.guards) == ({}, "in-process")
 
 
 def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):

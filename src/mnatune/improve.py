@@ -14,7 +14,7 @@ Rank: between the command line and the journey.
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from .pack import Pack
 from .recipe import CollectSection, ReadSection, Recipe, SourceSection
 from .records import QA, read_qa
 from .registry import PROMOTE, Lineage, Registry
-from .stages.evaluate.metrics import BY_NAME, Sample, table
+from .stages.evaluate.compare import shared_samples, stored
+from .stages.evaluate.guards import guard_rows
+from .stages.evaluate.metrics import table
 from .stages.evaluate.verdict import decide
 from .workspace import Run, Stage, code_hash, file_hash, read_jsonl, write_json, write_jsonl
 
@@ -127,8 +129,9 @@ def improve(
 
 def compare(recipe: Recipe, new: Run, current: Run) -> dict[str, Any]:
     """The new run's tuned model against the current one's, item by item on the same questions; as verdict.json."""
-    samples = [*_answer_samples(new, current), *_exam_samples(new, current)]
-    rows = table(samples, recipe.seed)
+    before, after = stored(current), stored(new)
+    guards = guard_rows(Pack.load(recipe.pack), before.guards, after.guards, recipe.seed)
+    rows = table(shared_samples(before, after), recipe.seed, guards)
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     return {**verdict, "against": "current", "metrics": rows}
 
@@ -142,8 +145,14 @@ def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Reci
         "collect": CollectSection(),
         "read": ReadSection(sources=[source]),
         "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "preferences": rows}),
+        "evaluate": recipe.evaluate.model_copy(update={"answered_by": {}, **_guards_here(recipe)}),
     }
     return recipe.model_copy(update=changes)
+
+
+def _guards_here(recipe: Recipe) -> dict[str, str]:
+    """No server knows the adapter that the round makes, so nothing is asked of one."""
+    return {"guards": "in-process"} if recipe.evaluate.guards == "served" else {}
 
 
 def _curate(recipe: Recipe, run: Run, made: Export, tell: Callable[[str], Any]) -> None:
@@ -246,31 +255,3 @@ def _current(recipe: Recipe, folder: Path, run: Run, adapter: Path) -> Run:
     place.perform("train", {}, adapters, recipe.seed, code, copy(adapter))
     perform("evaluate", recipe, place)
     return place
-
-
-def _answer_samples(new: Run, current: Run) -> Iterable[Sample]:
-    """Held-out answers of both tuned models under every metric that both have a value for."""
-    before = {row["id"]: row for row in read_jsonl(current.require("evaluate", "answers.jsonl"))}
-    for row in read_jsonl(new.require("evaluate", "answers.jsonl")):
-        old = before[row["id"]]["metrics"]["tuned"]
-        for name, value in row["metrics"]["tuned"].items():
-            pairs = _pair(name, old.get(name)), _pair(name, value)
-            yield Sample(name, row["id"], row["group"], row["category"], *pairs)
-
-
-def _exam_samples(new: Run, current: Run) -> Iterable[Sample]:
-    """Exam items of both tuned models: right or wrong."""
-    before = {row["id"]: row for row in read_jsonl(current.require("evaluate", "exam.jsonl"))}
-    for row in read_jsonl(new.require("evaluate", "exam.jsonl")):
-        old = before[row["id"]]
-        for name in set(row["tuned"]) & set(BY_NAME) if row["kind"] == "choice" else ():
-            right = [1.0 if one["tuned"][name] == one["key"] else 0.0 for one in (old, row)]
-            yield Sample(name, row["id"], row["id"], row["topic"], (right[0], 1.0), (right[1], 1.0))
-        if row["kind"] == "false_premise":
-            right = [1.0 if one["tuned"]["verdict"] == "correct" else 0.0 for one in (old, row)]
-            yield Sample(row["kind"], row["id"], row["id"], row["topic"], (right[0], 1.0), (right[1], 1.0))
-
-
-def _pair(name: str, value: float | None) -> tuple[float, float]:
-    """A shown value as numerator and denominator; nothing at all where it is missing."""
-    return (0.0, 0.0) if value is None else (value / BY_NAME[name].scale, 1.0)

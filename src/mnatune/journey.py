@@ -54,7 +54,7 @@ STEPS: dict[str, Step] = {
         ("judge", "endpoint"),
         ("curate", "synthesize"),
         ("lexicon.yaml", "rubric.yaml", "prompts.yaml"),
-        ("stages/judge", "text", "records", "models/endpoint"),
+        ("stages/judge", "text", "records", "models/endpoint", "labels"),
     ),
     "compose": Step(
         ("compose", "model"),
@@ -67,7 +67,7 @@ STEPS: dict[str, Step] = {
         ("evaluate", "generation", "model", "endpoint"),
         ("compose", "train"),
         ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json", "evaluate.yaml"),
-        ("stages/evaluate", "text", "models"),
+        ("stages/evaluate", "text", "models", "labels"),
     ),
 }
 
@@ -94,6 +94,8 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
         inputs |= _base_hash(recipe)
     if stage == "train":
         inputs |= _train_files(recipe)
+    if stage == "evaluate":
+        inputs |= _evaluate_files(recipe, pack)
     if in_charge():
         save_lock(recipe, run.root / "recipe.lock.yaml")
 
@@ -206,6 +208,15 @@ def _train_files(recipe: Recipe) -> dict[str, str]:
         rows = Path(train.preferences)
         named += sorted(rows.glob("*.jsonl")) if rows.is_dir() else [rows]
     return {f"train/{path.name}": file_hash(path) for path in named if path.is_file()}
+
+
+def _evaluate_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
+    """Hashes of the files that evaluation reads if they are there: human labels, the pack's own guard tasks."""
+    found = pack.hashes("guards") if (pack.root / "guards").is_dir() else {}
+    path = Path(recipe.evaluate.labels)
+    if recipe.evaluate.labels and not path.is_file():
+        raise UsageError(f"there is no file of labels {str(path)!r}", where="evaluate.labels")
+    return found | ({"labels": file_hash(path)} if recipe.evaluate.labels else {})
 
 
 def _refuse_several_processes(stage: str) -> None:

@@ -263,6 +263,14 @@ class EvaluateSection(Section):
     """Metric that decides the verdict."""
     guard_margin: float = Field(2.0, ge=0)
     """Points that a guard metric may get worse."""
+    guards: Literal["off", "in-process", "served"] = "off"
+    """Where general Korean (the pack's lm-evaluation-harness tasks) is checked: here, or by `answered_by`."""
+    guard_items: int = Field(100, ge=0)
+    """Items of each such task at most; 0 takes all."""
+    answered_by: dict[Literal["base", "tuned"], str] = {}
+    """URL#MODEL of the OpenAI-compatible servers that answer as base and tuned; empty answers in this process."""
+    labels: str = ""
+    """Human labels (CSV or JSONL) that the endpoint's judge is compared with; empty for none."""
 
 
 class Recipe(Section):

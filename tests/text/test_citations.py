@@ -1,31 +1,9 @@
-"""The citation checker against planted citations with known truth, and the forms in which laws are cited."""
-
-import random
+"""The forms in which laws are cited; `test_planted.py` has citations with known truth."""
 
 import pytest
 
 from mnatune.pack import Pack
 from mnatune.text.citations import Citation, CitationChecker
-
-SHORT = {
-    "상법": "상법",
-    "자본시장과 금융투자업에 관한 법률": "자본시장법",
-    "독점규제 및 공정거래에 관한 법률": "공정거래법",
-    "법인세법": "법인세법",
-    "상속세 및 증여세법": "상증세법",
-    "조세특례제한법": "조특법",
-    "채무자 회생 및 파산에 관한 법률": "채무자회생법",
-    "민법": "민법",
-    "상법 시행령": "상법 시행령",
-    "법인세법 시행령": "법인세법 시행령",
-}
-FORMS = (
-    "{law} 제{article}",
-    "「{law}」 제{article}",
-    "{law} 제{article}에 따라",
-    "({law} 제{article})",
-    "위 규정({law} 제{article} 본문)",
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,42 +14,6 @@ def checker(pack: Pack) -> CitationChecker:
 def written(number: str) -> str:
     main, _, branch = number.partition("의")
     return f"{main}조의{branch}" if branch else f"{main}조"
-
-
-def planted(checker: CitationChecker, genuine: bool, count: int) -> list[str]:
-    """Sentences with one citation each; a false one names an article or a paragraph that never was."""
-    draw = random.Random(7)
-    sentences = []
-    for n in range(count):
-        official = draw.choice(sorted(SHORT))
-        name = draw.choice([official, SHORT[official]])
-        number, article = draw.choice(sorted(checker.index.laws[official].items()))
-        citation = written(number)
-        if genuine:
-            citation += f" 제{draw.randint(1, article.paragraphs)}항" if article.paragraphs > 1 and n % 2 else ""
-        elif n % 2:
-            citation += f" 제{article.paragraphs + draw.randint(1, 5)}항"
-        else:
-            last = max(int(key.partition("의")[0]) for key in checker.index.laws[official])
-            citation = (
-                f"{last + draw.randint(1, 300)}조"
-                if n % 4
-                else f"{number.partition('의')[0]}조의{draw.randint(60, 99)}"
-            )
-        sentences.append(f"회사는 {FORMS[n % len(FORMS)].format(law=name, article=citation)} 절차를 밟습니다.")
-    return sentences
-
-
-def test_planted_citations(checker: CitationChecker) -> None:
-    genuine, false = planted(checker, True, 200), planted(checker, False, 100)
-    found = [[c.verdict for c in checker.find(text)] for text in genuine + false]
-    assert all(len(verdicts) == 1 for verdicts in found)
-    flagged = [verdicts == ["invalid"] for verdicts in found]
-    hits = sum(flagged[200:])
-    precision, recall = hits / sum(flagged), hits / 100
-    print(f"false citations: precision {precision:.3f}, recall {recall:.3f} over 200 genuine and 100 false")
-    assert (precision, recall) == (1.0, 1.0)
-    assert all(verdicts == ["valid"] for verdicts in found[:200])
 
 
 def facts(citations: list[Citation]) -> list[tuple[str, str, str]]:

@@ -63,6 +63,18 @@ def export_feedback(
     typer.echo(f"{out}  {result.id[:12]}")
 
 
+@app.command()
+def labels(
+    out: Annotated[Path, typer.Option("--out", help="JSON Lines file for the labels.")],
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Write blind picks as human labels, for `mnatune evaluate RECIPE --labels`."""
+    from ..feedback.labels import write_labels
+
+    typer.echo(f"{write_labels(open_feedback(db, pack), out)} labelled pairs  {out}")
+
+
 @app.command("list")
 def list_items(
     state: Annotated[str, typer.Option(help="open, approved or rejected.")] = "open",

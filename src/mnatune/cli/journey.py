@@ -148,17 +148,32 @@ def evaluate(
     set_: Set = None,
     force: Force = False,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option("--compare", help="Two runs to compare on their common items.")
+        tuple[str, str] | None,
+        typer.Option("--compare", help="Compare two: run folders, adapter folders or served models (URL#MODEL)."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Compare the recipe's judge with human labels (CSV or JSONL).")
     ] = None,
 ) -> None:
-    """Compare base and tuned on held-out items and the exam, or any two runs with each other."""
+    """Compare base and tuned on held-out items and the exam, any two models, or the judge with people.
+
+    With --compare, what has no stored answers is asked the questions of the run among the two, or of RECIPE's --out.
+    """
     if compare:
-        from ..stages.evaluate.compare import compare_runs
+        from ..stages.evaluate.compare import Home, compare_models, comparison_text
         from ..workspace import Run
 
-        typer.echo(compare_runs(Run(compare[0]), Run(compare[1])))
+        home = None
+        if recipe is not None:
+            loaded, folder = load(recipe, set_, out)
+            home = Home(Run(folder), loaded)
+        typer.echo(comparison_text(compare_models(*compare, home)))
     elif recipe is None:
-        raise typer.BadParameter("give a recipe, or --compare RUN_A RUN_B")
+        raise typer.BadParameter("give a recipe, or --compare A B")
+    elif labels:
+        from ..stages.evaluate.agreement import agreement_text, judge_agreement
+
+        typer.echo(agreement_text(judge_agreement(load(recipe, set_, out)[0], labels)))
     else:
         _perform("evaluate", recipe, out, set_, force)
 

@@ -7,6 +7,7 @@ Code from a model repository is never run, and weights are safetensors only.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,12 +212,25 @@ class ChatModel:
         self.model.eval()
         self.end = turn_end_id(self.tokenizer)
         self.context = int(self.model.config.max_position_embeddings)
+        self._name = "default"
+
+    def beside(self, adapter: Path) -> "ChatModel":
+        """Another adapter over the same base in the same memory; each of the two chooses its own when it answers."""
+        if self.adapter is None:
+            raise UsageError("this model has no adapter", next_step="open it with its first adapter")
+        other = copy(self)
+        other.adapter, other._name = adapter, f"beside-{len(self.model.peft_config)}"
+        attach_adapter(self.model, adapter, self.model_id, other._name, revision=self.revision)
+        self.model.eval()
+        return other
 
     @contextmanager
     def variant(self, tuned: bool) -> Iterator[Any]:
         """The underlying model with the adapter on (tuned) or off (base)."""
         if tuned and self.adapter is None:
             raise UsageError("this model has no adapter", next_step="train one, or ask the base")
+        if tuned and self.model.active_adapter != self._name:
+            self.model.set_adapter(self._name)
         with self.model.disable_adapter() if self.adapter and not tuned else nullcontext():
             yield self.model
 

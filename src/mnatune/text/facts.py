@@ -15,12 +15,15 @@ PERCENT_OF = re.compile(r"(100|1,?000)\s*분의\s*(\d[\d,]*(?:\.\d+)?)")
 FRACTION = re.compile(r"(\d+)\s*분의\s*(\d+)")
 PERCENT = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*(?:%|퍼센트|프로(?![가-힣]))")
 ARTICLE = re.compile(r"제\s*(\d+)\s*조(?:\s*의\s*(\d+))?")
-MONEY = re.compile(r"((?:\d[\d,]*(?:\.\d+)?\s*[조억만천]\s*)+(?:\d[\d,]*\s*)?|\d[\d,]*(?:\.\d+)?\s*)(원|달러|유로|엔)")
+NUMBER = r"\d[\d,]*(?:\.\d+)?"
+MONEY = re.compile(
+    rf"((?:{NUMBER}\s*(?:[천백십]\s*[조억만]?|[조억만])\s*)+(?:\d[\d,]*\s*)?|{NUMBER}\s*)(원|달러|유로|엔)"
+)
 UNIT = re.compile(
     r"(\d[\d,]*(?:\.\d+)?)\s*(영업일|거래일|일|주일|주간|주|개월|개년|년도|년|월|시간|명|인|배|회|건|개사|개|호|항|차|점|bp|배수)"
 )
-SCALE = {"조": 10**12, "억": 10**8, "만": 10**4, "천": 10**3}
-MONEY_PART = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*([조억만천]?)")
+SCALE = {"조": 10**12, "억": 10**8, "만": 10**4, "천": 1000, "백": 100, "십": 10}
+MONEY_PART = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*([천백십]?)\s*([조억만]?)")
 
 
 def facts(text: str) -> list[str]:
@@ -48,7 +51,13 @@ def _number(digits: str) -> Fraction:
 
 
 def _money(text: str) -> Fraction:
-    return sum((_number(m[1]) * SCALE.get(m[2], 1) for m in MONEY_PART.finditer(text)), Fraction(0))
+    """1조 2천억, 2천 5백만: what stands before 조, 억 or 만 is added up first."""
+    whole, part = Fraction(0), Fraction(0)
+    for match in MONEY_PART.finditer(text):
+        part += _number(match[1]) * SCALE.get(match[2], 1)
+        if match[3]:
+            whole, part = whole + part * SCALE[match[3]], Fraction(0)
+    return whole + part
 
 
 def _plain(value: Fraction) -> str:

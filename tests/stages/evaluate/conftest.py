@@ -1,15 +1,17 @@
 """A tiny model with a random adapter, and a run that has been trained with it."""
 
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mnatune.job import Job
 from mnatune.models.hf import ChatModel
 from mnatune.pack import Pack
-from mnatune.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe
+from mnatune.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe, save_lock
 from mnatune.workspace import Run, write_jsonl
 
 
@@ -71,7 +73,7 @@ def trained(tiny: Path, pack: Pack) -> Callable[[Path], Run]:
 def perform(pack: Pack) -> Callable[..., Path]:
     """Performs the evaluate stage of a run by a function of the job; returns the stage's folder."""
 
-    def do(run: Run, recipe: Recipe, work: Callable[[Job], object]) -> Path:
+    def do(run: Run, recipe: Recipe, work: Callable[[Job], object], pack: Pack = pack) -> Path:
         run.perform("evaluate", {}, {}, 1, "", lambda stage: work(Job(recipe, pack, run, stage)) and None)
         return run.folder("evaluate")
 
@@ -99,3 +101,73 @@ def _write_splits(folder: Path, system: str) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def own_pack(tmp_path_factory: pytest.TempPathFactory, pack: Pack) -> Pack:
+    """The pack with two tasks of its own for lm-evaluation-harness, and their data: nothing comes from a hub."""
+    root = tmp_path_factory.mktemp("own") / "pack"
+    shutil.copytree(pack.root, root)
+    folder = root / "guards"
+    folder.mkdir()
+    write_jsonl(
+        folder / "sums.jsonl",
+        [
+            {"q": f"{a} 더하기 {b}는?", "choices": [str(a + b), str(a + b + 1)], "gold": 0}
+            for a in range(3)
+            for b in range(4)
+        ],
+    )
+    task = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "sums.jsonl")}},
+        "test_split": "test",
+        "doc_to_text": "{{q}}",
+        "metadata": {"version": 1},
+    }
+    chosen = {
+        "task": "own_choice",
+        "output_type": "multiple_choice",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "gold",
+        "metric_list": [{"metric": "acc"}],
+    }
+    written = {
+        "task": "own_generated",
+        "output_type": "generate_until",
+        "doc_to_target": "{{choices[0]}}",
+        "generation_kwargs": {"max_gen_toks": 4, "until": ["\n"]},
+        "metric_list": [{"metric": "exact_match"}],
+    }
+    for one in (chosen, written):
+        (folder / f"{one['task']}.yaml").write_text(yaml.safe_dump(task | one, allow_unicode=True), encoding="utf-8")
+    words = pack.yaml("evaluate.yaml")
+    words["guards"] = [
+        {"task": "own_choice", "label": "고르기", "metric": "acc,none", "requests": "likelihood"},
+        {"task": "own_generated", "label": "쓰기", "metric": "exact_match,none", "requests": "generate"},
+    ]
+    (root / "evaluate.yaml").write_text(yaml.safe_dump(words, allow_unicode=True), encoding="utf-8")
+    return Pack.load(str(root))
+
+
+@pytest.fixture(scope="session")
+def own_server(
+    tmp_path_factory: pytest.TempPathFactory, trained: Callable[[Path], Run], recipe: Recipe
+) -> Iterator[str]:
+    """Address of `mnatune serve` over the trained run: it serves the base and the tuned model."""
+    import uvicorn
+
+    from mnatune.stages.serve.server import ServeOptions, build
+
+    root = tmp_path_factory.mktemp("served")
+    run = trained(root / "run")
+    save_lock(recipe, run.root / "recipe.lock.yaml")
+    app = build(ServeOptions(run=run.root, feedback="", keys=root / "keys.json"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+    server.should_exit = True
+    thread.join(20)

@@ -25,9 +25,24 @@ def greedy(tokens: int, penalty: float = 1.0) -> GenerationSection:
 def test_answers_are_those_of_generate(chat: ChatModel, tuned: bool, penalty: float) -> None:
     dialogues = [dialogue(question, "전문가입니다.") for question in QUESTIONS]
     limit = greedy(24, penalty)
-    expected = chat.answer(dialogues, tuned=tuned, generation=limit)
+    expected = [chat.answer([one], tuned=tuned, generation=limit)[0] for one in dialogues]
     found = decode(chat, [prompt_ids(chat.tokenizer, d) for d in dialogues], limit, tuned=tuned)
     assert [one.answer for one in found] == expected
+
+
+def test_padding_bears_no_penalty(chat: ChatModel) -> None:
+    """The padding token is one that an answer wants: the shorter prompts of a batch must still give their own answers."""
+    prompts = [prompt_ids(chat.tokenizer, dialogue(question, "")) for question in QUESTIONS]
+    short = min(prompts, key=len)
+    wanted = decode(chat, [short], greedy(1), tuned=False)[0].answer.ids[0]
+    assert wanted not in short
+    alone = [decode(chat, [prompt], greedy(6, 1.5), tuned=False)[0].answer.ids for prompt in prompts]
+    kept, chat.tokenizer.pad_token = chat.tokenizer.pad_token, chat.tokenizer.convert_ids_to_tokens(wanted)
+    try:
+        together = decode(chat, prompts, greedy(6, 1.5), tuned=False)
+    finally:
+        chat.tokenizer.pad_token = kept
+    assert [one.answer.ids for one in together] == alone
 
 
 def test_base_and_tuned_differ(chat: ChatModel) -> None:

@@ -1,74 +1,107 @@
-"""Tasks of lm-evaluation-harness: what it is asked, and how its samples become paired rows."""
+"""Tasks of lm-evaluation-harness: asked of both models, paired item by item, part of table and verdict."""
 
+import json
 import sys
-from types import ModuleType
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from mnatune.errors import DataError, EnvironmentFault
+from mnatune.models.endpoint.fake import FakeEndpoint
+from mnatune.models.hf import ChatModel
 from mnatune.pack import Pack
-from mnatune.stages.evaluate.guards import guard_rows, guard_tasks, run_in_process, run_served
+from mnatune.recipe import EvaluateSection, Recipe
+from mnatune.stages.evaluate import evaluate
+from mnatune.stages.evaluate.guards import Harness, guard_rows, guard_tasks
+from mnatune.workspace import Run
 
 
-class Harness(ModuleType):
-    """Stands in for lm_eval: remembers the call and scores every item of every task."""
-
-    def __init__(self, score: float) -> None:
-        super().__init__("lm_eval")
-        self.score = score
-        self.called: dict[str, Any] = {}
-        self.metrics: dict[str, str] = {}
-
-    def simple_evaluate(self, **call: Any) -> dict[str, Any]:
-        self.called = call
-        samples = {}
-        for task in call["tasks"]:
-            metric, _, chosen = self.metrics[task].partition(",")
-            name = f"{task}_part" if task == "click" else task
-            samples[name] = [{"doc_id": n, "filter": chosen, metric: float(n % 4 < self.score)} for n in range(40)] + [
-                {"doc_id": 0, "filter": "another", metric: 1.0}
-            ]
-        return {"samples": samples}
+@pytest.fixture(scope="module")
+def scores(own_pack: Pack, chat: ChatModel) -> dict[str, dict]:
+    harness = Harness(own_pack)
+    return {model: harness.in_process(chat, tuned=model == "tuned") for model in ("base", "tuned")}
 
 
-@pytest.fixture
-def harness(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> Harness:
-    fake = Harness(2)
-    fake.metrics = {task["task"]: task["metric"] for task in guard_tasks(pack)}
-    monkeypatch.setitem(sys.modules, "lm_eval", fake)
-    return fake
+def test_every_item_of_every_task_gets_a_score_under_both_models(own_pack: Pack, scores: dict[str, dict]) -> None:
+    for found in scores.values():
+        assert {task: len(items) for task, items in found.items()} == {"own_choice": 12, "own_generated": 12}
+        assert set(found["own_choice"].values()) <= {0.0, 1.0}
+    assert scores["base"]["own_choice"] != scores["tuned"]["own_choice"]  # the adapter is off in one, on in the other
 
 
-def test_a_server_gets_the_tasks_that_generate(pack: Pack, harness: Harness) -> None:
-    found = run_served(pack, "http://127.0.0.1:9/v1/", "mnatune", limit=40)
-    assert harness.called["model"] == "local-chat-completions"
-    assert harness.called["model_args"]["base_url"] == "http://127.0.0.1:9/v1/chat/completions"
-    assert found.keys() == {task["task"] for task in guard_tasks(pack, "generate")}
-    assert all(task["requests"] == "generate" for task in guard_tasks(pack, "generate"))
+def test_base_and_tuned_are_paired_item_by_item(own_pack: Pack) -> None:
+    base = {"own_choice": {str(n): float(n % 4 < 2) for n in range(40)}, "own_generated": {"0": 1.0}}
+    tuned = {"own_choice": {str(n): float(n % 4 < 1) for n in range(44)}, "own_generated": {"1": 1.0}}
+    [row] = guard_rows(own_pack, base, tuned)  # the other task has no item in common
+    assert (row["name"], row["guard"], row["difference"]["n"]) == ("own_choice", True, 40)
+    assert (row["base"]["value"], row["tuned"]["value"], row["difference"]["value"]) == (50, 25, -25)
+    assert row["detectable"] > 0
 
 
-def test_base_and_tuned_are_paired_item_by_item(pack: Pack, harness: Harness, tmp_path) -> None:
-    base = run_in_process(pack, "base")
-    harness.score = 1
-    tuned = run_in_process(pack, "base", tmp_path)
-    assert harness.called["model_args"] == {"pretrained": "base", "peft": str(tmp_path)}
-    rows = guard_rows(pack, base, tuned)
-    assert [row["name"] for row in rows] == [task["task"] for task in guard_tasks(pack)]
-    for row in rows:
-        assert row["guard"]
-        assert (row["base"]["value"], row["tuned"]["value"], row["difference"]["value"]) == (50, 25, -25)
-        assert row["difference"]["n"] == 40
+def test_a_server_gets_the_tasks_that_generate_and_scores_the_same(
+    own_pack: Pack, own_server: str, scores: dict[str, dict]
+) -> None:
+    found = Harness(own_pack, "generate").served(own_server, "tiny")
+    assert found == {"own_generated": scores["tuned"]["own_generated"]}
 
 
-def test_a_metric_that_the_harness_does_not_give_is_told(pack: Pack, harness: Harness) -> None:
-    harness.metrics = dict.fromkeys(harness.metrics, "acc,other-filter")
-    with pytest.raises((DataError, KeyError)):
-        run_served(pack, "http://127.0.0.1:9/v1", "m")
+def test_the_servers_key_goes_along(own_pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNATUNE_API_KEY", "geheim")
+    with FakeEndpoint(lambda body: "3") as server:
+        found = Harness(own_pack, "generate", limit=2).served(server.base_url, "m")
+        assert server.served.keys == {"bearer geheim"}
+    assert len(found["own_generated"]) == 2
+
+
+def test_guards_are_part_of_table_and_verdict(tmp_path: Path, trained, perform, recipe: Recipe, own_pack: Pack) -> None:
+    section = EvaluateSection(items=2, exam=False, guards="in-process", guard_items=4)
+    folder = perform(trained(tmp_path / "run"), recipe.model_copy(update={"evaluate": section}), evaluate, own_pack)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row for row in metrics["metrics"] if row["area"] == "guard"}
+    assert rows.keys() == {"own_choice", "own_generated"}
+    assert all(row["difference"]["p"] <= row["difference"]["p_holm"] for row in rows.values())
+    assert metrics["counts"]["harness"]["tasks"] == ["own_choice", "own_generated"]
+    assert not rows.keys() & {row["name"] for row in metrics["not_computed"]}
+    stored = json.loads((folder / "guards.json").read_text(encoding="utf-8"))
+    assert {model: len(found["own_choice"]) for model, found in stored.items()} == {"base": 4, "tuned": 4}
+    guards = sum(row["guard"] for row in metrics["metrics"])
+    reasons = " ".join(json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["reasons"])
+    worse = [row for row in metrics["metrics"] if row["guard"] and row["label"] in reasons]
+    assert worse or f"{guards}개" in reasons
+
+
+def test_missing_data_are_told_before_anything_is_answered(tmp_path: Path, trained, perform, recipe: Recipe) -> None:
+    """The bundled tasks take theirs from the hub, which tests may not reach."""
+    section = EvaluateSection(items=2, guards="in-process")
+    run: Run = trained(tmp_path / "run")
+    with pytest.raises(EnvironmentFault, match="kmmlu_direct_law") as fault:
+        perform(run, recipe.model_copy(update={"evaluate": section}), evaluate)
+    assert fault.value.exit_code == 4
+    assert "evaluate.guards: off" in fault.value.next_step
+    assert not (run.folder("evaluate") / "state").exists()
+
+
+def test_the_bundled_list_names_tasks_that_the_harness_has(pack: Pack) -> None:
+    from lm_eval.tasks import TaskManager
+
+    assert {task["task"] for task in guard_tasks(pack)} <= set(TaskManager().all_tasks)
+    areas = ("law", "accounting", "taxation", "economics", "kbl", "click", "haerae")
+    assert all(any(area in task["task"] for task in guard_tasks(pack)) for area in areas)
+
+
+def test_an_unknown_task_or_metric_is_told(own_pack: Pack, chat: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = own_pack.yaml("evaluate.yaml")
+    monkeypatch.setattr(Pack, "yaml", lambda self, name: words)
+    words["guards"][0]["metric"] = "acc,other-filter"
+    with pytest.raises(DataError, match="no scores"):
+        Harness(own_pack, limit=2).in_process(chat, tuned=False)
+    words["guards"][0]["task"] = "own_chioce"
+    with pytest.raises(DataError, match="own_chioce"):
+        Harness(own_pack)
 
 
 def test_without_the_extra_the_cure_is_named(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     with pytest.raises(EnvironmentFault) as fault:
-        run_served(pack, "http://127.0.0.1:9/v1", "m")
+        Harness(pack)
     assert "lm-eval" in fault.value.next_step

@@ -10,6 +10,7 @@ from mnatune.job import Job
 from mnatune.pack import Pack
 from mnatune.recipe import Recipe
 from mnatune.stages.evaluate import evaluate
+from mnatune.stages.evaluate.computable import check
 from mnatune.stages.evaluate.metrics import Sample
 from mnatune.stages.evaluate.verdict import decide, most_changed
 from mnatune.workspace import Manifest, Run, Stage
@@ -38,16 +39,13 @@ BETTER = row("chrf", 1, 3, 5)
         ([BETTER, row("stop_rate", -6, -3, -1, guard=True)], "reject"),
         ([BETTER, row("empty", 1, 3, 5, kind="lower", guard=True)], "reject"),
         ([BETTER, row("kana", 1, 30, 50, kind="lower")], "promote"),  # no guard
+        ([BETTER, row("kmmlu_law", -9, -5, -2, guard=True)], "reject"),  # a guard that is no metric of ours
     ],
 )
 def test_rule(rows: list[dict[str, Any]], verdict: str) -> None:
     found = decide(rows, "chrf", 2.0)
     assert found["verdict"] == verdict
     assert len(found["reasons"]) >= 2
-
-
-def test_guards_from_outside_count() -> None:
-    assert decide([BETTER], "chrf", 2.0, [row("kmmlu_law", -9, -5, -2, guard=True)])["verdict"] == "reject"
 
 
 def test_without_an_interval_nothing_is_promoted() -> None:
@@ -73,6 +71,10 @@ def test_most_changed_in_both_directions() -> None:
         ({"primary": "essay"}, "endpoint.base_url"),
         ({"primary": "agreement", "samples": 0}, "evaluate.samples"),
         ({"primary": "exam_letter", "exam": False}, "evaluate.exam"),
+        (
+            {"primary": "loss", "answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1#b"}},
+            "empty evaluate.answered",
+        ),
     ],
 )
 def test_a_primary_metric_that_cannot_be_computed_is_refused_before_anything_is_loaded(
@@ -84,3 +86,22 @@ def test_a_primary_metric_that_cannot_be_computed_is_refused_before_anything_is_
     with pytest.raises(UsageError, match=r"evaluate\.primary") as refused:
         evaluate(job)
     assert key in refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"answered_by": {"base": "http://x/v1#a"}}, "names one of two"),
+        ({"answered_by": {"base": "http://x/v1#a", "tuned": "x/v1#b"}}, "not an address"),
+        ({"answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1"}}, "not an address"),
+        ({"guards": "served"}, "no server answers"),
+        (
+            {"guards": "in-process", "answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1#b"}},
+            "servers answer",
+        ),
+        ({"labels": "l.csv"}, "needs a judge"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(section: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        check(Recipe.model_validate({"name": "t", "evaluate": section}))

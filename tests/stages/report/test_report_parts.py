@@ -131,6 +131,18 @@ def test_topics_without_the_primary_metric_show_the_next_best() -> None:
     assert topics([], rows, "loss") is None
 
 
+def test_topics_of_the_exam_alone_come_last() -> None:
+    rows = [row(_metric(**facts), "chrf") for facts in CONTENT["metrics"]]
+    exam = {"topic": "공시", "n": 9, "metrics": {"exam_letter": {"base": 40.0, "tuned": 50.0, "n": 9}}}
+    held_out = {"topic": "합병", "n": 4, "metrics": {"chrf": {"base": 20.0, "tuned": 30.0, "n": 4}}}
+    table = topics([exam, held_out], rows, "chrf")
+    assert table is not None
+    assert [(t.topic, t.base.text, t.better, t.others) for t in table.rows] == [
+        ("합병", "20.0", True, [("–", "–")]),
+        ("공시", "–", None, [("40.0", "50.0")]),
+    ]
+
+
 def item(name: str, gain: float | None, text: str = "") -> Item:
     side = Side(segments(text, []), text, "", [])
     return Item(name, "held_out", "합병", "질문", "참조", side, side, gain)
@@ -189,3 +201,29 @@ def test_the_way_to_a_missing_file_can_be_typed_as_it_stands(tmp_path: Path) -> 
         with pytest.raises(DataError, match="lacks") as refused:
             section(run)
         assert refused.value.next_step == f"mnatune {stage} RECIPE --out {run.root} --force"
+
+
+def test_what_is_counted_apart_and_the_judges_control_are_told(tmp_path: Path) -> None:
+    found = evaluation(FakeRun(tmp_path).build())
+    assert found is not None
+    assert found.apart == [
+        ("생성한 답에서 글자를 읽지 못한 객관식 문항", 9, 1),
+        ("인용한 조문 가운데 지금은 시행되지 않는 것", 2, 0),
+        ("적은 사건번호", 12, 10),
+        ("그 가운데 법원이 붙일 수 없는 형식", 5, 0),
+    ]
+    judge = found.judge
+    assert judge is not None
+    assert judge.agreement == [
+        ("두 답변 가운데 나은 쪽", 120, ["0.78 (0.70 ~ 0.85)", "0.61 (0.48 ~ 0.73)", "0.70 (0.58 ~ 0.80)"])
+    ]
+    assert not any(label == "주의" for label, _ in judge.lines)
+    judge.facts["same_family"] = True
+    assert any(label == "주의" for label, _ in judge.lines)
+    assert found.served == []
+    told = {"url": "http://h/v1", "failed": {"http-400": 2, "cut": 1}, "other_sampling": 5}
+    found.metrics["counts"]["served"] = {model: {**told, "model": model} for model in ("base", "tuned")}
+    assert found.served == ["http://h/v1#base", "http://h/v1#tuned"]
+    assert found.apart[-2:] == [("서버가 답하지 못한 질문", 3, 3), ("서버가 받지 않아 다른 표집 값으로 얻은 답", 5, 5)]
+    found.metrics["counts"] = {}
+    assert (found.apart, found.judge) == ([], None)

@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ LOST = ("no-connection", "reset")
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
 QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
 CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
-# What servers accept: a JSON schema as OpenAI words it; as llama-cpp-python does; none; max_completion_tokens only.
+# What servers accept: a JSON schema as OpenAI words it, and all sampling; the schema as llama-cpp-python has it and
+# OpenAI's own sampling; no schema; max_completion_tokens only.
 DIALECTS = ("guided", "object", "plain", "bare")
+OWN_SAMPLING = ("temperature", "top_p", "seed")
 REPAIR = "방금 보낸 답은 쓸 수 없습니다. 까닭: {error}\n설명 없이 요구한 모양의 JSON만 출력하십시오."
 
 Check = Callable[[str], tuple[dict[str, Any], bool]]
@@ -38,17 +40,21 @@ class Ask:
         key: `ledger_key` of all that the reply depends on.
         messages: the prompt.
         schema: flat JSON schema for servers that can guide decoding; None for other shapes.
-        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`.
-        max_tokens: longest reply; a cut one is asked again with twice as much.
+        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`; None
+            takes any text, cut or whole: the value is {"text", "stopped"}.
+        max_tokens: longest reply; one that `check` refuses because it is cut is asked again with twice as much.
         repair: what to say after an unusable reply; {error} is replaced by the fault.
+        sampling: fields of the request that say how to sample; greedy without them. A server that refuses those that
+            are not OpenAI's own gets the rest, and the outcome's `how` is "tolerated".
     """
 
     key: str
     messages: list[Message]
     schema: dict[str, Any] | None
-    check: Check
+    check: Check | None
     max_tokens: int = 400
     repair: str = REPAIR
+    sampling: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +229,12 @@ class _Round:
                 if not code or reply.kind != "refused":
                     return Entry("failed", f"http-{reply.name}", "", {})  # not recorded: the next run may be luckier
                 break  # the server will not take the repair request, being too long for its context: what is paid stands
+            if ask.check is None:
+                entry = Entry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
+                self._record(ask, reply.usage, entry)
+                return entry
             try:
-                value, clean = self._checked(ask, reply)
+                value, clean = self._checked(ask.check, reply)
             except BadReply as bad:
                 code = bad.code
                 limit = 2 * ask.max_tokens if reply.cut else limit
@@ -241,9 +251,13 @@ class _Round:
         return failed
 
     @staticmethod
-    def _checked(ask: Ask, reply: Reply) -> tuple[dict[str, Any], bool]:
+    def _as_it_is(reply: Reply) -> dict[str, Any]:
+        return {"text": reply.text, "stopped": not reply.cut}
+
+    @staticmethod
+    def _checked(check: Check, reply: Reply) -> tuple[dict[str, Any], bool]:
         try:
-            return ask.check(reply.text)
+            return check(reply.text)
         except BadReply as bad:
             raise BadReply("cut", "답이 도중에 끊겼습니다. 더 짧게 쓰십시오") if reply.cut else bad from None
 
@@ -326,7 +340,8 @@ class _Round:
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         if dialect == "object" and ask.schema is not None:
             body["response_format"] = {"type": "json_object", "schema": ask.schema}
-        return {**body, "temperature": 0, "max_tokens": limit}
+        sampling = {k: v for k, v in ask.sampling.items() if dialect == "guided" or k in OWN_SAMPLING}
+        return {**body, "temperature": 0, "max_tokens": limit, **sampling}
 
     def _learn(self, result: Reply | Fault, entered: float) -> None:
         """Tell the limits what a call has shown about the endpoint."""

@@ -8,78 +8,74 @@ answers.jsonl   one line per held-out question: id, question, reference, categor
                 "han-run", "han-function", "kana", "latin"), change (gain of the primary metric, shown units, or null)
 exam.jsonl      one line per exam item: id, kind ("choice", "false_premise", "essay"), topic, question, key, and per
                 model what it chose or wrote
+guards.json     scores of lm-evaluation-harness, if they are wanted: {"base": {task: {item: score}}, "tuned": …}
 metrics.json    {"version", "models", "items" {name: n}, "primary", "metrics": [{name, label, area, kind, unit, guard,
                 note, base {value, low, high, n}, tuned {…}, difference {value, low, high, n, p, p_holm, test},
                 detectable}], "topics": [{topic, n, metrics {name: {base, tuned, n}}}], "counts" (unparsed, refused,
-                citations by verdict and law, case numbers), "not_computed": [{name, label, reason}]}; values of unit
-                "percent" are 0–100, `low` and `high` may be null where one document alone was asked
+                citations by verdict and law, case numbers, the judge and its agreement with people, served answers,
+                the harness), "not_computed": [{name, label, reason}]}; values of unit "percent" are 0–100, `low` and
+                `high` may be null where one document alone was asked
 verdict.json    {"verdict": "promote|hold|reject", "label", "primary", "guard_margin", "reasons": [Korean sentences],
                 "improved": [ids], "worsened": [ids]}
 
 Does not: ask an endpoint unless the recipe names one, or sample answers unless `evaluate.samples` says how many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ...errors import UsageError
 from ...job import Job
-from ...models.hf import Answer, ChatModel
-from ...recipe import Recipe
 from ...workspace import write_json, write_jsonl
 from . import exam
-from .answers import Ask, answer_all
+from .agreement import agreement, read_labels
+from .backends import Served, Sides, in_process, open_sides
+from .computable import check, not_computed
 from .consistency import consistency
+from .examine import Examined, examine, paired
+from .guards import Harness, Scores, guard_rows, harness_version
 from .items import Item, exam_items, held_out
 from .judging import Referee
-from .likelihood import score_completions
-from .measures import Measured, Yardstick, case_summary, citation_summary
-from .metrics import BY_NAME, METRICS, Sample, table, topics
+from .measures import Yardstick, case_summary, citation_summary
+from .metrics import BY_NAME, Sample, table, topics
 from .verdict import decide, most_changed
 
 __all__ = ["evaluate"]
 
 VERSION = 1
-WHY_NOT = {
-    "endpoint.base_url": "판정 모델의 엔드포인트가 설정되지 않았습니다(endpoint.base_url).",
-    "evaluate.samples": "표본 수가 0입니다(evaluate.samples).",
-    "evaluate.exam": "시험을 보지 않도록 설정되었습니다(evaluate.exam).",
-    "": "해당하는 문항이나 값이 없습니다.",
-}
 MODELS = ("base", "tuned")
-TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "false_premise")
+TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "exam_generated", "false_premise")
 
 
 def evaluate(job: Job) -> None:
     """Answer, measure, compare and decide; writes answers, exam, metrics and verdict."""
     recipe = job.recipe
-    _check_primary(recipe)
-    chat = ChatModel(recipe.model.id, adapter=job.run.require("train", "adapter"), revision=recipe.model.revision)
+    check(recipe)
+    harness = _harness(job)  # its tasks' data must be there before hours are spent on answers
+    sides = open_sides(job)
     yardstick = Yardstick(job.pack)
     items = held_out(job)
-    answers = _answers(job, chat, items)
-    measured = {
-        model: [yardstick.measure(answers[model][item.id], item.question, item.reference) for item in items]
-        for model in MODELS
-    }
-    samples = [*_likelihood_samples(chat, items), *_answer_samples(items, measured)]
-    exam_rows, exam_samples, counts = _exam(job, chat, yardstick)
-    samples += exam_samples
+    examined = {model: examine(job, sides[model], items, yardstick) for model in MODELS}
+    items = [item for item in items if all(item.id in examined[model].answers for model in MODELS)]
+    samples = paired(items, examined)
+    exam_rows, counts = _exam(job, sides, yardstick)
+    samples += [sample for row in exam_rows for sample in exam.exam_samples(row, row["base"], row["tuned"])]
     if recipe.evaluate.samples:
-        samples += consistency(job, chat, items, exam_items(job, "choice", recipe.evaluate.items), yardstick.words)
+        choices = exam_items(job, "choice", recipe.evaluate.items)
+        samples += consistency(job, sides, items, choices, yardstick.words)
     if recipe.endpoint.base_url:
-        more_rows, more_samples, more_counts = _judged(job, chat, items, answers)
-        exam_rows, samples, counts = exam_rows + more_rows, samples + more_samples, counts | more_counts
-    counts |= {
-        "citations": {model: citation_summary(measured[model]) for model in MODELS},
-        "cases": {model: case_summary(yardstick, [a.text for a in answers[model].values()]) for model in MODELS},
-    }
-    rows = table(samples, recipe.seed)
+        essays, more_samples, more_counts = _judged(job, sides, items, examined)
+        exam_rows, samples, counts = exam_rows + essays, samples + more_samples, counts | more_counts
+    guards = _guards(harness, sides) if harness else {}
+    counts |= _counts(yardstick, items, examined, sides, harness)
+    rows = table(samples, recipe.seed, guard_rows(job.pack, guards["base"], guards["tuned"]) if guards else ())
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     changed = most_changed(samples, recipe.evaluate.primary)
-    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, answers, measured, samples, recipe.evaluate.primary))
+    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary))
     write_jsonl(job.path("exam.jsonl"), exam_rows)
+    if guards:
+        write_json(job.path("guards.json"), guards)
     write_json(job.path("metrics.json"), _metrics(job, items, rows, samples, counts))
     write_json(job.path("verdict.json"), verdict | changed)
     job.manifest.rows_in = job.manifest.rows_out = len(items)
@@ -87,82 +83,84 @@ def evaluate(job: Job) -> None:
     rmtree(job.path("state"), ignore_errors=True)
 
 
-def _answers(job: Job, chat: ChatModel, items: Sequence[Item]) -> dict[str, dict[str, Answer]]:
-    """Greedy answers of both models by item id."""
-    asks = [Ask(item.id, item.messages) for item in items]
-    found = {model: answer_all(job, chat, asks, "answers", tuned=model == "tuned") for model in MODELS}
-    return {model: {name: one.answer for name, one in by_id.items()} for model, by_id in found.items()}
+def _harness(job: Job) -> Harness | None:
+    where, limit = job.recipe.evaluate.guards, job.recipe.evaluate.guard_items
+    if where == "off":
+        return None
+    return Harness(job.pack, "generate" if where == "served" else None, limit)
 
 
-def _likelihood_samples(chat: ChatModel, items: Sequence[Item]) -> list[Sample]:
-    """Loss and token accuracy on the reference answers."""
-    examples = [item.example(chat.tokenizer) for item in items]
-    scored = {model: score_completions(chat, examples, tuned=model == "tuned") for model in MODELS}
-    samples = []
-    for item, base, tuned in zip(items, scored["base"], scored["tuned"], strict=True):
-        place = (item.id, item.group, item.category)
-        samples.append(Sample("loss", *place, (base.nll, base.tokens), (tuned.nll, tuned.tokens)))
-        samples.append(Sample("token_accuracy", *place, (base.hits, base.tokens), (tuned.hits, tuned.tokens)))
-    return samples
+def _guards(harness: Harness, sides: Sides) -> dict[str, Scores]:
+    """Scores of both models on the harness's tasks."""
+    return {
+        model: harness.served(side.url, side.model)
+        if isinstance(side, Served)
+        else harness.in_process(side.chat, tuned=side.tuned)
+        for model, side in sides.items()
+    }
 
 
-def _answer_samples(items: Sequence[Item], measured: dict[str, list[Measured]]) -> list[Sample]:
-    return [
-        Sample(name, item.id, item.group, item.category, base.pairs[name], tuned.pairs[name])
-        for item, base, tuned in zip(items, measured["base"], measured["tuned"], strict=True)
-        for name in base.pairs
-    ]
-
-
-def _exam(job: Job, chat: ChatModel, yardstick: Yardstick) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
+def _exam(job: Job, sides: Sides, yardstick: Yardstick) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The pack's exam, unless the recipe leaves it out."""
     if not job.recipe.evaluate.exam:
-        return [], [], {}
+        return [], {}
     limit = job.recipe.evaluate.items
     choices = exam_items(job, "choice", limit)
     premises = exam_items(job, "false_premise", max(1, limit // 4))
-    rows, samples, counts = exam.take_choices(job, chat, choices)
-    more_rows, more_samples, more_counts = exam.take_premises(job, chat, premises, yardstick.words)
-    return [*rows, *more_rows], [*samples, *more_samples], {**counts, **more_counts}
+    rows, counts = exam.take_choices(job, sides, choices)
+    more_rows, more_counts = exam.take_premises(job, sides, premises, yardstick.words)
+    return [*rows, *more_rows], {**counts, **more_counts}
 
 
 def _judged(
-    job: Job, chat: ChatModel, items: Sequence[Item], answers: dict[str, dict[str, Answer]]
+    job: Job, sides: Sides, items: Sequence[Item], examined: Mapping[str, Examined]
 ) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
-    """Essays and the pairwise comparison, marked by the endpoint."""
-    referee = Referee(job)
-    texts = {model: {name: answer.text for name, answer in by_id.items()} for model, by_id in answers.items()}
+    """Essays and the pairwise comparison, marked by the endpoint; and whether its marks agree with people's."""
+    referee = Referee(job.pack, job.recipe, str(job.run.root.resolve()))
+    texts = {model: {name: answer.text for name, answer in found.answers.items()} for model, found in examined.items()}
     samples, wins = referee.pairs(items, texts)
-    essays = exam_items(job, "essay", job.recipe.evaluate.items) if job.recipe.evaluate.exam else []
-    written = exam.write_essays(job, chat, essays)
-    samples += referee.essays(essays, written) if essays else []
-    rows = [
-        {
-            "id": row["id"],
-            "kind": "essay",
-            "topic": row.get("topic", ""),
-            "question": row["question"],
-            "key": row.get("reference", ""),
-            **{model: {"text": written[model][str(row["id"])]} for model in MODELS},
-        }
-        for row in essays
-    ]
-    return rows, samples, {"judge": referee.facts(), "pairwise": wins}
+    asked = exam_items(job, "essay", job.recipe.evaluate.items) if job.recipe.evaluate.exam else []
+    rows = exam.write_essays(job, sides, asked) if asked else []
+    written = {str(row["id"]): row for row in rows}
+    answered = [row for row in asked if str(row["id"]) in written]
+    samples += referee.essays(answered, {m: {name: row[m]["text"] for name, row in written.items()} for m in MODELS})
+    judge = referee.facts()
+    if job.recipe.evaluate.labels:
+        path = Path(job.recipe.evaluate.labels)
+        judge["agreement"] = agreement(referee, read_labels(path), job.recipe.seed)
+    return rows, samples, {"judge": judge, "pairwise": wins}
+
+
+def _counts(
+    yardstick: Yardstick,
+    items: Sequence[Item],
+    examined: Mapping[str, Examined],
+    sides: Sides,
+    harness: Harness | None,
+) -> dict[str, Any]:
+    """Citations and case numbers of both models, and what there is to tell of servers and of the harness."""
+    measured = {model: [found.measured[item.id] for item in items] for model, found in examined.items()}
+    texts = {model: [found.answers[item.id].text for item in items] for model, found in examined.items()}
+    counts: dict[str, Any] = {
+        "citations": {model: citation_summary(found) for model, found in measured.items()},
+        "cases": {model: case_summary(yardstick, found) for model, found in texts.items()},
+    }
+    if not in_process(sides):
+        counts["served"] = {model: side.facts() for model, side in sides.items() if isinstance(side, Served)}
+    if harness:
+        counts["harness"] = {"version": harness_version(), "tasks": [task["task"] for task in harness.tasks]}
+    return counts
 
 
 def _answer_rows(
-    items: Sequence[Item],
-    answers: dict[str, dict[str, Answer]],
-    measured: dict[str, list[Measured]],
-    samples: Sequence[Sample],
-    primary: str,
+    items: Sequence[Item], examined: Mapping[str, Examined], samples: Sequence[Sample], primary: str
 ) -> list[dict[str, Any]]:
     """Lines of answers.jsonl, in the order of the held-out rows."""
     by_item: dict[str, list[Sample]] = {}
     for sample in samples:
         by_item.setdefault(sample.item, []).append(sample)
     rows = []
-    for at, item in enumerate(items):
+    for item in items:
         values = {
             "base": {s.metric: _value(s.metric, s.base) for s in by_item[item.id]},
             "tuned": {s.metric: _value(s.metric, s.tuned) for s in by_item[item.id]},
@@ -178,12 +176,10 @@ def _answer_rows(
                 "source": item.source,
                 "group": item.group,
                 "split": item.split,
-                "base": answers["base"][item.id].text,
-                "tuned": answers["tuned"][item.id].text,
-                "base_stopped": answers["base"][item.id].stopped,
-                "tuned_stopped": answers["tuned"][item.id].stopped,
+                **{model: examined[model].answers[item.id].text for model in MODELS},
+                **{f"{model}_stopped": examined[model].answers[item.id].stopped for model in MODELS},
                 "metrics": values,
-                "marks": {model: measured[model][at].marks for model in MODELS},
+                "marks": {model: examined[model].measured[item.id].marks for model in MODELS},
                 "change": None if before is None or after is None else round(sign * (after - before), 4),
             }
         )
@@ -198,13 +194,10 @@ def _metrics(
     job: Job, items: Sequence[Item], rows: list[dict[str, Any]], samples: Sequence[Sample], counts: dict[str, Any]
 ) -> dict[str, Any]:
     """The value of metrics.json."""
-    computed = {row["name"] for row in rows}
+    tuned = f"{job.recipe.model.id} + {job.run.folder('train').name}/adapter"
     return {
         "version": VERSION,
-        "models": {
-            "base": job.recipe.model.id,
-            "tuned": f"{job.recipe.model.id} + {job.run.folder('train').name}/adapter",
-        },
+        "models": {"base": job.recipe.model.id, "tuned": tuned, **job.recipe.evaluate.answered_by},
         "items": {
             "held_out": len(items),
             "validation_rows_among_them": sum(item.split == "valid" for item in items),
@@ -214,44 +207,5 @@ def _metrics(
         "metrics": rows,
         "topics": topics(samples, TOPIC_METRICS),
         "counts": counts,
-        "not_computed": [
-            {"name": metric.name, "label": metric.label, "reason": _why_not(job, metric.name)}
-            for metric in METRICS
-            if metric.name not in computed
-        ],
+        "not_computed": not_computed(job.recipe, job.pack, {row["name"] for row in rows}),
     }
-
-
-def _check_primary(recipe: Recipe) -> None:
-    """Refuse a metric that cannot decide before any answer is generated.
-
-    Raises:
-        UsageError: there is no such metric, or the recipe leaves out what it needs.
-    """
-    primary = recipe.evaluate.primary
-    if primary not in BY_NAME:
-        raise UsageError(
-            f"evaluate.primary is {primary!r}: there is no such metric",
-            next_step=f"choose one of: {', '.join(BY_NAME)}",
-        )
-    if key := _lacking(recipe, primary):
-        raise UsageError(
-            f"evaluate.primary is {primary!r}, which is not computed without {key}",
-            next_step=f"set {key}, or choose another metric",
-        )
-
-
-def _lacking(recipe: Recipe, name: str) -> str:
-    """The recipe's key without which a metric is not computed; empty if the recipe gives all that it needs."""
-    if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
-        return "endpoint.base_url"
-    if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:
-        return "evaluate.samples"
-    if not recipe.evaluate.exam and name.startswith(("exam", "false_premise", "essay")):
-        return "evaluate.exam"
-    return ""
-
-
-def _why_not(job: Job, name: str) -> str:
-    """Why a metric is missing, in Korean for the report."""
-    return WHY_NOT[_lacking(job.recipe, name)]

@@ -1,62 +1,179 @@
-"""Any two evaluated runs against each other: their tuned models on the items that both have answered.
+"""Any two models against each other: tuned models of runs, adapter folders, and served models, on the same items.
+
+A run that has been evaluated brings its stored answers. Anything else is asked the held-out questions and the exam of
+one run, the home, under its recipe; that needs hours for a large model, so what is answered is kept in the home's
+`compare/` until the comparison is done, and an interrupted one goes on.
 
 An item counts once, with its own value, so that figures can differ a little from the runs' tables, where metrics such
 as the loss weigh an answer by its tokens.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
-from ...errors import DataError
-from ...workspace import Run, read_jsonl
-from .metrics import BY_NAME, Metric, Sample, table
+from ...errors import DataError, UsageError
+from ...job import Job
+from ...models.hf import ChatModel, base_fingerprint
+from ...pack import Pack
+from ...recipe import ModelSection, Recipe, load_recipe
+from ...workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash
+from .backends import Backend, InProcess, Served, served
+from .exam import exam_samples, take_choices, take_premises
+from .examine import examine
+from .guards import Scores, guard_rows
+from .items import exam_items, held_out
+from .measures import Yardstick
+from .metrics import BY_NAME, Sample, table
 
-NAMES = ("A", "B")
+LOCK = "recipe.lock.yaml"
 
 
-def compare(run_a: Run, run_b: Run, seed: int = 0) -> dict[str, Any]:
-    """Metrics of run B's tuned model against run A's, in the shape of metrics.json (base is A, tuned is B).
+@dataclass(frozen=True)
+class Sheet:
+    """What one model gave, whatever it is.
+
+    Attributes:
+        answers: by item id: reference, category, group, and metrics {name: shown value}.
+        exam: by item id: the line of exam.jsonl, what the model gave under "tuned".
+        guards: scores of lm-evaluation-harness.
+    """
+
+    name: str
+    answers: dict[str, dict[str, Any]]
+    exam: dict[str, dict[str, Any]]
+    guards: Scores = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Home:
+    """The run whose questions are asked, with its recipe."""
+
+    run: Run
+    recipe: Recipe
+
+    def sheet(self, subject: str, side: Backend, identity: str) -> Sheet:
+        """Let a model answer this run's questions and exam.
+
+        Args:
+            identity: hash of the model, or its address: answers of another one are not taken over.
+        """
+        pack, limit = Pack.load(self.recipe.pack), self.recipe.evaluate.items
+        section = self.recipe.section("evaluate", "generation", "model")
+        inputs = pack.hashes("prompts.yaml", "exam", "evaluate.yaml") | self.run.output_hashes("compose")
+        key = value_hash([identity, section, inputs, code_hash("stages/evaluate", "text", "models")])
+        folder = self.run.root / "compare" / key[:16]
+        job = Job(
+            self.recipe, pack, self.run, Stage(folder, Manifest("evaluate", key, section, inputs, self.recipe.seed))
+        )
+        yardstick, items = Yardstick(pack), held_out(job)
+        found = examine(job, side, items, yardstick)
+        rows: list[dict[str, Any]] = []
+        if self.recipe.evaluate.exam:
+            rows, _ = take_choices(job, {"tuned": side}, exam_items(job, "choice", limit))
+            premises = exam_items(job, "false_premise", max(1, limit // 4))
+            rows += take_premises(job, {"tuned": side}, premises, yardstick.words)[0]
+        rmtree(folder)
+        answers = {
+            item.id: {
+                "reference": item.reference,
+                "category": item.category,
+                "group": item.group,
+                "metrics": {n: a / b * BY_NAME[n].scale if b else None for n, (a, b) in found.pairs[item.id].items()},
+            }
+            for item in items
+            if item.id in found.answers
+        }
+        return Sheet(subject, answers, _by_id(rows))
+
+
+def stored(run: Run) -> Sheet:
+    """The tuned model of an evaluated run, from its files.
 
     Raises:
-        UsageError: one of them has not been evaluated.
+        UsageError: it has not been evaluated.
+    """
+    answers = read_jsonl(run.require("evaluate", "answers.jsonl"))
+    rows = [{**row, "metrics": row["metrics"]["tuned"]} for row in answers]
+    exam = read_jsonl(run.require("evaluate", "exam.jsonl"))
+    guards = run.folder("evaluate") / "guards.json"
+    scores = json.loads(guards.read_text(encoding="utf-8"))["tuned"] if guards.is_file() else {}
+    return Sheet(str(run.root), _by_id(rows), _by_id(exam), scores)
+
+
+def shared_samples(a: Sheet, b: Sheet) -> list[Sample]:
+    """The items that both have, measured against the same text, under every metric that both have a value for."""
+    samples = [
+        Sample(metric, name, str(row["group"]), str(row["category"]), (x, 1.0), (y, 1.0))
+        for name, row in a.answers.items()
+        if (other := b.answers.get(name)) and other.get("reference") == row.get("reference")
+        for metric, x, y in _values(row["metrics"], other["metrics"])
+    ]
+    for name, row in a.exam.items():
+        if (other := b.exam.get(name)) and other.get("key") == row.get("key"):
+            samples += exam_samples(row, row["tuned"], other["tuned"])
+    return samples
+
+
+def compare(a: Sheet, b: Sheet, pack: Pack, seed: int = 0) -> dict[str, Any]:
+    """B against A, in the shape of metrics.json (base is A, tuned is B).
+
+    Raises:
         DataError: they have no item in common.
     """
-    answers = [_by_id(read_jsonl(run.require("evaluate", "answers.jsonl"))) for run in (run_a, run_b)]
-    exams = [_by_id(read_jsonl(run.require("evaluate", "exam.jsonl"))) for run in (run_a, run_b)]
-    shared = [name for name, row in answers[0].items() if _same(row, answers[1].get(name), "reference")]
-    asked = [name for name, row in exams[0].items() if _same(row, exams[1].get(name), "key")]
-    if not shared and not asked:
-        raise DataError("the two runs have no item in common", where=f"{run_a.root}, {run_b.root}")
-    samples = [
-        Sample(metric, name, str(a["group"]), str(a["category"]), (x, 1.0), (y, 1.0))
-        for name in shared
-        for a, b in [(answers[0][name], answers[1][name])]
-        for metric, x, y in _values(a["metrics"]["tuned"], b["metrics"]["tuned"])
-    ]
-    for name in asked:
-        a, b = exams[0][name], exams[1][name]
-        if a["kind"] == "choice":
-            for metric in a["tuned"]:
-                pairs = (float(a["tuned"][metric] == a["key"]), 1.0), (float(b["tuned"][metric] == b["key"]), 1.0)
-                samples.append(Sample(metric, name, name, str(a["topic"]), *pairs))
+    samples = shared_samples(a, b)
+    if not samples:
+        raise DataError("the two have no item in common", where=f"{a.name}, {b.name}")
+    asked = {sample.item for sample in samples}
+    guards = guard_rows(pack, a.guards, b.guards, seed) if a.guards and b.guards else ()
     return {
-        "a": str(run_a.root),
-        "b": str(run_b.root),
-        "items": {"held_out": len(shared), "exam": len(asked)},
-        "metrics": table(samples, seed),
+        "a": a.name,
+        "b": b.name,
+        "items": {"held_out": len(asked & set(a.answers)), "exam": len(asked & set(a.exam))},
+        "metrics": table(samples, seed, guards),
     }
 
 
-def compare_runs(run_a: Run, run_b: Run) -> str:
+def compare_models(first: str, second: str, home: Home | None = None) -> dict[str, Any]:
+    """`compare` of two subjects: run folders, adapter folders, or URL#MODEL.
+
+    Args:
+        home: whose questions are asked of what has no stored answers; by default the first subject that is a run.
+
+    Raises:
+        UsageError: a subject is nothing of that kind, or there is no run whose questions could be asked.
+    """
+    home = home or next((_home(name) for name in (first, second) if _is_run(name)), None)
+    if home is None:
+        raise UsageError(
+            "neither of the two is a run, so there are no questions to ask",
+            next_step="give the recipe and its run too: mnatune evaluate RECIPE --out RUN --compare A B",
+        )
+    sheets: dict[str, Sheet] = {}
+    fresh: dict[str, Local | Served] = {}
+    for name in (first, second):
+        run = Run(Path(name)) if _is_run(name) else None
+        if run and run.manifest("evaluate"):
+            sheets[name] = stored(run)
+        else:
+            fresh[name] = served(name) if "://" in name else _local(name, run, home)
+    for name, side, identity in _opened(fresh):
+        sheets[name] = home.sheet(name, side, identity)
+    return compare(sheets[first], sheets[second], Pack.load(home.recipe.pack), home.recipe.seed)
+
+
+def comparison_text(found: Mapping[str, Any]) -> str:
     """`compare` as a table for the terminal, in Korean."""
-    found = compare(run_a, run_b)
     items = found["items"]
     lines = [
         f"A: {found['a']}",
         f"B: {found['b']}",
         f"공통 문항: 보류 {items['held_out']}개, 시험 {items['exam']}개",
         "",
-        f"{'A':>9} {'B':>9} {'차이 (95% 신뢰구간)':<28} {'p(Holm)':>8}  지표",
+        f"{'A':>9} {'B':>9} {'차이 (95% 신뢰구간)':<28} {'p(Holm)':>8} {'최소 검출':>7}  지표",
     ]
     return "\n".join([*lines, *(_line(row) for row in found["metrics"])])
 
@@ -66,21 +183,66 @@ def _line(row: Mapping[str, Any]) -> str:
     low, high = difference["low"], difference["high"]
     interval = f"{difference['value']:+.2f}" + (f" ({low:+.2f} ~ {high:+.2f})" if low is not None else "")
     arrow = {"higher": "↑", "lower": "↓"}[row["kind"]]
+    least = "-" if row["detectable"] is None else f"{row['detectable']:.2f}"
     values = f"{row['base']['value']:>9.2f} {row['tuned']['value']:>9.2f}"
-    return f"{values} {interval:<32} {difference['p_holm']:>8.3f}  {row['label']} {arrow}"
+    return f"{values} {interval:<32} {difference['p_holm']:>8.3f} {least:>9}  {row['label']} {arrow}"
+
+
+@dataclass(frozen=True)
+class Local:
+    """A model to be loaded: a base and an adapter over it."""
+
+    base: ModelSection
+    adapter: Path
+
+    @property
+    def identity(self) -> str:
+        """Hash of what answers."""
+        weights = self.adapter / "adapter_model.safetensors"
+        return value_hash([base_fingerprint(self.base.id, self.base.revision), file_hash(weights)])
+
+
+def _is_run(name: str) -> bool:
+    return (Path(name) / LOCK).is_file()
+
+
+def _home(name: str) -> Home:
+    return Home(Run(Path(name)), load_recipe(Path(name) / LOCK))
+
+
+def _local(name: str, run: Run | None, home: Home) -> Local:
+    """The adapter of a run that is trained but not evaluated, or of a folder, which is for the home's base."""
+    if run:
+        return Local(load_recipe(run.root / LOCK).model, run.require("train", "adapter"))
+    if not (Path(name) / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{name!r} is no run, no adapter folder and no served model",
+            next_step="give a run folder, a folder with adapter_config.json, or URL#MODEL",
+        )
+    return Local(home.recipe.model, Path(name))
+
+
+def _opened(subjects: Mapping[str, Local | Served]) -> Iterator[tuple[str, Backend, str]]:
+    """Name, model and identity of each; adapters of one base share it in memory."""
+    loaded: dict[tuple[str, str | None], ChatModel] = {}
+    for name, subject in subjects.items():
+        if isinstance(subject, Served):
+            yield name, subject, f"{subject.url}#{subject.model}"
+            continue
+        base = (subject.base.id, subject.base.revision)
+        if base in loaded:
+            chat = loaded[base].beside(subject.adapter)
+        else:
+            chat = loaded[base] = ChatModel(base[0], adapter=subject.adapter, revision=base[1])
+        yield name, InProcess(chat, True), subject.identity
 
 
 def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {str(row["id"]): row for row in rows}
 
 
-def _same(a: Mapping[str, Any], b: Mapping[str, Any] | None, key: str) -> bool:
-    """Both runs have the item, and measured it against the same text."""
-    return b is not None and a.get(key) == b.get(key)
-
-
 def _values(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> list[tuple[str, float, float]]:
     """(metric, value of A, value of B) in stored units, where both have one."""
-    known: list[Metric] = [BY_NAME[name] for name in a if name in BY_NAME and name in b]
+    known = [BY_NAME[name] for name in a if name in BY_NAME and name in b]
     pairs = [(metric, a[metric.name], b[metric.name]) for metric in known]
     return [(m.name, x / m.scale, y / m.scale) for m, x, y in pairs if x is not None and y is not None]

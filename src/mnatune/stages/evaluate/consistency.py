@@ -11,12 +11,12 @@ from itertools import combinations
 from typing import Any
 
 from ...job import Job
-from ...models.hf import ChatModel
 from ...models.prompt import dialogue, prompt_ids
 from ...recipe import GenerationSection
-from .answers import Ask, answer_all, keep, plan
-from .decoding import Decoded, decode
-from .exam import LETTERS, choice_prompt
+from .answers import Ask, answer_all
+from .backends import Backend, InProcess, Sides, in_process
+from .decoding import decode
+from .exam import LETTER_TOKENS, LETTERS, choice_prompt, letter_tokens, read_letter
 from .items import Item, stratified
 from .measures import chrf
 from .metrics import Sample
@@ -28,9 +28,9 @@ MODELS = ("base", "tuned")
 
 
 def consistency(
-    job: Job, chat: ChatModel, items: Sequence[Item], rows: Sequence[Mapping[str, Any]], words: Mapping[str, Any]
+    job: Job, sides: Sides, items: Sequence[Item], rows: Sequence[Mapping[str, Any]], words: Mapping[str, Any]
 ) -> list[Sample]:
-    """Samples of the three metrics.
+    """Samples of the three metrics; the last one for models in this process alone.
 
     Args:
         rows: four-choice exam items.
@@ -38,8 +38,8 @@ def consistency(
     """
     chosen = stratified(items, ASKED, job.recipe.seed, lambda item: item.category, lambda item: item.id)
     asked = stratified(rows, ASKED, job.recipe.seed, lambda row: str(row.get("topic", "")), lambda row: str(row["id"]))
-    found = [*_agreement(job, chat, chosen), *_batch_changes(job, chat, chosen[:ALONE])]
-    return [*found, *_flips(job, chat, asked, words.get("paraphrases", {}))]
+    found = [*_agreement(job, sides, chosen), *_flips(job, sides, asked, words.get("paraphrases", {}))]
+    return [*found, *_batch_changes(job, in_process(sides), chosen[:ALONE])]
 
 
 def paraphrase(question: str, rules: Sequence[Sequence[str]]) -> str:
@@ -49,34 +49,18 @@ def paraphrase(question: str, rules: Sequence[Sequence[str]]) -> str:
     return question
 
 
-def _agreement(job: Job, chat: ChatModel, items: Sequence[Item]) -> list[Sample]:
-    count = job.recipe.evaluate.samples
-    scores = {model: _sampled(job, chat, items, count, tuned=model == "tuned") for model in MODELS}
-    samples = []
-    for item in items:
-        base, tuned = (_mean_likeness(scores[model][item.id]) for model in MODELS)
-        samples.append(Sample("agreement", item.id, item.group, item.category, base, tuned))
-    return samples
-
-
-def _sampled(job: Job, chat: ChatModel, items: Sequence[Item], count: int, *, tuned: bool) -> dict[str, list[str]]:
-    generation = SAMPLING.model_copy(update={"max_new_tokens": job.recipe.generation.max_new_tokens})
+def _agreement(job: Job, sides: Sides, items: Sequence[Item]) -> list[Sample]:
     asks = [Ask(item.id, item.messages) for item in items]
-    lengths = {ask.id: len(prompt_ids(chat.tokenizer, ask.messages)) for ask in asks}
-    batches = plan(lengths, asks, generation.max_new_tokens)
-    texts: dict[str, list[str]] = {item.id: [] for item in items}
-    for k in range(count):
-        seed = job.recipe.seed + k
-
-        def work(batch: list[Ask], seed: int = seed) -> list[Decoded]:
-            messages = [ask.messages for ask in batch]
-            tokens = sum(lengths[ask.id] + generation.max_new_tokens for ask in batch) * 2
-            given = chat.answer(messages, tuned=tuned, generation=generation, batch_tokens=tokens, seed=seed)
-            return [Decoded(answer, []) for answer in given]
-
-        for name, found in keep(job, f"sample-{k}-{'tuned' if tuned else 'base'}", batches, work).items():
-            texts[name].append(found.answer.text)
-    return texts
+    sampling = SAMPLING.model_copy(update={"max_new_tokens": job.recipe.generation.max_new_tokens})
+    texts: dict[str, dict[str, list[str]]] = {model: {item.id: [] for item in items} for model in sides}
+    for model, side in sides.items():
+        for k in range(job.recipe.evaluate.samples):
+            for name, answer in side.sampled(job, asks, sampling, job.recipe.seed + k).items():
+                texts[model][name].append(answer.text)
+    return [
+        Sample("agreement", item.id, item.group, item.category, *(_mean_likeness(texts[m][item.id]) for m in MODELS))
+        for item in items
+    ]
 
 
 def _mean_likeness(texts: Sequence[str]) -> tuple[float, float]:
@@ -84,25 +68,25 @@ def _mean_likeness(texts: Sequence[str]) -> tuple[float, float]:
     return sum(chrf(a, b) if a != b else 1.0 for a, b in pairs), float(len(pairs))
 
 
-def _batch_changes(job: Job, chat: ChatModel, items: Sequence[Item]) -> list[Sample]:
-    served = job.recipe.generation
-    prompts = [prompt_ids(chat.tokenizer, item.messages) for item in items]
+def _batch_changes(job: Job, sides: Mapping[str, InProcess], items: Sequence[Item]) -> list[Sample]:
     changed = {}
-    for model in MODELS:
-        together = decode(chat, prompts, served, tuned=model == "tuned")
-        alone = [decode(chat, [prompt], served, tuned=model == "tuned")[0] for prompt in prompts]
+    for model, side in sides.items():
+        prompts = [prompt_ids(side.chat.tokenizer, item.messages) for item in items]
+        together = decode(side.chat, prompts, job.recipe.generation, tuned=side.tuned)
+        alone = [decode(side.chat, [prompt], job.recipe.generation, tuned=side.tuned)[0] for prompt in prompts]
         changed[model] = [float(a.answer.ids != b.answer.ids) for a, b in zip(together, alone, strict=True)]
     return [
-        Sample("batch_change", item.id, item.group, item.category, (base, 1.0), (tuned, 1.0))
-        for item, base, tuned in zip(items, changed["base"], changed["tuned"], strict=True)
+        Sample(
+            "batch_change", item.id, item.group, item.category, (changed["base"][at], 1.0), (changed["tuned"][at], 1.0)
+        )
+        for at, item in enumerate(items if changed else ())
     ]
 
 
 def _flips(
-    job: Job, chat: ChatModel, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Sequence[Sequence[str]]]
+    job: Job, sides: Sides, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Sequence[Sequence[str]]]
 ) -> list[Sample]:
     template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
-    tokens = [chat.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in LETTERS]
     asks = []
     for row in rows:
         wordings = {"": str(row["question"])}
@@ -111,14 +95,24 @@ def _flips(
             if not kind or question != row["question"]:
                 text = choice_prompt(template, {**row, "question": question})
                 asks.append(Ask(f"{row['id']}/{kind}", dialogue(text, system)))
-    picked = {}
-    for model in MODELS:
-        given = answer_all(job, chat, asks, "paraphrases", tuned=model == "tuned", limit=1, watched=tokens)
-        picked[model] = {name: found.first.index(max(found.first)) for name, found in given.items()}
+    picked = {model: _picked(job, side, asks) for model, side in sides.items()}
+    asked = [ask.id for ask in asks if all(ask.id in by_id for by_id in picked.values())]
     samples = []
     for row in rows:
-        others = [ask.id for ask in asks if ask.id.startswith(f"{row['id']}/") and not ask.id.endswith("/")]
-        flips = {m: float(sum(picked[m][name] != picked[m][f"{row['id']}/"] for name in others)) for m in MODELS}
-        pairs = (flips["base"], float(len(others))), (flips["tuned"], float(len(others)))
+        first = f"{row['id']}/"
+        others = [name for name in asked if name.startswith(first) and name != first] if first in asked else []
+        pairs = [
+            (float(sum(picked[m][name] != picked[m][first] for name in others)), float(len(others))) for m in MODELS
+        ]
         samples.append(Sample("flip_rate", str(row["id"]), str(row["id"]), str(row.get("topic", "")), *pairs))
     return samples
+
+
+def _picked(job: Job, side: Backend, asks: Sequence[Ask]) -> dict[str, str]:
+    """The letter by id: the likeliest, or for a served model the one that its answer names."""
+    if not isinstance(side, InProcess):
+        answers = side.answers(job, asks, "paraphrases", limit=LETTER_TOKENS)
+        return {name: read_letter(answer.text) for name, answer in answers.items()}
+    tokens = letter_tokens(side.chat)
+    given = answer_all(job, side.chat, asks, "paraphrases", tuned=side.tuned, limit=1, watched=tokens)
+    return {name: LETTERS[found.first.index(max(found.first))] for name, found in given.items()}

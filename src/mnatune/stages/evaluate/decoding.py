@@ -1,7 +1,8 @@
 """Greedy decoding and scoring of choices without waste: answers that have ended leave the batch, and the choices of a
-question share the key-value cache of its prompt.
+question share the key-value cache of its prompt, as the prompts of a batch share that of what they begin with.
 
-Greedy answers are those of `ChatModel.answer` at the same repetition penalty; only the work is less. torch is imported inside the functions.
+Greedy answers are those that `generate` gives to each prompt alone at the same repetition penalty; only the work is
+less. torch is imported inside the functions.
 """
 
 from collections.abc import Sequence
@@ -38,14 +39,16 @@ def decode(
     import torch
 
     with chat.variant(tuned), torch.inference_mode():
-        ids, mask = _left_padded(chat, prompts)
-        state = _prefill(chat, ids, mask)
-        logits = head(chat)(state.hidden[:, -1])
+        state = _prefill(chat, prompts)
+        mask = state.mask
+        logits = head(chat)(state.hidden)
         first = logits[:, list(watched)].float().tolist() if watched else [[] for _ in prompts]
         new: list[list[int]] = [[] for _ in prompts]
         alive = list(range(len(prompts)))
         position = mask.sum(-1)
-        seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device).scatter_(1, ids, True)
+        seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+        for row, prompt in enumerate(prompts):  # not the padding: no answer may depend on its neighbours
+            seen[row, torch.tensor(prompt, device=logits.device)] = True
         for step in range(generation.max_new_tokens):
             token = _penalised(logits, seen, generation.repetition_penalty).argmax(-1)
             seen.scatter_(1, token[:, None], True)
@@ -93,24 +96,23 @@ def choice_costs(
     flat = [choice for row in choices for choice in row]
     width = max(map(len, flat))
     with chat.variant(tuned), torch.inference_mode():
-        ids, mask = _left_padded(chat, prompts)
-        state = _prefill(chat, ids, mask)
+        state = _prefill(chat, prompts)
         state.cache.batch_repeat_interleave(each)
         pad = chat.tokenizer.pad_token_id
-        target = torch.tensor([row + [pad] * (width - len(row)) for row in flat], device=ids.device)
-        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in flat], device=ids.device)
-        start = mask.sum(-1).repeat_interleave(each)
-        hidden = state.hidden[:, -1:].repeat_interleave(each, 0)
+        target = torch.tensor([row + [pad] * (width - len(row)) for row in flat], device=state.mask.device)
+        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in flat], device=state.mask.device)
+        start = state.mask.sum(-1).repeat_interleave(each)
+        hidden = state.hidden[:, None].repeat_interleave(each, 0)
         if width > 1:
             out = causal(chat).base_model(
                 input_ids=target[:, :-1],
-                attention_mask=torch.cat([mask.repeat_interleave(each, 0), real[:, :-1]], -1),
-                position_ids=start[:, None] + torch.arange(width - 1, device=ids.device),
+                attention_mask=torch.cat([state.mask.repeat_interleave(each, 0), real[:, :-1]], -1),
+                position_ids=start[:, None] + torch.arange(width - 1, device=state.mask.device),
                 past_key_values=state.cache,
             )
             hidden = torch.cat([hidden, out.last_hidden_state], 1)
         wanted = real.bool()
-        losses = torch.zeros(real.shape, dtype=torch.float64, device=ids.device)
+        losses = torch.zeros(real.shape, dtype=torch.float64, device=state.mask.device)
         logits = head(chat)(hidden[wanted]).float()
         losses[wanted] = torch.nn.functional.cross_entropy(logits, target[wanted], reduction="none").double()
         costs = losses.sum(-1).tolist()
@@ -119,17 +121,42 @@ def choice_costs(
 
 @dataclass
 class _State:
+    """Prompts that have been read: last hidden state (rows, size), cache, and mask (rows, width) of real tokens."""
+
     hidden: Any
     cache: Any
+    mask: Any
 
 
-def _prefill(chat: ChatModel, ids: Any, mask: Any) -> _State:
+def _prefill(chat: ChatModel, prompts: Sequence[list[int]]) -> _State:
+    """Read the prompts of a batch; what all of them begin with, the system prompt above all, is read once."""
+    import torch
     from transformers import DynamicCache
 
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = DynamicCache(config=causal(chat).config)
-    out = causal(chat).base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache)
-    return _State(out.last_hidden_state, cache)
+    shared = _shared(prompts)
+    if shared:
+        opening = torch.tensor([prompts[0][:shared]], device=chat.model.device)
+        causal(chat).base_model(input_ids=opening, past_key_values=cache)
+        cache.batch_repeat_interleave(len(prompts))
+    ids, rest = _left_padded(chat, [prompt[shared:] for prompt in prompts])
+    mask = torch.cat([rest.new_ones(len(prompts), shared), rest], -1)
+    out = causal(chat).base_model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, shared:],
+        past_key_values=cache,
+    )
+    return _State(out.last_hidden_state[:, -1], cache, mask)
+
+
+def _shared(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with; each keeps one of its own."""
+    if len(prompts) == 1:
+        return 0
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    return next((at for at in range(most) if first[at] != last[at]), most)
 
 
 def _left_padded(chat: ChatModel, prompts: Sequence[list[int]]) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ cannot be read is counted apart.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from ...job import Job
@@ -15,6 +15,7 @@ from ...models.hf import ChatModel
 from ...models.prompt import dialogue, prompt_ids
 from ...text.untrusted import fill
 from .answers import BATCH_TOKENS, Ask, answer_all
+from .backends import Backend, InProcess, Sides, in_process
 from .decoding import choice_costs
 from .metrics import Sample
 
@@ -31,36 +32,45 @@ def choice_prompt(template: str, row: dict[str, Any]) -> str:
     return fill(template, {"question": str(row["question"]), **choices}).rstrip()
 
 
-def letters(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> dict[str, list[str]]:
+def letters(job: Job, side: Backend, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """For `exam_letter` the likeliest letter of each item, for `exam_generated` the one read from the greedy answer.
 
-    Both come from one pass over the prompts; what cannot be read is empty.
+    Both come from one pass over the prompts; what cannot be read is empty. A served model has the second alone, and
+    none where it did not answer.
     """
     template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
-    tokens = [chat.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in LETTERS]
     asks = [Ask(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
-    given = answer_all(job, chat, asks, "exam", tuned=tuned, limit=LETTER_TOKENS, watched=tokens)
-    found = [given[ask.id] for ask in asks]
+    if not isinstance(side, InProcess):
+        answers = side.answers(job, asks, "exam", limit=LETTER_TOKENS)
+        return {"exam_generated": {name: read_letter(answer.text) for name, answer in answers.items()}}
+    tokens = letter_tokens(side.chat)
+    given = answer_all(job, side.chat, asks, "exam", tuned=side.tuned, limit=LETTER_TOKENS, watched=tokens)
     return {
-        "exam_letter": [LETTERS[one.first.index(max(one.first))] for one in found],
-        "exam_generated": [read_letter(one.answer.text) for one in found],
+        "exam_letter": {name: LETTERS[one.first.index(max(one.first))] for name, one in given.items()},
+        "exam_generated": {name: read_letter(one.answer.text) for name, one in given.items()},
     }
 
 
-def text_choices(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], *, tuned: bool) -> list[str]:
+def letter_tokens(chat: ChatModel) -> list[int]:
+    """First token of each letter."""
+    return [chat.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in LETTERS]
+
+
+def text_choices(job: Job, side: InProcess, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The letter of the choice whose text is likeliest per character as an answer to the bare question."""
+    chat = side.chat
     prompts = [prompt_ids(chat.tokenizer, dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
     choices = [[chat.tokenizer(str(c), add_special_tokens=False)["input_ids"] for c in row["choices"]] for row in rows]
     order = sorted(range(len(rows)), key=lambda at: -len(prompts[at]))
     size = max(1, BATCH_TOKENS // 4 // max(map(len, prompts)))
-    picked: dict[int, str] = {}
+    picked: dict[str, str] = {}
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        costs = choice_costs(chat, [prompts[at] for at in batch], [choices[at] for at in batch], tuned=tuned)
+        costs = choice_costs(chat, [prompts[at] for at in batch], [choices[at] for at in batch], tuned=side.tuned)
         for at, row in zip(batch, costs, strict=True):
             each = [cost / len(str(choice)) for cost, choice in zip(row, rows[at]["choices"], strict=True)]
-            picked[at] = LETTERS[each.index(min(each))]
-    return [picked[at] for at in range(len(rows))]
+            picked[str(rows[at]["id"])] = LETTERS[each.index(min(each))]
+    return picked
 
 
 def read_letter(text: str) -> str:
@@ -93,24 +103,14 @@ def judge_premise(text: str, row: dict[str, Any], words: dict[str, Any]) -> Prem
     return "refused" if any(has(phrase) for phrase in words.get("refusals", [])) else "wrong"
 
 
-def take_choices(
-    job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
-    """Four-choice items in three ways: rows of exam.jsonl, samples, and how many answers could not be read."""
+def take_choices(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Four-choice items in up to three ways: rows of exam.jsonl, and how many answers could not be read."""
     if not rows:
-        return [], [], {}
-    chosen = {
-        model: {
-            **letters(job, chat, rows, tuned=model == "tuned"),
-            "exam_text": text_choices(job, chat, rows, tuned=model == "tuned"),
-        }
-        for model in ("base", "tuned")
-    }
-    samples = []
-    for metric in chosen["base"]:
-        for row, base, tuned in zip(rows, chosen["base"][metric], chosen["tuned"][metric], strict=True):
-            right = (float(base == row["answer"]), 1.0), (float(tuned == row["answer"]), 1.0)
-            samples.append(Sample(metric, str(row["id"]), str(row["id"]), str(row.get("topic", "")), *right))
+        return [], {}
+    chosen = {model: letters(job, side, rows) for model, side in sides.items()}
+    for model, side in in_process(sides).items():
+        chosen[model]["exam_text"] = text_choices(job, side, rows)
+    answered = set.intersection(*(set(chosen[model]["exam_generated"]) for model in sides))
     written = [
         {
             "id": row["id"],
@@ -120,55 +120,75 @@ def take_choices(
             "choices": row["choices"],
             "key": row["answer"],
             "article": row.get("article", ""),
-            **{model: {metric: by_item[at] for metric, by_item in chosen[model].items()} for model in chosen},
+            **{m: {metric: by_id[str(row["id"])] for metric, by_id in chosen[m].items()} for m in sides},
         }
-        for at, row in enumerate(rows)
+        for row in rows
+        if str(row["id"]) in answered
     ]
-    unparsed = {model: chosen[model]["exam_generated"].count("") for model in chosen}
-    return written, samples, {"exam_unparsed": unparsed}
+    unparsed = {model: sum(not row[model]["exam_generated"] for row in written) for model in sides}
+    return written, {"exam_unparsed": unparsed}
 
 
 def take_premises(
-    job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]], words: dict[str, Any]
-) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
-    """Questions with a false premise: rows of exam.jsonl, samples for right and wrong, and the counts."""
+    job: Job, sides: Sides, rows: Sequence[dict[str, Any]], words: dict[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Questions with a false premise: rows of exam.jsonl, and how many were answered rightly, wrongly or not at all."""
     if not rows:
-        return [], [], {}
-    asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    given = {model: answer_all(job, chat, asks, "premises", tuned=model == "tuned") for model in ("base", "tuned")}
-    written, samples = [], []
-    for row in rows:
-        text = {model: given[model][str(row["id"])].answer.text for model in given}
-        found = {model: judge_premise(text[model], row, words) for model in given}
-        place = (str(row["id"]), str(row["id"]), str(row.get("topic", "")))
-        for metric, wanted in (("false_premise", "correct"), ("false_premise_wrong", "wrong")):
-            pairs = (float(found["base"] == wanted), 1.0), (float(found["tuned"] == wanted), 1.0)
-            samples.append(Sample(metric, *place, *pairs))
-        written.append(
-            {
-                "id": row["id"],
-                "kind": "false_premise",
-                "topic": row.get("topic", ""),
-                "question": row["question"],
-                "key": row["answer"],
-                "premise": row.get("premise", ""),
-                **{model: {"text": text[model], "verdict": found[model]} for model in given},
-            }
-        )
+        return [], {}
+    texts = _texts(job, sides, rows, "premises")
+    written = [
+        {
+            "id": row["id"],
+            "kind": "false_premise",
+            "topic": row.get("topic", ""),
+            "question": row["question"],
+            "key": row["answer"],
+            "premise": row.get("premise", ""),
+            **{m: {"text": by_id[str(row["id"])], "verdict": judge_premise(by_id[str(row["id"])], row, words)}
+               for m, by_id in texts.items()},
+        }
+        for row in rows
+        if all(str(row["id"]) in by_id for by_id in texts.values())
+    ]  # fmt: skip
     counts = {
         model: {verdict: sum(row[model]["verdict"] == verdict for row in written) for verdict in get_args(Premise)}
-        for model in given
+        for model in sides
     }
-    return written, samples, {"false_premise": counts}
+    return written, {"false_premise": counts}
 
 
-def write_essays(job: Job, chat: ChatModel, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Greedy answers to essay questions: model → item id → text."""
-    asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    return {
-        model: {
-            name: found.answer.text
-            for name, found in answer_all(job, chat, asks, "essays", tuned=model == "tuned").items()
+def write_essays(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Greedy answers to essay questions as rows of exam.jsonl, those that every side has answered."""
+    texts = _texts(job, sides, rows, "essays")
+    return [
+        {
+            "id": row["id"],
+            "kind": "essay",
+            "topic": row.get("topic", ""),
+            "question": row["question"],
+            "key": row.get("reference", ""),
+            **{model: {"text": by_id[str(row["id"])]} for model, by_id in texts.items()},
         }
-        for model in ("base", "tuned")
-    }
+        for row in rows
+        if all(str(row["id"]) in by_id for by_id in texts.values())
+    ]
+
+
+def exam_samples(row: Mapping[str, Any], base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[Sample]:
+    """A row of exam.jsonl under two models, which gave `base` and `tuned`: right or wrong by metric; none for essays."""
+    if row["kind"] == "choice":
+        found = [(name, base[name] == row["key"], tuned[name] == row["key"]) for name in base if name in tuned]
+    elif row["kind"] == "false_premise":
+        wanted = {"false_premise": "correct", "false_premise_wrong": "wrong"}
+        found = [(name, base["verdict"] == word, tuned["verdict"] == word) for name, word in wanted.items()]
+    else:
+        return []
+    place = (str(row["id"]), str(row["id"]), str(row.get("topic", "")))
+    return [Sample(name, *place, (float(one), 1.0), (float(other), 1.0)) for name, one, other in found]
+
+
+def _texts(job: Job, sides: Sides, rows: Sequence[dict[str, Any]], kind: str) -> dict[str, dict[str, str]]:
+    """Greedy answers to bare questions: model → item id → text."""
+    asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
+    given = {model: side.answers(job, asks, kind) for model, side in sides.items()}
+    return {model: {name: answer.text for name, answer in by_id.items()} for model, by_id in given.items()}

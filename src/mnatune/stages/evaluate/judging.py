@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...job import Job
 from ...models.endpoint import Ask, Endpoint, check_flat, json_in, ledger_key
 from ...models.prompt import Message
+from ...pack import Pack
+from ...recipe import Recipe
 from ...text.untrusted import fill, without_markers
 from ...workspace import value_hash
 from .items import Item
@@ -39,18 +40,21 @@ FAMILIES = ("qwen", "llama", "gemma", "gpt", "claude", "gemini", "exaone", "mist
 
 
 class Referee:
-    """The judge of a run.
+    """The judge of a recipe.
+
+    Args:
+        spending: name under which its cost is summed up against the cap.
 
     Attributes:
         faults: unusable replies by their code.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._prompts = {name: str(job.pack.prompts[name]) for name in PROMPTS}
+    def __init__(self, pack: Pack, recipe: Recipe, spending: str) -> None:
+        self._prompts = {name: str(pack.prompts[name]) for name in PROMPTS}
         self._markers = (self._prompts["data_begin"].strip(), self._prompts["data_end"].strip())
         self._hash = value_hash([self._prompts, SHOWN_CHARS])
-        self._base = job.recipe.model.id
-        self.endpoint = Endpoint(job.recipe.endpoint, str(job.run.root.resolve()))
+        self._base = recipe.model.id
+        self.endpoint = Endpoint(recipe.endpoint, spending)
         self.faults: Counter[str] = Counter()
 
     def facts(self) -> dict[str, Any]:
@@ -65,21 +69,22 @@ class Referee:
 
     def essays(self, rows: Sequence[Mapping[str, Any]], answers: Mapping[str, Mapping[str, str]]) -> list[Sample]:
         """Points met of the points judged, per item; `answers` is model → item id → text."""
-        lines = [
-            (model, row, line, {"question": str(row["question"]), "answer": answers[model][str(row["id"])]})
-            for model in answers
-            for row in rows
-            for line in row["rubric"]
-        ]
-        replies = self._ask(
-            ("essay_judge_system", "essay_judge_user", MET),
-            [{**texts, "rubric_line": str(line["text"])} for _, _, line, texts in lines],
+        lines = [(model, row, line) for model in answers for row in rows for line in row["rubric"]]
+        verdicts = self.met(
+            [
+                {
+                    "question": str(row["question"]),
+                    "answer": answers[model][str(row["id"])],
+                    "rubric_line": str(line["text"]),
+                }
+                for model, row, line in lines
+            ]
         )
         points: dict[tuple[str, str], list[float]] = {}
-        for (model, row, line, _), reply in zip(lines, replies, strict=True):
-            if reply is not None:
+        for (model, row, line), met in zip(lines, verdicts, strict=True):
+            if met is not None:
                 cell = points.setdefault((str(row["id"]), model), [0.0, 0.0])
-                cell[0] += float(line["points"]) * bool(reply["met"])
+                cell[0] += float(line["points"]) * met
                 cell[1] += float(line["points"])
         return [self._essay_sample(row, points) for row in rows]
 
@@ -88,20 +93,34 @@ class Referee:
     ) -> tuple[list[Sample], dict[str, float]]:
         """Wins of the tuned model on the held-out questions, and the win rate with its consistency over both orders."""
         texts = [
-            {"question": i.question, "answer_a": answers[first][i.id], "answer_b": answers[second][i.id]}
-            for first, second in (("base", "tuned"), ("tuned", "base"))
+            {"question": i.question, "answer_a": answers["base"][i.id], "answer_b": answers["tuned"][i.id]}
             for i in items
         ]
-        replies = self._ask(("pairwise_system", "pairwise_user", WINNER), texts)
-        forth, back = replies[: len(items)], replies[len(items) :]
-        judged = [(i, a, b) for i, a, b in zip(items, forth, back, strict=True) if a is not None and b is not None]
-        first = [{"A": "base", "B": "tuned"}.get(str(a["winner"]), "tie") for _, a, _ in judged]
-        second = [{"A": "tuned", "B": "base"}.get(str(b["winner"]), "tie") for _, _, b in judged]
+        names = {"A": "base", "B": "tuned", "tie": "tie"}
+        judged = [(i, found) for i, found in zip(items, self.winners(texts), strict=True) if found is not None]
         samples = []
-        for (item, _, _), a, b in zip(judged, first, second, strict=True):
-            won = {"tuned": 1.0, "base": 0.0, "tie": 0.5}[a if a == b else "tie"]
+        for item, (forth, back) in judged:
+            won = {"B": 1.0, "A": 0.0, "tie": 0.5}[forth if forth == back else "tie"]
             samples.append(Sample("pairwise", item.id, item.group, item.category, (1 - won, 1.0), (won, 1.0)))
-        return samples, win_rate(first, second)
+        return samples, win_rate([names[f] for _, (f, _) in judged], [names[b] for _, (_, b) in judged])
+
+    def met(self, lines: Sequence[dict[str, str]]) -> list[bool | None]:
+        """Whether an answer meets a rubric line, of {question, answer, rubric_line}; None without a usable reply."""
+        replies = self._ask(("essay_judge_system", "essay_judge_user", MET), lines)
+        return [None if reply is None else bool(reply["met"]) for reply in replies]
+
+    def winners(self, texts: Sequence[dict[str, str]]) -> list[tuple[str, str] | None]:
+        """The better of answer_a and answer_b, "A", "B" or "tie", of {question, answer_a, answer_b}.
+
+        Asked in this order and in the other, both named by the order given; None unless both replies can be used.
+        """
+        swapped = [{**text, "answer_a": text["answer_b"], "answer_b": text["answer_a"]} for text in texts]
+        replies = self._ask(("pairwise_system", "pairwise_user", WINNER), [*texts, *swapped])
+        other = {"A": "B", "B": "A", "tie": "tie"}
+        return [
+            None if forth is None or back is None else (str(forth["winner"]), other[str(back["winner"])])
+            for forth, back in zip(replies[: len(texts)], replies[len(texts) :], strict=True)
+        ]
 
     def _essay_sample(self, row: Mapping[str, Any], points: Mapping[tuple[str, str], Sequence[float]]) -> Sample:
         name = str(row["id"])

@@ -129,12 +129,16 @@ METRICS: tuple[Metric, ...] = (
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
-def table(samples: Iterable[Sample], seed: int) -> list[dict[str, Any]]:
-    """Rows of metrics.json for every metric that has samples, in the order of `METRICS`, p values Holm-corrected."""
+def table(samples: Iterable[Sample], seed: int, guards: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Rows of metrics.json for every metric that has samples, in the order of `METRICS`, then those of `guards`.
+
+    All p values are one family for Holm's correction.
+    """
     grouped: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         grouped[sample.metric].append(sample)
     rows = [_row(metric, grouped[metric.name], seed) for metric in METRICS if _has_values(grouped[metric.name])]
+    rows += [{**row, "difference": dict(row["difference"])} for row in guards]
     for row, corrected in zip(rows, holm([row["difference"]["p"] for row in rows]), strict=True):
         row["difference"]["p_holm"] = corrected
     return rows

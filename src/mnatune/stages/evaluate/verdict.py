@@ -16,16 +16,13 @@ SHOWN = 20
 WORDS = {"promote": "승격", "hold": "보류", "reject": "반려"}
 
 
-def decide(
-    rows: Sequence[dict[str, Any]], primary: str, margin: float, external: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
+def decide(rows: Sequence[dict[str, Any]], primary: str, margin: float) -> dict[str, Any]:
     """The verdict with its reasons.
 
     Args:
-        rows: the metrics table.
+        rows: the metrics table, with the guards of lm-evaluation-harness if there are any.
         primary: name of the metric that decides.
         margin: points that a guard may get worse.
-        external: guards from outside, such as lm-evaluation tasks, as rows of the same shape.
 
     Raises:
         UsageError: the primary metric was not computed in this run.
@@ -38,7 +35,7 @@ def decide(
     row = by_name[primary]
     low, high = _gain_interval(row)
     reasons = [_primary_sentence(row, low, high)]
-    guards = [guard for guard in (*rows, *external) if guard["guard"] and guard["name"] != primary]
+    guards = [guard for guard in rows if guard["guard"] and guard["name"] != primary]
     worse = [guard for guard in guards if _gain(guard) < -margin]
     surely = [guard for guard in worse if (_gain_interval(guard)[1] or 0.0) < 0]
     reasons += [_guard_sentence(guard, margin, guard in surely) for guard in worse]

@@ -1,13 +1,12 @@
 """Does the judge agree with people? Rank correlation, weighted kappa and the confusion at the threshold."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import DataError, missing_extra
+from ...labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
 from ...models.endpoint import Endpoint, Ledger, Outcome
 from ...pack import Pack
 from ...recipe import Recipe
@@ -19,8 +18,6 @@ from .rubric import Rubric
 
 COLUMNS = ("question", "answer", "score")
 BANDS = 6  # 0–5, as people and judges score
-RESAMPLES = 2000
-LEAST_ROWS = 10
 
 
 def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
 
     Args:
         recipe: `judge.scorer: lexicon` calibrates the lexicon, the others the endpoint's model.
-        labels: CSV with question, answer and score (0–100), in UTF-8 or cp949.
+        labels: CSV (UTF-8 or cp949) or JSON Lines with question, answer and score (0–100).
 
     Returns:
         rows, failed, spearman and quadratic_kappa (on six bands; each value, low, high by a bootstrap of 2,000),
@@ -50,31 +47,21 @@ def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
 
 
 def read_labels(path: Path) -> tuple[list[Row], list[float]]:
-    """Rows and human scores of a CSV file."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the labels cannot be read: {error.strerror}", where=str(path)) from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("cp949", "replace")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-    if missing:
-        raise DataError(
-            f"the labels lack the column(s) {', '.join(missing)}",
-            where=f"{path}:1",
-            next_step="give a CSV with the header question,answer,score (score 0-100)",
-        )
+    """Rows and human scores of a CSV or JSON Lines file."""
     rows, scores = [], []
-    for line in reader:
+    for number, line in label_rows(path):
+        if missing := [name for name in COLUMNS if name not in line]:
+            raise DataError(
+                f"the labels lack the column(s) {', '.join(missing)}",
+                where=f"{path}:{number}",
+                next_step="give a CSV with the header question,answer,score (score 0-100)",
+            )
         try:
             score = float(line["score"])
         except (TypeError, ValueError):
             score = -1.0
         if not 0 <= score <= 100:
-            raise DataError(f"the score {line['score']!r} is not between 0 and 100", where=f"{path}:{reader.line_num}")
+            raise DataError(f"the score {line['score']!r} is not between 0 and 100", where=f"{path}:{number}")
         question, answer = line["question"] or "", line["answer"] or ""
         rows.append({"id": content_id(question, answer), "question": question, "answer": answer})
         scores.append(score)
@@ -102,33 +89,16 @@ def _agreement(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, Any
         from scipy.stats import spearmanr  # type: ignore[import-untyped]
     except ImportError as error:
         raise missing_extra("scikit-learn", "judge") from error
-    random = np.random.default_rng(seed)
-    picks = [random.integers(0, len(ours), len(ours)) for _ in range(RESAMPLES)]
-
-    def with_interval(measure: Any) -> dict[str, float | None]:
-        draws = np.array([measure(ours[p], theirs[p]) for p in picks if ours[p].std() and theirs[p].std()])
-        value = measure(ours, theirs) if ours.std() and theirs.std() else float("nan")
-        if not len(draws) or np.isnan(value):
-            return {"value": None, "low": None, "high": None}  # one side gives the same score to every row
-        low, high = np.nanpercentile(draws, [2.5, 97.5])
-        return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
-
     return {
-        "spearman": with_interval(lambda a, b: spearmanr(a, b).statistic),
-        "quadratic_kappa": with_interval(quadratic_kappa),
+        "spearman": with_interval(lambda a, b: float(spearmanr(a, b).statistic), ours, theirs, seed),
+        "quadratic_kappa": with_interval(quadratic_kappa, ours, theirs, seed),
     }
 
 
 def quadratic_kappa(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Cohen's kappa with quadratic weights (Cohen 1968) on six bands of 0–100."""
+    """Cohen's kappa with quadratic weights on six bands of 0–100."""
     one, other = (np.rint(scores / 100 * (BANDS - 1)).astype(int) for scores in (ours, theirs))
-    seen = np.zeros((BANDS, BANDS))
-    np.add.at(seen, (one, other), 1)
-    levels = np.arange(BANDS)
-    weights = (levels[:, None] - levels[None, :]) ** 2
-    expected = np.outer(seen.sum(1), seen.sum(0)) / len(one)
-    chance = float((weights * expected).sum())
-    return 1 - float((weights * seen).sum()) / chance if chance else 1.0
+    return cohen_kappa(one, other, BANDS, quadratic=True)
 
 
 def _confusion(ours: np.ndarray, theirs: np.ndarray, keep_above: int) -> dict[str, Any]:

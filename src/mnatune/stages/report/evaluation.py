@@ -50,9 +50,81 @@ class Evaluation:
         return [(v, counts["base"][v], counts["tuned"][v]) for v in counts.get("base", {})]
 
     @property
+    def apart(self) -> list[tuple[str, int, int]]:
+        """What is counted apart from the metrics, where there is any: (label, base, tuned)."""
+        counts = self.metrics.get("counts") or {}
+
+        def of(*path: str) -> list[int]:
+            found = []
+            for model in ("base", "tuned"):
+                cell: Any = (counts.get(path[0]) or {}).get(model)
+                for key in path[1:]:
+                    cell = (cell or {}).get(key)
+                found.append(sum(cell.values()) if isinstance(cell, dict) else int(cell or 0))
+            return found
+
+        rows = [
+            ("생성한 답에서 글자를 읽지 못한 객관식 문항", of("exam_unparsed")),
+            ("인용한 조문 가운데 지금은 시행되지 않는 것", of("citations", "not_in_force")),
+            ("적은 사건번호", of("cases", "found")),
+            ("그 가운데 법원이 붙일 수 없는 형식", of("cases", "malformed")),
+            ("서버가 답하지 못한 질문", of("served", "failed")),
+            ("서버가 받지 않아 다른 표집 값으로 얻은 답", of("served", "other_sampling")),
+        ]
+        return [(label, cells[0], cells[1]) for label, cells in rows if any(cells)]
+
+    @property
+    def served(self) -> list[str]:
+        """Addresses of the served models that answered, base and tuned; empty if they answered in process."""
+        found = (self.metrics.get("counts") or {}).get("served") or {}
+        return [f"{side['url']}#{side['model']}" for side in found.values()]
+
+    @property
+    def judge(self) -> "Judge | None":
+        """The judge of essays and pairs; None without one."""
+        counts = self.metrics.get("counts") or {}
+        return Judge(counts["judge"], counts.get("pairwise") or {}) if counts.get("judge") else None
+
+    @property
     def primary_metric(self) -> dict[str, Any] | None:
         """The primary metric's row of metrics.json."""
         return next((metric for metric in self.metrics["metrics"] if metric["name"] == self.primary), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What counts.judge and counts.pairwise of metrics.json say."""
+
+    facts: dict[str, Any]
+    pairwise: dict[str, Any]
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value in words), the control of the judge last."""
+        found = [("판정 모델", f"{self.facts['judge']} · 프롬프트 {str(self.facts['prompts_sha256'])[:12]}")]
+        if self.facts.get("same_family"):
+            found.append(
+                ("주의", "학습한 모델과 같은 계열의 모델이 판정했습니다. 다른 계열로 다시 판정하기를 권합니다.")
+            )
+        if self.pairwise:
+            wins, losses, ties = (korean.count(int(self.pairwise[name])) for name in ("wins", "losses", "ties"))
+            found.append(("쌍대 비교", f"학습 후 승 {wins} · 패 {losses} · 무승부 {ties}"))
+            share = korean.number(100 * float(self.pairwise["consistency"]), 1)
+            found.append(("두 순서의 판정이 같은 비율", f"{share}% (다르면 무승부로 셉니다)"))
+        unusable = self.facts.get("unusable") or {}
+        told = ", ".join(f"{code} {korean.count(int(count))}" for code, count in unusable.items())
+        found.append(("쓸 수 없는 응답", told or "없음"))
+        return found
+
+    @property
+    def agreement(self) -> list[tuple[str, int, list[str]]]:
+        """Agreement with people: (kind of label, rows, raw agreement, kappa and weighted kappa in words)."""
+        names = {"pairs": "두 답변 가운데 나은 쪽", "lines": "서술형 채점 항목"}
+        measures = ("agreement", "kappa", "quadratic_kappa")
+        return [
+            (names.get(kind, kind), int(found["rows"]), [_with_interval(found[name]) for name in measures])
+            for kind, found in (self.facts.get("agreement") or {}).items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +156,11 @@ def headline(run: Run, found: Evaluation | None) -> Headline:
     done = [stage for stage in STAGES if run.manifest(stage) is not None]
     last = korean.name("stages", done[-1])
     return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])
+
+
+def _with_interval(found: dict[str, float | None]) -> str:
+    value, low, high = (found[part] for part in ("value", "low", "high"))
+    return korean.NONE if value is None else f"{value:.2f} ({low:.2f} ~ {high:.2f})"
 
 
 def _load(path: Path, again: str) -> dict[str, Any]:

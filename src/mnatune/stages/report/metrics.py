@@ -119,8 +119,9 @@ def topics(found: Sequence[Mapping[str, Any]], rows: Sequence[Row], primary: str
         return None
     main = by_name[primary if primary in names else names[0]]
     others = [name for name in names if name != main.name]
-    drawn = [topic for topic in found if main.name in topic["metrics"]]
-    cells = [topic["metrics"][main.name] for topic in drawn]
+    drawn = sorted((topic for topic in found if topic["metrics"]), key=lambda topic: main.name not in topic["metrics"])
+    nothing = {"base": None, "tuned": None, "n": 0}  # a topic of the exam alone
+    cells = [topic["metrics"].get(main.name, nothing) for topic in drawn]
     values = [v for cell in cells for key in ("base", "tuned") if (v := korean.finite(cell[key])) is not None]
     left, right = _domain(values)
     digits = 1 if main.percent else 3

@@ -62,7 +62,7 @@ def _item(number: int, item: Item) -> str:
 
 
 def _metrics(found: Evaluation) -> str:
-    lines = [["Metric", "base", "tuned", "difference", "95% interval", "n", "result"]]
+    lines = [["Metric", "base", "tuned", "difference", "95% interval", "detectable", "n", "result"]]
     rows: list[Row] = [row for part in areas(found.metrics["metrics"], found.primary).values() for row in part]
     for row in rows:
         mark = " *" if row.name == found.primary else ""
@@ -73,11 +73,14 @@ def _metrics(found: Evaluation) -> str:
                 row.tuned.text,
                 row.difference.text,
                 row.difference.interval or "-",
+                row.detectable,
                 f"{row.tuned.n:,}",
                 JUDGEMENTS[row.judgement],
             ]
         )
-    return _table(lines, right=(1, 2, 3, 4, 5)) + "\n* primary metric"
+    return _table(lines, right=(1, 2, 3, 4, 5, 6)) + (
+        "\n* primary metric; detectable: the least difference that so many items would show four times in five"
+    )
 
 
 def _verdict(found: Evaluation) -> str:

@@ -110,7 +110,7 @@
     if (sort && item.kind !== sort) return false;
     if (kind === "better") return item.gain !== null && item.gain > 0;
     if (kind === "worse") return item.gain !== null && item.gain < 0;
-    if (kind === "marked") return item.sides.some((side) => side.remarks.some(([tone]) => tone === "bad"));
+    if (kind === "marked") return item.sides.some((side) => side.segments.some(([, tone]) => tone === "bad"));
     return true;
   };
 

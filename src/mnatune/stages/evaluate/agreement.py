@@ -1,0 +1,152 @@
+"""Does the evaluation's judge agree with people? Its verdicts against human labels on the same texts.
+
+Two kinds of labels, told apart by their columns; a file may mix them:
+
+question, answer_a, answer_b, winner     winner "A", "B" or "tie": the pairwise comparison
+question, answer, rubric_line, met       met true or false: one rubric line of an essay
+
+`mnatune feedback labels` writes the first kind from the blind picks of the chat page.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, UsageError
+from ...labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
+from ...pack import Pack
+from ...recipe import Recipe
+from ...workspace import file_hash
+from .judging import Referee
+from .statistics import wilson
+
+WINNERS = ("A", "tie", "B")  # in order, for the quadratic weights
+PAIR = ("question", "answer_a", "answer_b", "winner")
+LINE = ("question", "answer", "rubric_line", "met")
+BOOLEANS = {"true": True, "1": True, "yes": True, "예": True, "false": False, "0": False, "no": False, "아니오": False}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Texts as the judge gets them, and what people said of them."""
+
+    pairs: list[tuple[dict[str, str], str]]
+    lines: list[tuple[dict[str, str], bool]]
+
+
+def read_labels(path: Path) -> Labels:
+    """The labels of a CSV or JSON Lines file.
+
+    Raises:
+        DataError: a row is of neither kind, or its label is none; the line is named.
+    """
+    labels = Labels([], [])
+    for number, row in label_rows(path):
+        where = f"{path}:{number}"
+        if all(row.get(name) not in (None, "") for name in PAIR):
+            winner = {"a": "A", "b": "B", "tie": "tie"}.get(str(row["winner"]).strip().lower())
+            if winner is None:
+                raise DataError(f"the winner {row['winner']!r} is none of A, B and tie", where=where)
+            labels.pairs.append(({name: str(row[name]) for name in PAIR[:-1]}, winner))
+        elif all(row.get(name) not in (None, "") for name in LINE):
+            met = BOOLEANS.get(str(row["met"]).strip().lower())
+            if met is None:
+                raise DataError(f"met is {row['met']!r}, neither true nor false", where=where)
+            labels.lines.append(({name: str(row[name]) for name in LINE[:-1]}, met))
+        else:
+            raise DataError(
+                "a row is neither a labelled pair nor a labelled rubric line",
+                where=where,
+                next_step=f"give the columns {','.join(PAIR)} or {','.join(LINE)}",
+            )
+    return labels
+
+
+def agreement(referee: Referee, labels: Labels, seed: int) -> dict[str, Any]:
+    """Agreement by kind of label ("pairs", "lines"), each once there are ten rows with both verdicts.
+
+    Returns:
+        Per kind: rows, unusable (rows without the judge's verdict), agreement, kappa and quadratic_kappa (of ordered
+        winners, A < tie < B), each {value, low, high}; table {people: {judge: rows}}; for pairs consistency, the share
+        with the same verdict in both orders (the others count as ties).
+
+    Raises:
+        DataError: neither kind has ten rows with both verdicts.
+    """
+    found = {}
+    if labels.pairs:
+        verdicts = referee.winners([texts for texts, _ in labels.pairs])
+        judged = [
+            (v[0] if v[0] == v[1] else "tie", human) for v, (_, human) in zip(verdicts, labels.pairs, strict=True) if v
+        ]
+        consistent = sum(v[0] == v[1] for v in verdicts if v)
+        extra = {"consistency": round(consistent / len(judged), 4)} if judged else {}
+        found["pairs"] = _compared(judged, WINNERS, len(labels.pairs), seed) | extra
+    if labels.lines:
+        met = referee.met([texts for texts, _ in labels.lines])
+        both = [(str(m), str(human)) for m, (_, human) in zip(met, labels.lines, strict=True) if m is not None]
+        found["lines"] = _compared(both, ("False", "True"), len(labels.lines), seed)
+    usable = {kind: facts for kind, facts in found.items() if facts["rows"] >= LEAST_ROWS}
+    if not usable:
+        counts = ", ".join(f"{kind}: {facts['rows']}" for kind, facts in found.items()) or "none"
+        raise DataError(f"too few labelled rows with the judge's verdict ({counts}); {LEAST_ROWS} are the least")
+    return usable
+
+
+def judge_agreement(recipe: Recipe, path: Path) -> dict[str, Any]:
+    """`agreement` of a recipe's judge with a file of labels, outside a run; with the judge's own facts.
+
+    Raises:
+        UsageError: the recipe names no endpoint.
+    """
+    if not recipe.endpoint.base_url:
+        raise UsageError(
+            "the recipe names no judge to compare with", next_step="set endpoint.base_url and endpoint.model"
+        )
+    labels = read_labels(path)
+    referee = Referee(Pack.load(recipe.pack), recipe, f"labels:{file_hash(path)[:16]}:{recipe.endpoint.model}")
+    found = agreement(referee, labels, recipe.seed)
+    return {**referee.facts(), "agreement": found}
+
+
+def agreement_text(found: dict[str, Any]) -> str:
+    """`judge_agreement` for the terminal."""
+    lines = [
+        f"judge {found['judge']}, prompts {found['prompts_sha256'][:12]}, unusable replies {found['unusable'] or 0}"
+    ]
+    if found["same_family"]:
+        lines.append("  warning: the judge is of the tuned model's own family")
+    for kind, facts in found["agreement"].items():
+        name = {"pairs": "labelled pairs", "lines": "labelled rubric lines"}[kind]
+        lines.append(f"{facts['rows']} {name}, {facts['unusable']} without the judge's verdict")
+        for measure in ("agreement", "kappa", "quadratic_kappa"):
+            value, low, high = (facts[measure][part] for part in ("value", "low", "high"))
+            shown = "undefined" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+            lines.append(f"  {measure:<16} {shown}")
+        if "consistency" in facts:
+            lines.append(f"  {'both orders':<16} {facts['consistency']:.3f} the same")
+    return "\n".join(lines)
+
+
+def _compared(both: Sequence[tuple[str, str]], levels: Sequence[str], asked: int, seed: int) -> dict[str, Any]:
+    """Agreement of (judge, human) labels."""
+    facts: dict[str, Any] = {"rows": len(both), "unusable": asked - len(both)}
+    if not both:
+        return facts
+    ours, theirs = (np.array([levels.index(pair[side]) for pair in both]) for side in (0, 1))
+    share = float((ours == theirs).mean())
+    low, high = wilson(share, len(both))
+    counts = Counter((human, judge) for judge, human in both)
+    return {
+        **facts,
+        "agreement": {"value": round(share, 4), "low": round(low, 4), "high": round(high, 4)},
+        "kappa": with_interval(lambda a, b: cohen_kappa(a, b, len(levels)), ours, theirs, seed),
+        "quadratic_kappa": with_interval(
+            lambda a, b: cohen_kappa(a, b, len(levels), quadratic=True), ours, theirs, seed
+        ),
+        "table": {human: {judge: counts[human, judge] for judge in levels} for human in levels},
+    }

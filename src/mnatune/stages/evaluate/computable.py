@@ -1,0 +1,89 @@
+"""Which metrics a recipe allows, and why the others are not computed: in English before work starts, in Korean after."""
+
+from collections.abc import Collection
+from typing import Any
+
+from ...errors import UsageError
+from ...pack import Pack
+from ...recipe import Recipe
+from .backends import served
+from .guards import guard_tasks
+from .metrics import BY_NAME, METRICS
+
+NEEDS_LIKELIHOODS = ("loss", "token_accuracy", "exam_letter", "exam_text")
+NEEDS_PROCESS = (*NEEDS_LIKELIHOODS, "batch_change")
+WHY_NOT = {
+    "endpoint.base_url": "판정 모델의 엔드포인트가 설정되지 않았습니다(endpoint.base_url).",
+    "evaluate.samples": "표본 수가 0입니다(evaluate.samples).",
+    "evaluate.exam": "시험을 보지 않도록 설정되었습니다(evaluate.exam).",
+    "evaluate.answered_by": "서버가 답한 평가에서는 로그우도와 토큰을 얻을 수 없습니다(evaluate.answered_by).",
+    "evaluate.guards": "일반 한국어 과제를 재지 않도록 설정되었습니다(evaluate.guards).",
+    "": "해당하는 문항이나 값이 없습니다.",
+}
+SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.guards: in-process)."
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse what cannot be evaluated before any answer is generated.
+
+    Raises:
+        UsageError: there is no such primary metric, the recipe leaves out what it needs, or the servers that are to
+            answer are not both named.
+    """
+    wanted, primary = recipe.evaluate, recipe.evaluate.primary
+    if primary not in BY_NAME:
+        raise UsageError(
+            f"evaluate.primary is {primary!r}: there is no such metric",
+            next_step=f"choose one of: {', '.join(BY_NAME)}",
+        )
+    if key := lacking(recipe, primary):
+        how = "with" if key == "evaluate.answered_by" else "without"
+        raise UsageError(
+            f"evaluate.primary is {primary!r}, which is not computed {how} {key}",
+            next_step=f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric",
+        )
+    if wanted.answered_by and set(wanted.answered_by) != {"base", "tuned"}:
+        raise UsageError(
+            "evaluate.answered_by names one of two models",
+            next_step="give both, base and tuned, as URL#MODEL: they have to be compared under the same conditions",
+        )
+    for address in wanted.answered_by.values():
+        served(address)
+    if (wanted.guards == "served") != bool(wanted.answered_by) and wanted.guards != "off":
+        needed = "in-process" if not wanted.answered_by else "served"
+        raise UsageError(
+            f"evaluate.guards is {wanted.guards!r}, but "
+            + ("no server answers" if not wanted.answered_by else "servers answer (evaluate.answered_by)"),
+            next_step=f"set evaluate.guards: {needed}",
+        )
+    if wanted.labels and not recipe.endpoint.base_url:
+        raise UsageError("evaluate.labels needs a judge to compare with", next_step="set endpoint.base_url")
+
+
+def lacking(recipe: Recipe, name: str) -> str:
+    """The recipe's key that keeps a metric from being computed; empty if the recipe gives all that it needs."""
+    if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
+        return "endpoint.base_url"
+    if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:
+        return "evaluate.samples"
+    if not recipe.evaluate.exam and name.startswith(("exam", "false_premise", "essay")):
+        return "evaluate.exam"
+    return "evaluate.answered_by" if recipe.evaluate.answered_by and name in NEEDS_PROCESS else ""
+
+
+def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[dict[str, Any]]:
+    """Metrics and guard tasks without a value: {name, label, reason in Korean}."""
+    found = [
+        {"name": metric.name, "label": metric.label, "reason": WHY_NOT[lacking(recipe, metric.name)]}
+        for metric in METRICS
+        if metric.name not in computed
+    ]
+    tasks = guard_tasks(pack) if (pack.root / "evaluate.yaml").is_file() else []
+    if tasks and recipe.evaluate.guards == "off":
+        label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"
+        return [*found, {"name": "guards", "label": label, "reason": WHY_NOT["evaluate.guards"]}]
+    return found + [
+        {"name": task["task"], "label": task["label"], "reason": SERVED_GUARD}
+        for task in tasks
+        if task["task"] not in computed
+    ]

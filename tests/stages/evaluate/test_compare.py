@@ -1,0 +1,113 @@
+"""Any two: evaluated runs by their stored answers, trained runs, adapter folders and served models by asking."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mnatune.errors import DataError, UsageError
+from mnatune.models.hf import ChatModel
+from mnatune.pack import Pack
+from mnatune.recipe import EvaluateSection, Recipe, load_recipe, save_lock
+from mnatune.stages.evaluate import evaluate
+from mnatune.stages.evaluate.compare import Home, compare, compare_models, comparison_text, stored
+from mnatune.workspace import Run, read_jsonl, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def quick(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"evaluate": EvaluateSection(items=3)})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, trained, perform, quick: Recipe) -> Run:
+    """An evaluated run with its recipe."""
+    made: Run = trained(tmp_path_factory.mktemp("compared") / "run")
+    save_lock(quick, made.root / "recipe.lock.yaml")
+    perform(made, quick, evaluate)
+    return made
+
+
+@pytest.fixture(scope="module")
+def other_adapter(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """The run's adapter with its weights turned round."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("adapter") / "other"
+    shutil.copytree(tiny / "adapter", folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file(
+        {name: -w if "lora_B" in name else w for name, w in weights.items()}, folder / "adapter_model.safetensors"
+    )
+    return folder
+
+
+def values(found: dict) -> dict[str, tuple[float, float]]:
+    return {row["name"]: (row["base"]["value"], row["tuned"]["value"]) for row in found["metrics"]}
+
+
+def test_two_evaluated_runs_are_compared_by_what_is_stored(tmp_path: Path, run: Run, pack: Pack) -> None:
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.root, copy.root)
+    found = compare_models(str(run.root), str(copy.root))
+    assert found["items"]["held_out"] == 3
+    assert found["items"]["exam"] > 3
+    assert {"loss", "chrf", "exam_letter", "false_premise"} <= values(found).keys()
+    assert all(row["difference"]["value"] == 0 for row in found["metrics"])
+    assert "공통 문항: 보류 3개" in comparison_text(found)
+    for name in ("answers.jsonl", "exam.jsonl"):
+        file = copy.folder("evaluate") / name
+        write_jsonl(file, [{**row, "id": f"other-{row['id']}"} for row in read_jsonl(file)])
+    with pytest.raises(DataError, match="no item in common"):
+        compare(stored(run), stored(copy), pack)
+
+
+def test_an_adapter_folder_is_asked_the_runs_questions(run: Run, tiny: Path, other_adapter: Path) -> None:
+    same = compare_models(str(run.root), str(tiny / "adapter"))
+    assert {"loss", "chrf", "exam_letter", "exam_text", "exam_generated", "false_premise"} <= values(same).keys()
+    for row in same["metrics"]:
+        assert row["difference"]["value"] == pytest.approx(0, abs=1e-3), row["name"]
+    other = compare_models(str(run.root), str(other_adapter))
+    assert values(other)["loss"][0] == pytest.approx(values(same)["loss"][0])
+    assert values(other)["loss"][1] != pytest.approx(values(same)["loss"][1])
+    assert not list((run.root / "compare").iterdir())  # what was kept for continuing is gone
+
+
+def test_two_adapters_share_one_base_and_each_answers_for_itself(run: Run, tiny: Path, other_adapter: Path) -> None:
+    home = Home(run, load_recipe(run.root / "recipe.lock.yaml"))
+    both = values(compare_models(str(other_adapter), str(tiny / "adapter"), home))
+    alone = values(compare_models(str(run.root), str(other_adapter)))
+    assert both["loss"] == pytest.approx((alone["loss"][1], alone["loss"][0]), rel=1e-4)
+    assert both["chrf"] == pytest.approx((alone["chrf"][1], alone["chrf"][0]), rel=1e-4)
+
+
+def test_a_run_that_is_only_trained_and_a_served_model(
+    tmp_path: Path, run: Run, trained, quick: Recipe, own_server: str
+) -> None:
+    fresh: Run = trained(tmp_path / "fresh")
+    save_lock(quick, fresh.root / "recipe.lock.yaml")
+    found = compare_models(str(fresh.root), f"{own_server}#tiny")
+    assert all(row["difference"]["value"] == 0 for row in found["metrics"])
+    assert {"chrf", "exam_generated", "false_premise"} <= values(found).keys()
+    assert not values(found).keys() & {"loss", "exam_letter"}  # no likelihoods over HTTP
+    base = compare_models(str(run.root), f"{own_server}#base")
+    assert any(row["difference"]["value"] for row in base["metrics"])
+
+
+def test_what_cannot_be_compared_is_told(tmp_path: Path, run: Run, tiny: Path) -> None:
+    with pytest.raises(UsageError, match="no questions to ask"):
+        compare_models(str(tiny / "adapter"), "http://127.0.0.1:9/v1#m")
+    with pytest.raises(UsageError, match="no adapter folder"):
+        compare_models(str(run.root), str(tmp_path))
+
+
+def test_models_beside_each_other_answer_as_they_do_alone(tiny: Path, other_adapter: Path) -> None:
+    base = str(tiny / "base")
+    first = ChatModel(base, tiny / "adapter")
+    second = first.beside(other_adapter)
+    asked = [[{"role": "user", "content": "합병이란 무엇입니까?"}]]
+    alone = [ChatModel(base, adapter).answer(asked)[0].ids for adapter in (tiny / "adapter", other_adapter)]
+    assert alone[0] != alone[1]
+    for _ in range(2):
+        assert [chat.answer(asked)[0].ids for chat in (first, second)] == alone
+    assert first.answer(asked, tuned=False) == second.answer(asked, tuned=False)
