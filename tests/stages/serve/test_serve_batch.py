@@ -50,8 +50,8 @@ def with_engine(chat, work, **limits):
     return asyncio.run(run())
 
 
-def expected(chat, questions, tuned, limit=24):
-    generation = GENERATION.model_copy(update={"max_new_tokens": limit})
+def expected(chat, questions, tuned, limit=24, penalty=1.0):
+    generation = GENERATION.model_copy(update={"max_new_tokens": limit, "repetition_penalty": penalty})
     return [chat.answer([dialogue(q)], tuned=tuned, generation=generation)[0] for q in questions]
 
 
@@ -68,6 +68,20 @@ def test_a_moving_batch_answers_as_one_by_one_on_base_and_adapter(chat):
     got = with_engine(chat, work, rows=3)  # fewer rows than requests: some wait for others to leave
     assert [text for text, _, _ in got] == [a.text for a in [*tuned, *base]]
     assert [made for _, made, _ in got] == [len(a.ids) for a in [*tuned, *base]]
+
+
+def test_every_request_has_its_own_repetition_penalty(chat):
+    """The recipes' default is 1.2: with it every token that was made is remembered, row by row."""
+    penalties = (1.0, 1.2, 2.0)
+    wanted = {p: expected(chat, QUESTIONS, True, penalty=p) for p in penalties}
+    assert len({a.text for answers in wanted.values() for a in answers}) > len(QUESTIONS)
+
+    async def work(engine):
+        asked = [task(q, repetition_penalty=p) for p in penalties for q in QUESTIONS]
+        return await asyncio.gather(*(whole(engine, one) for one in asked))
+
+    got = with_engine(chat, work, rows=5)
+    assert [text for text, _, _ in got] == [a.text for p in penalties for a in wanted[p]]
 
 
 def test_every_request_has_its_own_limit_and_stop(chat):

@@ -172,8 +172,6 @@ class Lane:
         for row, token in tokens.items():
             row.made += 1
             row.last = token
-            if row.draw.seen is not None:
-                row.draw.seen[token] = True
             ended = token == self._end
             text = "" if ended else row.emitter.add(token)
             if ended or row.emitter.stopped or row.made >= row.limit:

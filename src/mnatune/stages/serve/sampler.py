@@ -29,20 +29,13 @@ class Draw:
 
 
 def next_tokens(logits: "torch.Tensor", draws: Sequence[Draw]) -> list[int]:
-    """The next token of each row.
+    """The next token of each row, which is marked as seen; call it in the inference mode that made the marks.
 
     Args:
         logits: (rows, vocabulary), any float type.
         draws: one per row.
     """
-    import torch
-
-    logits = logits.float()
-    for at, draw in enumerate(draws):
-        if draw.seen is not None:
-            scores, penalty = logits[at], draw.sampling.repetition_penalty
-            punished = torch.where(scores < 0, scores * penalty, scores / penalty)
-            logits[at] = torch.where(draw.seen, punished, scores)
+    logits = _punished(logits.float(), draws)
     chosen: list[int] = logits.argmax(-1).tolist()
     limited = [i for i, d in enumerate(draws) if d.sampling.temperature > 0 and d.sampling.top_k > 0]
     free = [i for i, d in enumerate(draws) if d.sampling.temperature > 0 and d.sampling.top_k == 0]
@@ -51,7 +44,24 @@ def next_tokens(logits: "torch.Tensor", draws: Sequence[Draw]) -> list[int]:
             picked = _sample(logits[rows], [draws[i] for i in rows], bounded=rows is limited)
             for row, token in zip(rows, picked, strict=True):
                 chosen[row] = token
+    for draw, token in zip(draws, chosen, strict=True):
+        if draw.seen is not None:
+            draw.seen[token] = True
     return chosen
+
+
+def _punished(logits: "torch.Tensor", draws: Sequence[Draw]) -> "torch.Tensor":
+    """The logits with every row's repetition penalty on the tokens that it has seen (Keskar et al., CTRL, 2019)."""
+    import torch
+
+    rows = [at for at, draw in enumerate(draws) if draw.seen is not None]
+    if not rows:
+        return logits
+    penalty = torch.tensor([[draws[at].sampling.repetition_penalty] for at in rows], device=logits.device)
+    seen = torch.stack([draw.seen for draw in draws if draw.seen is not None])
+    scores = logits[rows]
+    punished = torch.where(scores < 0, scores * penalty, scores / penalty)
+    return logits.index_copy(0, torch.tensor(rows, device=logits.device), torch.where(seen, punished, scores))
 
 
 def _sample(logits: "torch.Tensor", draws: Sequence[Draw], *, bounded: bool) -> list[int]:
