@@ -157,7 +157,9 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="a model that learns on, instead of fresh weights")
     parser.add_argument("--seen", type=int, default=0, help="tokens that the model of --start-from has seen")
     parser.add_argument("--tokens", type=float, default=14e6, help="tokens seen at the end, those of --seen included")
-    parser.add_argument("--decay", type=float, default=0.25, help="share of this run's tokens over which the rate falls")
+    parser.add_argument(
+        "--decay", type=float, default=0.25, help="share of this run's tokens over which the rate falls"
+    )
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--rows", type=int, default=16, help="windows in a step")
