@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mnatune.stages.serve.service import Settings
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.S)
-SHOWN = [(code, shown, kind) for (shell, code), (kind, shown) in zip(BLOCKS, BLOCKS[1:], strict=False)
+SHOWN = [(code, shown, kind) for (shell, code), (kind, shown) in pairwise(BLOCKS)
          if shell == "sh" and code.startswith("curl") and kind != "sh"]  # fmt: skip
 (PYTHON,) = [code for kind, code in BLOCKS if kind == "python" and "langchain" not in code]
 
