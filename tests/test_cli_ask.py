@@ -16,11 +16,12 @@ class Listener:
 
     def __init__(self, context: int) -> None:
         self.context, self.tokenizer = context, load_tokenizer("starter")
-        self.asked, self.seeds = [], []
+        self.asked, self.seeds, self.generations = [], [], []
 
     def answer(self, dialogues, *, tuned, generation, seed):
         self.asked.append(dialogues[0])
         self.seeds.append(seed)
+        self.generations.append(generation)
         return [SimpleNamespace(text="합병은 둘 이상의 회사가 하나로 되는 것입니다. " * 3)]
 
 
@@ -50,3 +51,15 @@ def test_the_oldest_turns_leave_and_the_question_stays(talk) -> None:
 def test_every_turn_is_sampled_anew(talk) -> None:
     seeds = talk(4096, "합병이란?", "합병이란?", "/new", "합병이란?").seeds
     assert len(set(seeds)) == 3
+
+
+def test_a_greedy_answer_is_the_one_that_is_evaluated_and_served(monkeypatch) -> None:
+    """The recipe's limit and repetition penalty, without drawing."""
+    model = Listener(300)
+    recipe = Recipe.model_validate({"name": "t", "generation": {"max_new_tokens": 50, "repetition_penalty": 1.3}})
+    monkeypatch.setattr(ask, "open_model", lambda run: (recipe, model, "전문가입니다."))
+    for options in ([], ["--greedy"]):
+        assert CliRunner().invoke(app, ["ask", "합병이란?", "--run", "x", *options]).exit_code == 0
+    drawn, greedy = model.generations
+    assert drawn == recipe.generation
+    assert greedy == recipe.generation.model_copy(update={"temperature": 0.0})

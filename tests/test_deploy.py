@@ -33,11 +33,14 @@ def test_the_gateway_is_started_with_options_that_exist(services):
     assert set(given) <= options_of("serve")
 
 
-def test_the_unit_is_started_with_options_that_exist():
-    text = (DEPLOY / "mnatune.service").read_text().replace("\\\n", " ")
+@pytest.mark.parametrize(
+    ("unit", "command"), [("mnatune.service", ("serve",)), ("mnatune-retain.service", ("feedback", "retain"))]
+)
+def test_the_units_are_started_with_options_that_exist(unit, command):
+    text = (DEPLOY / unit).read_text().replace("\\\n", " ")
     words = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.M)[1])
-    assert words[1] == "serve"
-    assert {word for word in words if word.startswith("--")} <= options_of("serve")
+    assert tuple(words[1 : 1 + len(command)]) == command
+    assert {word for word in words if word.startswith("--")} <= options_of(*command)
 
 
 def test_only_the_gateway_can_be_reached_and_only_from_this_machine(services):
@@ -70,12 +73,13 @@ def test_the_guide_names_commands_that_exist():
             assert {w for w in words[depth:] if w.startswith("--")} <= options_of(*words[:depth]), line
 
 
-def test_systemd_accepts_the_unit(tmp_path):
+@pytest.mark.parametrize("name", ["mnatune.service", "mnatune-retain.timer"])
+def test_systemd_accepts_the_units(tmp_path, name):
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd is not installed: the unit cannot be verified")
-    unit = tmp_path / "mnatune.service"
-    unit.write_text((DEPLOY / "mnatune.service").read_text().replace("/opt/mnatune/bin/mnatune", "/bin/true"))
-    done = subprocess.run([tool, "verify", str(unit)], capture_output=True, text=True, check=False)
+    for file in DEPLOY.glob("mnatune*"):
+        (tmp_path / file.name).write_text(file.read_text().replace("/opt/mnatune/bin/mnatune", "/bin/true"))
+    done = subprocess.run([tool, "verify", str(tmp_path / name)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "mnatune.service" not in done.stderr
+    assert "mnatune" not in done.stderr

@@ -15,7 +15,7 @@ from mnatune.feedback.store import FeedbackStore
 from mnatune.improve import Terms, compare, improve
 from mnatune.pack import Pack
 from mnatune.recipe import load_recipe
-from mnatune.registry import Registry
+from mnatune.registry import Lineage, Registry
 from mnatune.workspace import Run, read_jsonl, write_json, write_jsonl
 
 QUESTIONS = [
@@ -232,3 +232,58 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
         improve(given, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent, terms=terms)
     assert len(trained) >= 5
     assert all(shape <= row.keys() for row in trained)
+
+
+REAL = """
+name: round
+model: {id: starter, max_length: 320}
+train: {r: 8, dropout: 0.0, batch: 8, accumulate: 1, epochs: 2, learning_rate: 1.0e-3, max_grad_norm: 1.0}
+generation: {max_new_tokens: 12}
+evaluate: {items: 10, exam: false, primary: loss, guard_margin: 100}
+"""
+
+
+@pytest.mark.slow
+def test_a_round_trains_on_from_the_current_adapter_and_is_promoted_and_taken_back(tmp_path, pack):
+    """Nothing is stood in for: the starter learns corrections and is compared with what it was before."""
+    (tmp_path / "r.yaml").write_text(REAL, encoding="utf-8")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    rows = read_jsonl(pack.path("mna_qa.jsonl"))[::12]
+    parent = Run(tmp_path / "parent")
+    known = [pack_example(pack, n, row) for n, row in enumerate(rows[:32])]
+    done(parent, "compose", train_jsonl=known[:24], valid_jsonl=[], test_jsonl=known[24:])
+    loop.perform("train", recipe, parent)
+    registry, store = Registry(tmp_path / "models"), FeedbackStore("sqlite://", lambda text: text)
+    first = registry.register(parent.require("train", "adapter"), Lineage.of_run(parent))
+    registry.promote(first.name, override="the first model")
+    for n, row in enumerate(rows[32:48]):
+        turns = [{"role": "system", "content": pack.system_prompt}, {"role": "user", "content": row["question"]}]
+        facts = ("key:a", "m", "starter", "", "", turns, "모릅니다.", {}, "stop", 1, 1, True, 1.0, 0.1, 1.0 + n)
+        store.save_generation(Generation(f"g{n}", f"c{n}", *facts))
+        store.edit(Edit(f"g{n}", "key:a", row["answer"], created=1.0 + n))
+    for item in store.review_queue().items:
+        store.review(item.id, "admin", "approved")
+
+    outcome = improve(recipe, tmp_path / "out", store, registry, terms=Terms(least=8, replay=1.0))
+    store.close()
+    assert outcome.decision == "promote", outcome.reasons
+    second = registry.production()
+    assert (second.name, second.lineage.parent) == (outcome.model, first.name)
+    assert second.adapter_sha256 != first.adapter_sha256
+    trained = {row["id"] for row in read_jsonl(tmp_path / "out" / "run" / "5-compose" / "train.jsonl")}
+    learned = {item["row"] for item in read_jsonl(registry.root / second.name / "feedback.jsonl")}
+    assert trained & learned
+    losses = [held_out_loss(tmp_path / "out" / name) for name in ("current", "run")]
+    assert losses[1] < losses[0]
+    assert registry.rollback().name == first.name
+
+
+def pack_example(pack, number, row):
+    turns = [("system", pack.system_prompt), ("user", row["question"]), ("assistant", row["answer"])]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return {"id": f"p{number}", "messages": messages, "group": f"p{number}", "category": row["topic"]}
+
+
+def held_out_loss(root):
+    metrics = json.loads((Run(root).folder("evaluate") / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    return next(row["tuned"]["value"] for row in metrics if row["name"] == "loss")

@@ -47,14 +47,12 @@ def ask(
 ) -> None:
     """Ask one question and print the answer."""
     from ..errors import UsageError
-    from ..models.hf import GREEDY
     from ..models.prompt import dialogue
 
     if not question.strip():
         raise UsageError("the question is empty")
     recipe, model, system = open_model(run)
-    limit = {"max_new_tokens": recipe.generation.max_new_tokens}
-    generation = GREEDY.model_copy(update=limit) if greedy else recipe.generation
+    generation = recipe.generation.model_copy(update={"temperature": 0.0}) if greedy else recipe.generation
     answers = model.answer([dialogue(question, system)], tuned=not base, generation=generation, seed=recipe.seed)
     typer.echo(answers[0].text)
 

@@ -112,6 +112,12 @@ def test_completions_continue_raw_prompts(client, engine):
     assert engine.tasks[-1].prompt == [5, 6]
 
 
+def test_a_suffix_is_refused_and_an_empty_one_taken(client):
+    told = client.post("/v1/completions", json={"prompt": "가", "suffix": "나"})
+    assert (told.status_code, told.json()["error"]["param"]) == (400, "suffix")
+    assert client.post("/v1/completions", json={"prompt": "가", "suffix": ""}).status_code == 200
+
+
 def test_models_are_listed_and_unknown_ones_are_404(client):
     listed = client.get("/v1/models").json()["data"]
     assert [card["id"] for card in listed] == ["echo-tuned", "echo"]
@@ -135,6 +141,8 @@ WRONG = {
     "a number in quotes": {"messages": HELLO, "max_tokens": "5"},
     "max_tokens zero": {"messages": HELLO, "max_tokens": 0},
     "tools": {"messages": HELLO, "tools": [{"type": "function"}]},
+    "functions": {"messages": HELLO, "functions": [{"name": "f"}]},
+    "a bias": {"messages": HELLO, "logit_bias": {"5": -100}},
     "a JSON schema": {"messages": HELLO, "response_format": {"type": "json_schema"}},
     "log-probabilities": {"messages": HELLO, "logprobs": True},
     "a penalty that is not there": {"messages": HELLO, "frequency_penalty": 0.5},

@@ -11,6 +11,7 @@ from mnatune.recipe import GenerationSection
 from mnatune.stages.serve.batch import BatchEngine, BatchLimits, Names
 from mnatune.stages.serve.engine import Sampling, Task
 from mnatune.stages.serve.envelope import ApiError
+from mnatune.stages.serve.lane import SHARED, Lane
 
 NAMES = Names("base", "tuned")
 GENERATION = GenerationSection(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=24)
@@ -82,6 +83,36 @@ def test_every_request_has_its_own_repetition_penalty(chat):
 
     got = with_engine(chat, work, rows=5)
     assert [text for text, _, _ in got] == [a.text for p in penalties for a in wanted[p]]
+
+
+def test_what_prompts_begin_with_alike_is_computed_once_and_changes_no_answer(chat, monkeypatch):
+    opening = {
+        "role": "system",
+        "content": "당신은 금융과 법률, 인수합병 분야의 전문가입니다. 한국어로만 답변하세요. " * 2,
+    }
+    asked = [[opening, {"role": "user", "content": question}] for question in (*QUESTIONS, QUESTIONS[0], "분할")]
+    limits = [3 if d[1]["content"] == QUESTIONS[1] else 24 for d in asked]  # the longest leaves first, with its padding
+    tasks, wanted = [], []
+    for model in ("tuned", "base"):
+        for messages, limit in zip(asked, limits, strict=True):
+            generation = GENERATION.model_copy(update={"max_new_tokens": limit})
+            tasks.append(Task(model, Sampling(max_tokens=limit), messages=messages))
+            wanted.append(chat.answer([messages], tuned=model == "tuned", generation=generation)[0].text)
+    run, really = [], Lane.join
+
+    def join(lane, rows, outgoing):
+        run.append((lane, lane._share([row.prompt for row in rows])))
+        really(lane, rows, outgoing)
+
+    monkeypatch.setattr(Lane, "join", join)
+
+    async def work(engine):
+        return [text for text, _, _ in await asyncio.gather(*(whole(engine, one) for one in tasks))]
+
+    for rows in (3, 32):
+        run.clear()
+        assert with_engine(chat, work, rows=rows) == wanted
+        assert {lane for lane, kept in run if kept >= SHARED} == {lane for lane, _ in run}
 
 
 def test_every_request_has_its_own_limit_and_stop(chat):

@@ -1,7 +1,9 @@
 """The pages in real Chromium: ask, stream, stop, rate, correct, compare, reload, review, attacks, accessibility."""
 
 import json
+import re
 import shutil
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,9 +42,9 @@ class Titled:
     def find(self, text):
         from test_serve_page_api import Mark
 
-        known = (("상법 제522조", "valid", "합병계약서와 그 승인결의"), ("상법 제999조", "invalid", ""))
-        found = ((text.find(name), name, verdict, title) for name, verdict, title in known)
-        return [Mark(at, at + len(name), verdict=v, title=t) for at, name, v, t in found if at >= 0]
+        known = {"상법 제522조": ("valid", "합병계약서와 그 승인결의"), "상법 제999조": ("invalid", "")}
+        found = ((hit.start(), hit.end(), *known[hit[0]]) for hit in re.finditer("|".join(known), text))
+        return [Mark(start, end, verdict=verdict, title=title) for start, end, verdict, title in found]
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +109,35 @@ def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
     assert page.locator(".answer ol li").all_text_contents() == ["첫째", "둘째"]
     assert page.locator(".answer td").all_text_contents() == ["1", "2"]
     cite = page.locator(".cite.valid")
-    assert cite.get_attribute("data-tip") == "확인된 조문: 상법 합병계약서와 그 승인결의"
+    assert page.locator(".tip").is_hidden()
     cite.hover()
-    tip = "e => getComputedStyle(e, '::before').content"
-    assert "합병계약서" in cite.evaluate(tip)
+    assert page.locator(".tip").text_content() == "확인된 조문: 상법 합병계약서와 그 승인결의"
+    page.mouse.move(0, 0)
+    page.locator(".tip").wait_for(state="hidden")
     assert page.locator("#chat-title").text_content() == "합병이란?"
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_title_of_an_article_is_shown_wherever_the_citation_stands(visit, viewport):
+    """Also at the edges of the window and where a citation is broken over two lines."""
+    page, _ = visit(app_saying(" ".join(["상법 제522조"] * 40)), viewport=viewport)
+    ask(page)
+    answered(page)
+    within = """e => { const b = e.getBoundingClientRect();
+        return !e.hidden && b.left >= 0 && b.top >= 0 && b.right <= innerWidth && b.bottom <= innerHeight }"""
+    cites = page.locator(".cite")
+    assert cites.count() == 40
+    for at in range(0, 40, 3):
+        cites.nth(at).focus()
+        assert page.locator(".tip").evaluate(within), at
+
+
+def test_a_long_title_leaves_room_for_its_delete_button(visit):
+    page, _ = visit(app_saying())
+    ask(page, "주식매수청구권은 누가 언제까지 어떻게 행사하며 매수가액은 어떻게 정합니까?")
+    answered(page)
+    side, button = page.locator("#side").bounding_box(), page.locator(".history .icon").bounding_box()
+    assert button["x"] + button["width"] <= side["x"] + side["width"]
 
 
 def test_text_streams_and_the_stop_button_ends_it_for_the_engine_too(visit):
@@ -305,7 +331,10 @@ def test_review_on_the_admin_page(visit):
     page.get_by_role("button", name="좋아요").click()
     assert wait_for(lambda: server.store.review_queue().total == 2, 5)
     ready(admin_page := visit(server, "/admin")[0])
-    assert admin_page.locator("#chart svg rect").count() == 2
+    assert admin_page.locator("#chart svg rect.up title").all_text_contents() == [
+        f"{datetime.now(UTC):%Y-%m-%d} 좋아요 1"
+    ]
+    assert admin_page.locator("#chart svg rect.down").count() == 0
     assert "검토할 질문" in admin_page.locator(".review h3").first.text_content()
     card = admin_page.locator(".review").filter(has_text="고친 답변")
     card.get_by_label("고친 답변", exact=True).fill("다듬은 답")

@@ -150,6 +150,19 @@ class Seen:
         self.engine, self.settings, self.state = engine, settings, SimpleNamespace()
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (("starter",), ("starter", "starter-tuned")),
+        (("Qwen/Qwen3-8B", server.PRODUCTION), ("Qwen3-8B", "production")),
+        (("/models/production/", server.PRODUCTION), ("production", "production-tuned")),
+    ],
+)
+def test_names_can_be_typed_and_differ(given, names):
+    made = server._names(*given)
+    assert (made.base, made.tuned) == names
+
+
 def test_following_survives_any_failure(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(server, "POINTER_SECONDS", 0)
     follower, looks = PointerFollower(Registry(tmp_path), Follows(), Pointer()), []

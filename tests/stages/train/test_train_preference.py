@@ -7,7 +7,7 @@ from tiny_run import TERMS, adapter_bytes, compose, curve, make_recipe, messages
 
 from mnatune.errors import DataError, UsageError
 from mnatune.stages.train import train
-from mnatune.stages.train.preference import preferences
+from mnatune.stages.train.preference import balance, preferences
 from mnatune.workspace import write_jsonl
 
 
@@ -60,9 +60,22 @@ def test_kto_on_thumbs(whole, tiny_model, run, tmp_path) -> None:
     recipe = make_recipe(
         tiny_model, method="kto", from_adapter=from_whole(whole), preferences=str(export), batch=4, save_every=1
     )
-    train(train_job(recipe, run))
+    job = train_job(recipe, run)
+    train(job)
     assert [line["step"] for line in curve(run)] == [1, 2]
     assert adapter_bytes(run) != whole[1]
+    assert (job.manifest.facts["desirable_weight"], job.manifest.facts["undesirable_weight"]) == (1.0, 1.6667)
+
+
+@pytest.mark.parametrize(("wanted", "unwanted"), [(5, 3), (1, 30), (7, 7), (40, 2)])
+def test_both_kinds_of_thumbs_count_alike(wanted, unwanted) -> None:
+    weights = balance([True] * wanted + [False] * unwanted)
+    assert min(weights.values()) == 1.0
+    assert weights["desirable_weight"] * wanted == pytest.approx(weights["undesirable_weight"] * unwanted, rel=1e-3)
+
+
+def test_thumbs_of_one_kind_are_not_weighted() -> None:
+    assert set(balance([False] * 9).values()) == {1.0}
 
 
 def test_pairs_come_apart_for_kto_and_are_filtered_by_margin(run) -> None:

@@ -2,6 +2,7 @@
 
 Rows are left-padded to a common width. A joining row is prefilled on its own (with those that join with it) and its
 cache is set beside the running one; a leaving row is cut out, and padding that no row needs any more goes with it.
+What prompts begin with alike, mostly the system prompt, is computed once and kept.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from .sampler import Draw, next_tokens
 
 if TYPE_CHECKING:
     import torch
+
+SHARED = 32  # tokens that prompts must begin with alike before keeping them pays
 
 
 @dataclass(eq=False, slots=True)
@@ -81,6 +84,27 @@ class Outgoing:
         self._mail = {}
 
 
+def _alike(prompts: Sequence[list[int]]) -> list[int]:
+    """The token ids that all the prompts begin with: those that the first and the last in order begin with."""
+    first, last = min(prompts), max(prompts)
+    same = zip(first, last, strict=False)
+    return first[: next((at for at, (a, b) in enumerate(same) if a != b), len(first))]
+
+
+def _gaps_first(cache: Any, mask: "torch.Tensor", gaps: Sequence[int], start: int) -> "torch.Tensor":
+    """Move each row's padding from behind its `start` first tokens to before them, in the cache and in the mask."""
+    import torch
+
+    width = mask.shape[1]
+    places = [[*range(start, start + gap), *range(start), *range(start + gap, width)] for gap in gaps]
+    order = torch.tensor(places, device=mask.device)
+    rows = torch.arange(len(gaps), device=mask.device).unsqueeze(1)
+    for layer in cache.layers:
+        layer.keys = layer.keys.transpose(1, 2)[rows, order].transpose(1, 2)
+        layer.values = layer.values.transpose(1, 2)[rows, order].transpose(1, 2)
+    return mask.gather(1, order)
+
+
 def _deliver(mail: list[tuple[Row, Piece | ApiError]]) -> None:
     for row, item in mail:
         row.outbox.put_nowait(item)
@@ -101,6 +125,9 @@ class Lane:
         self.rows: list[Row] = []
         self._cache: Any = None
         self._mask: torch.Tensor | None = None  # (rows, width) of 0 and 1
+        self._beginning: list[int] = []  # token ids that `_kept` is the cache of, one row
+        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._before: list[list[int]] = []  # a prompt that joined before
 
     def join(self, rows: Sequence[Row], outgoing: Outgoing) -> None:
         """Prefill new rows, make their first token, and set them beside the running ones."""
@@ -110,18 +137,23 @@ class Lane:
         device = self._model.device
         width = max(len(row.prompt) for row in rows)
         gaps = [width - len(row.prompt) for row in rows]
-        ids = torch.tensor([[self._pad] * g + r.prompt for g, r in zip(gaps, rows, strict=True)], device=device)
-        mask = torch.tensor([[0] * g + [1] * (width - g) for g in gaps], device=device)
-        cache = DynamicCache(config=self._model.config)
         with torch.inference_mode():
+            start = self._share([row.prompt for row in rows])
+            ids = [[self._pad] * g + r.prompt[start:] for g, r in zip(gaps, rows, strict=True)]
+            mask = torch.tensor([[1] * start + [0] * g + [1] * (width - start - g) for g in gaps], device=device)
+            cache = DynamicCache(config=self._model.config)
+            for at, kept in enumerate(self._kept if start else []):
+                cache.update(*(part.expand(len(rows), -1, -1, -1) for part in kept), at)
             logits = self._model(
-                input_ids=ids,
+                input_ids=torch.tensor(ids, device=device),
                 attention_mask=mask,
-                position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, start:],
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+            if start:
+                mask = _gaps_first(cache, mask, gaps, start)
             for row in rows:
                 row.length = len(row.prompt)
                 if row.draw.sampling.repetition_penalty != 1:
@@ -131,6 +163,26 @@ class Lane:
             self._merge(cache, mask)
         self.rows.extend(rows)
         self._accept(dict(zip(rows, tokens, strict=True)), outgoing)
+
+    def _share(self, prompts: list[list[int]]) -> int:
+        """How many tokens at the beginning of all the prompts are kept; computes and keeps them if that pays."""
+        import torch
+        from transformers import DynamicCache
+
+        shortest = min(map(len, prompts)) - 1  # at least one token must be run to be continued
+        kept = len(self._beginning)
+        if 0 < kept <= shortest and all(prompt[:kept] == self._beginning for prompt in prompts):
+            return kept
+        known = [*prompts, *self._before]
+        self._before = prompts[:1]
+        common = _alike(known)[:shortest] if len(known) > 1 else []
+        if len(common) < SHARED:
+            return 0
+        cache = DynamicCache(config=self._model.config)
+        ids = torch.tensor([common], device=self._model.device)
+        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._beginning, self._kept = common, [(layer.keys, layer.values) for layer in cache.layers]
+        return len(common)
 
     def step(self, outgoing: Outgoing) -> None:
         """One more token for every row."""

@@ -1,8 +1,8 @@
 """Requests and responses of the OpenAI-compatible API.
 
 Strict: a number in quotes is no number. Fields that this server does not know are ignored, as OpenAI's clients expect;
-fields that would change the answer's meaning and are not supported (tools, JSON schemas, log-probabilities) are refused
-rather than ignored.
+fields that would change the answer's meaning and are not supported (tools, JSON schemas, log-probabilities, biases,
+suffixes) are refused rather than ignored.
 """
 
 from typing import Annotated, Any, Literal
@@ -107,6 +107,7 @@ class SamplingFields(Body):
     seed: Annotated[int, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)] | None = None
     frequency_penalty: Nothing | None = None
     presence_penalty: Nothing | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     user: Str | None = None
 
 
@@ -120,6 +121,7 @@ class ChatRequest(SamplingFields):
     response_format: TextFormat | None = None
     logprobs: Literal[False] | None = None
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    functions: Annotated[list[Any], Field(max_length=0)] | None = None
 
     def dialogue(self, system: str) -> list[Message]:
         """The messages; the server's system prompt leads them unless the caller brings one."""
@@ -144,6 +146,7 @@ class CompletionRequest(SamplingFields):
     )
     echo: Literal[False] | None = None
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    suffix: Annotated[Str, Field(max_length=0)] | None = None
     logprobs: None = None
 
     def prompts(self) -> list[str | list[int]]:

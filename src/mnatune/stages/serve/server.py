@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PRODUCTION = "production"  # the name that stays while the models behind it change
 POINTER_SECONDS = 2.0  # between two looks at the production pointer
 
 
@@ -183,19 +184,20 @@ def _engine(
                 next_step=f"mnatune run RECIPE --out {options.run}",
             )
         chat = ChatModel(recipe.model.id, adapter, recipe.model.revision)
-        return BatchEngine(chat, _names(recipe.model.id, recipe.name), generation), None
+        return BatchEngine(chat, _names(recipe.model.id), generation), None
     registry = Registry(options.registry or Path())
     base = recipe.model.id if recipe else (model.lineage.base if model else "") or options.base
     chat = ChatModel(base, model.adapter if model else None, recipe.model.revision if recipe else None)
-    engine = BatchEngine(chat, _names(base, "production"), generation)
+    engine = BatchEngine(chat, _names(base, PRODUCTION), generation)
     return engine, PointerFollower(registry, engine, source.pointer)
 
 
-def _names(model_id: str, tuned: str) -> "Names":
+def _names(model_id: str, tuned: str = "") -> "Names":
+    """Under which names clients ask: "starter" and "starter-tuned", or, where promotions are followed, `PRODUCTION`."""
     from .batch import Names
 
     base = model_id.rstrip("/").rpartition("/")[2] or model_id
-    return Names(base, tuned if tuned != base else f"{tuned}-tuned")
+    return Names(base, tuned if tuned and tuned != base else f"{base}-tuned")
 
 
 class PointerFollower:

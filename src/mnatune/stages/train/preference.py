@@ -71,6 +71,9 @@ def train_on_preferences(job: Job) -> None:
         "max_length": recipe.model.max_length,
         "eval_strategy": "no",
     }
+    if train.method == "kto":
+        own |= (weights := balance([row["label"] for row in rows]))
+        job.manifest.facts |= weights
     config, trainer_kind = KINDS[train.method]
     set_seed(recipe.seed)
     trainer = trainer_kind(
@@ -86,6 +89,23 @@ def train_on_preferences(job: Job) -> None:
     save_adapter(job, trainer, tokenizer, identity)
     if in_charge():
         keeper.finish()
+
+
+def balance(labels: list[bool]) -> dict[str, float]:
+    """Weights by which wanted and unwanted answers count alike in KTO's loss; the rarer kind is weighted up.
+
+    TRL's guide to KTO (Ethayarajh et al., 2024) advises w_d · n_d : w_u · n_u between 1:1 and 4:3, and people rate what
+    is wrong more often than what is right, or the other way round. `train.extra` goes before. Answers of one kind alone
+    are left as they are: there is nothing to balance.
+    """
+    wanted = sum(labels)
+    unwanted = len(labels) - wanted
+    if not wanted or not unwanted:
+        return {"desirable_weight": 1.0, "undesirable_weight": 1.0}
+    return {
+        "desirable_weight": round(max(1.0, unwanted / wanted), 4),
+        "undesirable_weight": round(max(1.0, wanted / unwanted), 4),
+    }
 
 
 def find_preferences(job: Job) -> Path:

@@ -5,6 +5,7 @@ import { explain, request, signIn } from "./client.js";
 import { markdown } from "./markdown.js";
 
 const PAGE = 20;
+const DAY = 86_400_000; // milliseconds
 const KINDS = { rating: "평가", edit: "고친 답변", pair: "비교" };
 const VALUES = { up: "좋아요", down: "아쉬워요", left: "가가 더 좋음", right: "나가 더 좋음", tie: "비슷함", both_bad: "둘 다 부족" };
 const SVG = "http://www.w3.org/2000/svg";
@@ -33,7 +34,7 @@ async function showUsage() {
     ["지금", `생성 ${number(running)} · 대기 ${number(waiting)}`],
   ];
   $("figures").replaceChildren(...figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
-  $("chart").replaceChildren(chart(days));
+  $("chart").replaceChildren(chart(days, Number($("days").value)));
   const models = [...new Set(days.map((row) => row.model))].sort();
   $("models").replaceChildren(...models.map((model) => {
     const rows = days.filter((row) => row.model === model);
@@ -43,29 +44,30 @@ async function showUsage() {
   }));
 }
 
-/** Ratings by day: likes upward, dislikes downward from one base line. */
-function chart(rows) {
-  const dates = [...new Set(rows.map((row) => row.day))].sort();
+/** Ratings of each of the last days (UTC, as the server counts): likes upward, dislikes downward from one base line. */
+function chart(rows, count) {
   if (!rows.some((row) => row.up || row.down)) return el("p", { class: "quiet-text" }, "아직 평가가 없습니다.");
+  const dates = Array.from({ length: count }, (_, at) => new Date(Date.now() - (count - 1 - at) * DAY).toISOString().slice(0, 10));
   const byDay = dates.map((day) => {
     const these = rows.filter((row) => row.day === day);
     return { day, up: sum(these, "up"), down: sum(these, "down") };
   });
   const most = Math.max(...byDay.map((d) => Math.max(d.up, d.down)), 1);
-  const [width, half, step] = [720, 80, 720 / Math.max(byDay.length, 12)];
-  const told = byDay.map((d) => `${d.day} 좋아요 ${d.up} 아쉬워요 ${d.down}`).join(", ");
-  const bars = byDay.flatMap((d, at) => {
-    const x = at * step + step * 0.15;
-    const [high, low] = [(d.up / most) * half, (d.down / most) * half];
-    return [
-      svg("rect", { class: "up", x, y: half + 10 - high, width: step * 0.7, height: high, rx: 2 }, svg("title", {}, `${d.day} 좋아요 ${d.up}`)),
-      svg("rect", { class: "down", x, y: half + 12, width: step * 0.7, height: low, rx: 2 }, svg("title", {}, `${d.day} 아쉬워요 ${d.down}`)),
-    ];
-  });
-  const ends = byDay.length > 1 ? [byDay[0], byDay.at(-1)] : [byDay[0]];
-  const labels = ends.map((d, at) => svg("text", { x: at ? (byDay.length - 1) * step : 0, y: 2 * half + 32 }, d.day.slice(5)));
-  return svg("svg", { viewBox: `0 0 ${width} ${2 * half + 38}`, role: "img", "aria-label": `날짜별 평가: ${told}` },
-    svg("line", { x1: 0, x2: width, y1: half + 11, y2: half + 11 }), ...bars, ...labels);
+  const [left, half, step] = [36, 80, 684 / count];
+  const width = Math.min(step * 0.7, 48);
+  const middle = (at) => left + (at + 0.5) * step;
+  const told = byDay.filter((d) => d.up || d.down).map((d) => `${d.day} 좋아요 ${d.up} 아쉬워요 ${d.down}`).join(", ");
+  const bars = byDay.flatMap((d, at) => [["up", "좋아요", -1], ["down", "아쉬워요", 1]].filter(([kind]) => d[kind]).map(([kind, label, side]) => {
+    const height = (d[kind] / most) * half;
+    return svg("rect", { class: kind, x: middle(at) - width / 2, y: half + 11 + (side < 0 ? -1 - height : 1), width, height, rx: 2 },
+      svg("title", {}, `${d.day} ${label} ${d[kind]}`));
+  }));
+  const marks = [[half + 11, "0"], [10, number(most)], [2 * half + 12, number(most)]].map(([y, value]) =>
+    svg("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, value));
+  const labels = [0, count - 1].map((at) =>
+    svg("text", { x: middle(at), y: 2 * half + 36, "text-anchor": at ? "end" : "start" }, dates[at].slice(5).replace("-", ". ") + "."));
+  return svg("svg", { viewBox: `0 0 720 ${2 * half + 42}`, role: "img", "aria-label": `날짜별 평가: ${told}` },
+    svg("line", { x1: left, x2: 720, y1: half + 11, y2: half + 11 }), ...bars, ...marks, ...labels);
 }
 
 async function showQueue() {
@@ -100,7 +102,8 @@ function card(item) {
     el("h3", {}, item.question),
     el("div", { class: item.other ? "pair" : "" }, text(item.other ? "가" : "답변", item.answer), item.other && text("나", item.other)),
     edited && el("div", { class: "field" }, el("p", { class: "quiet-text" }, "고친 답변"), edited),
-    (reasons || item.comment) && el("p", { class: "quiet-text" }, [reasons, item.comment].filter(Boolean).join(" — ")),
+    reasons && el("p", { class: "quiet-text" }, `이유: ${reasons}`),
+    item.comment && el("p", { class: "quiet-text" }, `의견: ${item.comment}`),
     el("div", { class: "row" }, note,
       item.state !== "approved" && el("button", { type: "button", onclick: decide("approved") }, "승인"),
       item.state !== "rejected" && el("button", { type: "button", class: "quiet", onclick: decide("rejected") }, "반려"),

@@ -111,8 +111,9 @@ export function answerTools(turn, { tags, changed }) {
     const open = button.getAttribute("aria-expanded") !== "true";
     button.setAttribute("aria-expanded", String(open));
     more.replaceChildren(...(open ? [panel()] : []));
-    if (open) more.querySelector("textarea")?.focus();
-    else button.focus();
+    const area = more.querySelector("textarea");
+    area?.setSelectionRange(0, 0); // begin at the top of a long answer
+    (area || button).focus();
   }
 
   function thank(text) {

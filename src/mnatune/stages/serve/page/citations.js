@@ -1,4 +1,4 @@
-// Marks statute citations in a rendered answer: does the article exist, and what is its title.
+// Marks statute citations in a rendered answer: does the article exist, and what is its title (shown on hover and focus).
 
 import { el } from "./dom.js";
 import { request } from "./client.js";
@@ -33,10 +33,26 @@ export async function markCitations(root, text) {
 
 function badge({ text, verdict, title, note, law }) {
   const told = [WORDS[verdict], title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
-  return el(
-    "span",
-    { class: `cite ${verdict}`, tabIndex: 0, "data-tip": told },
-    text,
-    el("span", { class: "sr" }, ` (${told})`),
-  );
+  const node = el("span", { class: `cite ${verdict}`, tabIndex: 0, onpointerenter: () => showTip(node, told), onpointerleave: hideTip,
+    onfocus: () => showTip(node, told), onblur: hideTip }, text, el("span", { class: "sr" }, ` (${told})`));
+  return node;
+}
+
+const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" }); // readers hear the text in the badge itself
+document.body.append(tip);
+document.addEventListener("scroll", hideTip, true);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+
+/** Above the first line of the citation, below it where there is no room; never outside the window. */
+function showTip(node, told) {
+  const [line] = node.getClientRects();
+  tip.textContent = told;
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(8, Math.min(line.left, innerWidth - width - 8))}px`;
+  tip.style.top = `${line.top - height - 6 > 0 ? line.top - height - 6 : line.bottom + 6}px`;
+}
+
+function hideTip() {
+  tip.hidden = true;
 }
