@@ -84,6 +84,15 @@ def examples(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
     return rows
 
 
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """How many token ids all the rows begin with: mostly the system prompt, which is then computed once."""
+    if not rows:
+        return 0
+    first, last = min(rows), max(rows)  # in lexicographic order: the farthest pair
+    pairs = zip(first, last, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+
+
 def turn_end_id(tokenizer: Any) -> int:
     """Id of <|im_end|>, which every answer ends with."""
     ids = tokenizer.convert_tokens_to_ids([TURN_END])

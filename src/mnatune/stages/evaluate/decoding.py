@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...models.hf import Answer, ChatModel
+from ...models.prompt import common_prefix
 from ...recipe import GenerationSection
 from .likelihood import causal, head
 
@@ -134,7 +135,7 @@ def _prefill(chat: ChatModel, prompts: Sequence[list[int]]) -> _State:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=causal(chat).config)
-    shared = _shared(prompts)
+    shared = min(common_prefix(prompts), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0  # each keeps one
     if shared:
         opening = torch.tensor([prompts[0][:shared]], device=chat.model.device)
         causal(chat).base_model(input_ids=opening, past_key_values=cache)
@@ -148,15 +149,6 @@ def _prefill(chat: ChatModel, prompts: Sequence[list[int]]) -> _State:
         past_key_values=cache,
     )
     return _State(out.last_hidden_state[:, -1], cache, mask)
-
-
-def _shared(prompts: Sequence[list[int]]) -> int:
-    """How many tokens all prompts begin with; each keeps one of its own."""
-    if len(prompts) == 1:
-        return 0
-    first, last = min(prompts), max(prompts)
-    most = min(map(len, prompts)) - 1
-    return next((at for at in range(most) if first[at] != last[at]), most)
 
 
 def _left_padded(chat: ChatModel, prompts: Sequence[list[int]]) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...models.prompt import common_prefix
 from .emitter import Emitter
 from .engine import Piece
 from .envelope import ApiError
@@ -82,13 +83,6 @@ class Outgoing:
             except RuntimeError:
                 continue
         self._mail = {}
-
-
-def _alike(prompts: Sequence[list[int]]) -> list[int]:
-    """The token ids that all the prompts begin with: those that the first and the last in order begin with."""
-    first, last = min(prompts), max(prompts)
-    same = zip(first, last, strict=False)
-    return first[: next((at for at, (a, b) in enumerate(same) if a != b), len(first))]
 
 
 def _gaps_first(cache: Any, mask: "torch.Tensor", gaps: Sequence[int], start: int) -> "torch.Tensor":
@@ -175,7 +169,7 @@ class Lane:
             return kept
         known = [*prompts, *self._before]
         self._before = prompts[:1]
-        common = _alike(known)[:shortest] if len(known) > 1 else []
+        common = known[0][: min(common_prefix(known), shortest)] if len(known) > 1 else []
         if len(common) < SHARED:
             return 0
         cache = DynamicCache(config=self._model.config)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
-from ...models.prompt import Example, examples
+from ...models.prompt import Example, common_prefix, examples
 from ...workspace import read_jsonl
 
 IGNORED = -100  # label of tokens without loss, by the convention of torch's cross_entropy
@@ -40,13 +40,7 @@ def shared_prefix(rows: Sequence[Example]) -> int:
     """
     if not rows:
         return 0
-    first, last = min(e.prompt for e in rows), max(e.prompt for e in rows)  # in lexicographic order: the farthest pair
-    shared = 0
-    for a, b in zip(first, last, strict=False):
-        if a != b:
-            break
-        shared += 1
-    return max(0, min(shared, min(len(e.prompt) for e in rows) - 1))
+    return max(0, min(common_prefix([e.prompt for e in rows]), min(len(e.prompt) for e in rows) - 1))
 
 
 def load_rows(path: Path, tokenizer: Any, max_length: int) -> Rows:
