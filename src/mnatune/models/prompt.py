@@ -84,7 +84,7 @@ def examples(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
     return rows
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[list[int]]) -> int:
     """How many token ids all the rows begin with: mostly the system prompt, which is then computed once."""
     if not rows:
         return 0

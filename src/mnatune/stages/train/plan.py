@@ -6,8 +6,11 @@ Parameters follow the Qwen3 architecture. Memory is counted part by part:
   arXiv 2305.14314, §3), embedding and head staying bf16; fp8 1 byte;
 * adapter, gradient and AdamW state: 16 bytes per trainable parameter (fp32 weight, gradient, two moments);
 * activations: what the backward pass keeps per token and layer, counted tensor by tensor in `activation_bytes`;
-* head: the logits of the answer tokens held at once (trainer.HEAD_CHUNK_ELEMENTS), in bf16, fp32 and their gradient;
+* head: the logits of the answer tokens held at once (trainer.HEAD_CHUNK_ELEMENTS), 12 bytes each: at its widest the
+  backward pass holds log-probabilities, their gradient and that of the logits, all fp32;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
+
+bench/memory.py compares the sum with what a training step takes.
 
 FLOP per token: (6 · matmul parameters + causal attention) · (2 + trainable/frozen) / 3, since a frozen weight needs no
 weight gradient; the formula of NVIDIA NeMo Automodel's benchmark recipe. Hours assume 35 % of a card's dense bf16 peak.
@@ -26,6 +29,7 @@ from ...recipe import Recipe, TrainSection
 GIB = 2**30
 HEAD_CHUNK_ELEMENTS = 1 << 26
 ASSUMED_MFU = 0.35
+CONTEXT_GIB, SLACK = 0.7, 0.04  # of CUDA's context, and of an allocator as a share of what it holds
 # Dense bf16 tensor peak in TFLOP/s, from the vendor's data sheets.
 PEAK_TFLOPS = {
     "H200": 989,
@@ -206,7 +210,7 @@ def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int,
     weights = shape.linear_parameters * per_weight + (shape.parameters - shape.linear_parameters) * 2
     layer = activation_bytes(shape, train) * tokens
     activations = layer + shape.layers * 2 * shape.hidden * tokens if checkpointing else layer * shape.layers
-    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * (2 + 4 + 4)
+    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * 3 * 4
     subtotal = weights + 16 * trainable + activations + head
     return {
         "weights": round(weights),
@@ -214,7 +218,7 @@ def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int,
         "optimizer": 8 * trainable,
         "activations": round(activations),
         "head": round(head),
-        "overhead": round(0.7 * GIB + 0.04 * subtotal),
+        "overhead": round(CONTEXT_GIB * GIB + SLACK * subtotal),
     }
 
 
