@@ -522,25 +522,27 @@ def test_a_whole_zip_beside_its_parts_is_read_once(tmp_path, reading):
 
 # --- the fast way and the slow way give the same
 
-FIELDS = st.one_of(
-    st.text(st.sampled_from('가나다 "\\\n/제123조\u2028\U0001f600a'), max_size=12),
-    st.sampled_from([None, 3, ["목록"], {"깊은": "것"}]),
+TEXTS_OF_ALL_KINDS = st.text(st.sampled_from('가나다 "\\\n/제123조\u2028\U0001f600a'), max_size=12)
+FIELDS = st.one_of(TEXTS_OF_ALL_KINDS, st.sampled_from([None, 3, ["목록"], {"깊은": "것"}]))
+
+
+def documents_of(pairs, value):
+    """Documents whose rows and fields are drawn from the two strategies."""
+    content = st.fixed_dictionaries({"text": st.text(max_size=5), "QA": st.lists(pairs, max_size=4)})
+    category = st.fixed_dictionaries({"middle": value})
+    return st.fixed_dictionaries(
+        {"data_id": value, "data_category": category, "contents": st.lists(content, max_size=2)}
+    )
+
+
+PLAIN = documents_of(
+    st.fixed_dictionaries({"question": TEXTS_OF_ALL_KINDS, "answer": TEXTS_OF_ALL_KINDS}), TEXTS_OF_ALL_KINDS
 )
-PAIRS = st.lists(
-    st.one_of(
-        st.fixed_dictionaries({"question": st.text(min_size=1), "answer": st.text(min_size=1)}),
-        st.fixed_dictionaries({}, optional={"question": FIELDS, "answer": FIELDS, "extra": FIELDS}),
-        st.none(),
-    ),
-    max_size=4,
+ODD = documents_of(
+    st.one_of(st.fixed_dictionaries({}, optional={"question": FIELDS, "answer": FIELDS, "extra": FIELDS}), st.none()),
+    FIELDS,
 )
-DOCUMENTS = st.lists(
-    st.fixed_dictionaries(
-        {"contents": st.lists(st.fixed_dictionaries({"text": st.text(max_size=5), "QA": PAIRS}), max_size=2)},
-        optional={"data_id": FIELDS, "data_category": st.fixed_dictionaries({"middle": st.text(max_size=3)})},
-    ),
-    max_size=3,
-)
+DOCUMENTS = st.one_of(st.lists(PLAIN, max_size=3), st.lists(st.one_of(PLAIN, ODD), max_size=3))
 
 
 @settings(max_examples=150, deadline=None)
