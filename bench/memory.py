@@ -92,6 +92,9 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     planned = setting.plan.total_gb - CONTEXT_GIB
+    if setting.train.dropout and not torch.cuda.is_available():  # its masks take two bytes here, and one on CUDA
+        shape = shape_of(folder)
+        planned += setting.batch * LENGTH * shape.layers * sum(i for i, _ in shape.linear.values()) / GIB
     return {"planned_gib": planned, "measured_gib": peak / GIB, "micro_batch": setting.batch}
 
 

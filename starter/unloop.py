@@ -19,7 +19,8 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 NGRAM = 4
 ROWS, BEGINNING, CONTINUATION = 24, 48, 96  # beginnings in a step, and tokens of them and of what follows
-PENALTIES = (1.2, 1.0, 1.3)  # repetition penalties at which continuations are made, in turn
+PENALTY = 1.2  # repetition penalty at which continuations are made, as they are when answers are generated
+WEIGHT = 0.2  # of the unlikelihood beside the ordinary loss
 
 
 def repeated(ids: list[int]) -> list[bool]:
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("starter/model"))
     parser.add_argument("--out", type=Path, help="where the result goes; by default over --model")
     parser.add_argument("--steps", type=int, default=80, help="of each of the two kinds")
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=2e-5)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
 
@@ -84,13 +85,13 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.lr * min(1.0, (step + 1) / 5, (args.steps - step) / (args.steps / 3))
         beginnings = windows.batch(2 * step, ROWS, BEGINNING - 1, chat_share=0.3).to(device)
-        answers = continuations(model, beginnings, PENALTIES[step % len(PENALTIES)], ends, tokenizer.pad_token_id)
+        answers = continuations(model, beginnings, PENALTY, ends, tokenizer.pad_token_id)
         written = answers != tokenizer.pad_token_id
         marks = torch.tensor([repeated(row) for row in answers.tolist()], device=device) & written
         pieces = []
         if marks.any():
             loss = unlikelihood(model, beginnings, answers, marks)
-            loss.backward()
+            (WEIGHT * loss).backward()
             pieces.append(loss.item())
         text = windows.batch(2 * step + 1, 8, 512, chat_share=0.3).to(device)
         for part in text.split(4):

@@ -3,6 +3,7 @@
 import errno
 import signal
 import sys
+import warnings
 from types import FrameType
 
 import typer
@@ -44,6 +45,7 @@ for module in (journey, ask, doctor, init, pack, judge, export, serve, models, f
 def main() -> None:
     """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
+    warnings.simplefilter("ignore", FutureWarning)  # what other packages are going to rename helps nobody here
     try:
         app()
     except MnatuneError as error:

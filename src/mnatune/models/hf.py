@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,19 @@ def attach_adapter(
         return PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
+
+
+@cache
+def cache_argument() -> str:
+    """The name under which a model's forward takes its key-value cache: Transformers 5.24 made `past_key_values` `cache`.
+
+    Goes when transformers >= 5.24 is required.
+    """
+    from inspect import signature
+
+    from transformers import Qwen3Model
+
+    return "cache" if "cache" in signature(Qwen3Model.forward).parameters else "past_key_values"
 
 
 def base_fingerprint(model_id: str, revision: str | None = None) -> str:

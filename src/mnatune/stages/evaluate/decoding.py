@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...models.hf import Answer, ChatModel
+from ...models.hf import Answer, ChatModel, cache_argument
 from ...models.prompt import common_prefix
 from ...recipe import GenerationSection
 from .likelihood import causal, head
@@ -68,7 +68,7 @@ def decode(
                 input_ids=token[:, None],
                 attention_mask=mask,
                 position_ids=position[:, None],
-                past_key_values=state.cache,
+                **{cache_argument(): state.cache},
             )
             logits = head(chat)(out.last_hidden_state[:, -1])
             position = position + 1
@@ -109,7 +109,7 @@ def choice_costs(
                 input_ids=target[:, :-1],
                 attention_mask=torch.cat([state.mask.repeat_interleave(each, 0), real[:, :-1]], -1),
                 position_ids=start[:, None] + torch.arange(width - 1, device=state.mask.device),
-                past_key_values=state.cache,
+                **{cache_argument(): state.cache},
             )
             hidden = torch.cat([hidden, out.last_hidden_state], 1)
         wanted = real.bool()
@@ -138,7 +138,7 @@ def _prefill(chat: ChatModel, prompts: Sequence[list[int]]) -> _State:
     shared = min(common_prefix(prompts), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0  # each keeps one
     if shared:
         opening = torch.tensor([prompts[0][:shared]], device=chat.model.device)
-        causal(chat).base_model(input_ids=opening, past_key_values=cache)
+        causal(chat).base_model(input_ids=opening, **{cache_argument(): cache})
         cache.batch_repeat_interleave(len(prompts))
     ids, rest = _left_padded(chat, [prompt[shared:] for prompt in prompts])
     mask = torch.cat([rest.new_ones(len(prompts), shared), rest], -1)
@@ -146,7 +146,7 @@ def _prefill(chat: ChatModel, prompts: Sequence[list[int]]) -> _State:
         input_ids=ids,
         attention_mask=mask,
         position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, shared:],
-        past_key_values=cache,
+        **{cache_argument(): cache},
     )
     return _State(out.last_hidden_state[:, -1], cache, mask)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...models.hf import cache_argument
 from ...models.prompt import common_prefix
 from .emitter import Emitter
 from .engine import Piece
@@ -142,7 +143,7 @@ class Lane:
                 input_ids=torch.tensor(ids, device=device),
                 attention_mask=mask,
                 position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, start:],
-                past_key_values=cache,
+                **{cache_argument(): cache},
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
@@ -174,7 +175,7 @@ class Lane:
             return 0
         cache = DynamicCache(config=self._model.config)
         ids = torch.tensor([common], device=self._model.device)
-        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._model(input_ids=ids, **{cache_argument(): cache}, use_cache=True, logits_to_keep=1)
         self._beginning, self._kept = common, [(layer.keys, layer.values) for layer in cache.layers]
         return len(common)
 
@@ -190,7 +191,7 @@ class Lane:
                 input_ids=torch.tensor([[row.last] for row in self.rows], device=device),
                 attention_mask=self._mask,
                 position_ids=torch.tensor([[row.length] for row in self.rows], device=device),
-                past_key_values=self._cache,
+                **{cache_argument(): self._cache},
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 from trl import SFTTrainer
 
+from ...models.hf import cache_argument
 from .data import IGNORED
 
 HEAD_CHUNK_ELEMENTS = 1 << 26  # logits held at once by the head; a larger product is done in recomputed chunks
@@ -152,7 +153,7 @@ def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torc
     else:
         rows = len(labels)
         cache = DynamicCache(config=backbone.config)
-        backbone(input_ids=inputs["input_ids"][:1, :prefix], past_key_values=cache, use_cache=True)
+        backbone(input_ids=inputs["input_ids"][:1, :prefix], **{cache_argument(): cache}, use_cache=True)
         shared = DynamicCache(
             [(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)) for layer in cache.layers],
             config=backbone.config,
@@ -160,7 +161,7 @@ def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torc
         hidden = backbone(
             input_ids=inputs["input_ids"][:, prefix:],
             attention_mask=inputs["attention_mask"],
-            past_key_values=shared,
+            **{cache_argument(): shared},
             use_cache=True,
         ).last_hidden_state
         labels = labels[:, prefix:]
