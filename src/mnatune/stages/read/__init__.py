@@ -2,13 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...errors import DataError, UsageError
-from ...job import Job
-from ...recipe import SourceSection
 from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
 from ...workers import cores, spread
 from ...workspace import atomic_path
@@ -24,10 +23,14 @@ from .tally import Tally
 from .tasks import Task, batches_of, cost, read_task
 from .zips import entries_of
 
+if TYPE_CHECKING:  # workers import this package, and need not build the recipe's models
+    from ...job import Job
+    from ...recipe import SourceSection
+
 PARALLEL_FROM = 48 << 20  # bytes of JSON below which worker processes do not pay
 
 
-def read(job: Job) -> None:
+def read(job: "Job") -> None:
     """Read every source of the recipe into `qa/*.parquet`, `documents.parquet` and `dropped.parquet`.
 
     Raises:
@@ -52,14 +55,14 @@ def read(job: Job) -> None:
     shutil.rmtree(job.path(".work"))
 
 
-def source_name(job: Job, source: SourceSection) -> str:
+def source_name(job: "Job", source: "SourceSection") -> str:
     """The source's name in manifests: the recipe's, else the map's, else the file's."""
     if source.name:
         return source.name
     return load_map(source.map, job.pack).name if source.kind == "archive" else Path(source.path).stem
 
 
-def _read_source(job: Job, source: SourceSection, number: str, documents: DocumentWriter) -> Tally:
+def _read_source(job: "Job", source: "SourceSection", number: str, documents: DocumentWriter) -> Tally:
     path = Path(source.path)
     if source.kind == "archive":
         return _read_archives(job, source, number)
@@ -86,7 +89,7 @@ def _read_source(job: Job, source: SourceSection, number: str, documents: Docume
     return tally
 
 
-def _read_pages(job: Job, documents: DocumentWriter) -> Tally:
+def _read_pages(job: "Job", documents: DocumentWriter) -> Tally:
     """The pages that `collect` fetched."""
     tally = Tally(members=1)
     with pq.ParquetFile(job.run.require("collect", "pages.parquet")) as file:
@@ -96,7 +99,7 @@ def _read_pages(job: Job, documents: DocumentWriter) -> Tally:
     return tally
 
 
-def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
+def _read_archives(job: "Job", source: "SourceSection", number: str) -> Tally:
     tally = Tally()
     tasks = _plan(job, source, number, tally)
     processes = cores() if sum(map(cost, tasks)) > PARALLEL_FROM else 1
@@ -114,7 +117,7 @@ def _read_archives(job: Job, source: SourceSection, number: str) -> Tally:
     return tally
 
 
-def _plan(job: Job, source: SourceSection, number: str, tally: Tally) -> list[Task]:
+def _plan(job: "Job", source: "SourceSection", number: str, tally: Tally) -> list[Task]:
     """The tasks of a source; what is skipped on the way is counted."""
     field_map = load_map(source.map, job.pack)
     archives, others = find_archives(Path(source.path), Path(field_map.members).suffix)

@@ -12,13 +12,15 @@ front climbs to the enclosing list element, "/" starts at the record. A list of 
 
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import DataError, UsageError
-from ...pack import Pack
+
+if TYPE_CHECKING:
+    from ...pack import Pack
 
 Paths = str | list[str]
 
@@ -87,7 +89,7 @@ class FieldMap(BaseModel):
         return Rule(match="*")
 
 
-def load_map(name: str, pack: Pack) -> FieldMap:
+def load_map(name: str, pack: "Pack") -> FieldMap:
     """A map of the pack by name, or any YAML file by path.
 
     Raises:

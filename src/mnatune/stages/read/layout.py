@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import accumulate, chain, pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -108,7 +109,7 @@ class Reader:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.chain = [step for step in steps_of(layout.unit) if isinstance(step, str)]
+        self.under = [step for step in steps_of(layout.unit) if isinstance(step, str)]
         self.listed = layout.unit.endswith("[]")
         self._row = steps_of(layout.rows)
         self._root = _Node()
@@ -124,24 +125,26 @@ class Reader:
         self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
         self.plain = not (layout.passage or layout.reference or layout.ranked)
         self.raw_texts = self._plain_fields()
+        self.raw_shared = [self._attribute(paths) for paths in (layout.category, layout.group)]
         self.simple = self.raw_texts is not None
         if self.simple:
             for text in (layout.question, layout.answer):
                 self._root.at(self._absolute(str(text))).text = True
+            self._lists = [attrgetter(".".join(name for _, name in steps)) for steps in self._levels]
             self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
 
     def fits(self, head: bytes) -> bool:
         """True if a member that begins like this can have the layout."""
-        if self.listed and not self.chain:
+        if self.listed and not self.under:
             return head[:1] == b"["
-        wanted = self.chain[:1] or [step for step in self._root.fields if self.layout.rows.startswith(step)]
+        wanted = self.under[:1] or [step for step in self._root.fields if self.layout.rows.startswith(step)]
         return head[:1] == b"{" and all(b'"' + key.encode() + b'"' in head for key in wanted)
 
     def decode_member(self, data: bytes) -> list[Any]:
         """All records of a member's whole text; raises what msgspec raises."""
         value = self._decode_member(data)
-        for _ in self.chain:
+        for _ in self.under:
             value = value.f0
         return value if self.listed else [value]
 
@@ -149,13 +152,21 @@ class Reader:
         """The rows of a record, each with the records that enclose it: (record, …, row)."""
         return _descend((record,), self._levels)
 
-    def rows(self, record: Any) -> list[Any]:
-        """The rows of a record without what encloses them; a missing list is none."""
-        found = [record]
-        for steps in self._levels:
-            lists = [pick(element, steps) for element in found]
-            found = [row for rows in lists if isinstance(rows, list) for row in rows]
-        return found
+    def rows(self, records: list[Any]) -> tuple[list[Any], list[int]]:
+        """The rows of records that `decode_raw` gave, without what encloses them, and how many each record has.
+
+        Raises:
+            TypeError, AttributeError: a list on the way is missing.
+        """
+        found, sizes = records, [1] * len(records)
+        for get in self._lists:
+            lists = list(map(get, found))
+            counts = list(map(len, lists))
+            found = list(chain.from_iterable(lists))
+            ends = [0, *accumulate(counts)]
+            starts = [0, *accumulate(sizes)]
+            sizes = [ends[b] - ends[a] for a, b in pairwise(starts)]
+        return found, sizes
 
     def count(self, record: Any) -> int:
         """How many rows a record has."""
@@ -196,6 +207,15 @@ class Reader:
 
         return get
 
+    def _attribute(self, paths: Paths) -> Callable[[Any], Any]:
+        """A function from a record to the field at one path of names; from anything less simple it takes the long way."""
+        if isinstance(paths, str) and paths.startswith("/"):
+            steps = self._root.compiled(steps_of(paths.lstrip("/")))
+            if steps and all(kind == "field" for kind, _ in steps):
+                return attrgetter(".".join(name for _, name in steps))
+        get = self.getter(paths)
+        return lambda record: get((record,))
+
     def _plain_fields(self) -> tuple[Getter, Getter] | None:
         """Getters of question and answer from a row, if the layout is one that `wholesale` can take.
 
@@ -213,6 +233,8 @@ class Reader:
         row = self._root.at(self._row)
         found = [row.compiled(steps_of(path)) for path in (layout.question, layout.answer)]
         if any([kind for kind, _ in steps] != ["field"] for steps in found):
+            return None
+        if any(kind != "field" for steps in self._levels for kind, _ in steps):
             return None
         return attrgetter(found[0][0][1]), attrgetter(found[1][0][1])
 
@@ -245,7 +267,7 @@ class Reader:
 
     def _member_type(self, record: Any) -> Any:
         kind: Any = list[record] if self.listed else record
-        for key in reversed(self.chain):
+        for key in reversed(self.under):
             kind = msgspec.defstruct("Member", [("f0", kind)], rename={"f0": key})
         return kind
 

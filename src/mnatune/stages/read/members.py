@@ -89,7 +89,7 @@ def _stretches(
         yield data if whole else b"", _records(data, whole, chunks, reader)
         return
     waiting: list[bytes] = []
-    for piece in split_records(_rest(data, chunks), reader.chain):
+    for piece in split_records(_rest(data, chunks), reader.under):
         broken = isinstance(piece, Broken)
         if waiting and (broken or len(waiting) == STRETCH):
             yield b"[" + b",".join(waiting) + b"]", map(partial(_decoded, reader=reader), waiting)
@@ -122,7 +122,7 @@ def _records(data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader) 
     if not reader.listed:
         yield _decoded(b"".join([data, *text]), reader)
         return
-    for piece in split_records(_rest(data, text), reader.chain):
+    for piece in split_records(_rest(data, text), reader.under):
         yield Bad("truncated", piece) if isinstance(piece, Broken) else _decoded(piece, reader)
 
 

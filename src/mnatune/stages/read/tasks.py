@@ -1,5 +1,6 @@
 """An archive cut into tasks of similar size, each of which makes one shard; a task runs in any process."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from .shards import Origin, ShardWriter, write_dropped
 from .tally import Tally
 from .zips import Entry, MemberFault, chunks_of
 
-TASK_BYTES = 64 << 20
+TASK_BYTES = 32 << 20
 TASK_MEMBERS = 5000
 
 
@@ -51,6 +52,14 @@ def batches_of(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 def read_task(task: Task) -> Tally:
     """Read the task's members into its shard; a member that fails leaves no row behind."""
+    gc.disable()  # what is made here holds no cycles, and the collector would walk through millions of rows
+    try:
+        return _read_members(task)
+    finally:
+        gc.enable()
+
+
+def _read_members(task: Task) -> Tally:
     readers = [Reader(layout) for layout in task.field_map.layouts]
     with task.archive.open() as stream:
         alone = len(task.entries) == 1 and task.entries[0].size > WHOLE
@@ -60,7 +69,8 @@ def read_task(task: Task) -> Tally:
                     _read_entry(stream, entry, task.field_map, readers, writer, alone=alone)
         except MemberFault as fault:  # only of a member alone in its shard, which is then not written at all
             return Tally(members_skipped=Counter({str(fault): 1}), warnings=[f"{task.entries[0].name}: {fault}"])
-    write_dropped(task.dropped, writer.columns.drops)
+    if writer.columns.drops:
+        write_dropped(task.dropped, writer.columns.drops)
     return writer.columns.tally
 
 

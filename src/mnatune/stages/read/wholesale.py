@@ -6,7 +6,6 @@ twice) is refused as a whole, and `members` takes the same records one by one.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -32,16 +31,20 @@ def take(data: bytes, reader: Reader, origin: Origin, member: str, index: int) -
         return None
     try:
         records = reader.decode_raw(data)
-        rows = [reader.rows(record) for record in records]
-        counts = list(map(len, rows))
-        if repeats(data, sum(counts), reader):
+        found, counts = reader.rows(records)
+        if repeats(data, len(found), reader):
             return None
-        found = list(chain.from_iterable(rows))
         questions, answers = (_texts(list(map(get, found))) for get in reader.raw_texts)
-        categories, groups = (
-            _spread([get((record,)) for record in records], counts) for get in (reader.category, reader.group)
-        )
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, pa.ArrowInvalid, AttributeError, _Mixed):
+        categories, groups = (_spread(list(map(get, records)), counts) for get in reader.raw_shared)
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        pa.ArrowInvalid,
+        AttributeError,
+        TypeError,
+        _Mixed,
+    ):
         return None
     return table_of(
         origin,
@@ -68,16 +71,15 @@ class _Mixed(Exception):
 def _texts(values: Sequence[Any]) -> pa.Array:
     """Undecoded JSON strings as a column; a string without an escape is its own bytes, whatever is no string raises."""
     data = b"".join(values)
-    ends = np.cumsum([0, *map(len, values)])
-    if ends[-1] > MOST:
-        raise _Mixed
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    ends = np.concatenate([[0], np.cumsum(sizes)])
     letters = np.frombuffer(data, np.uint8)
-    if not len(values) or min(map(len, values)) < 2 or (letters[ends[:-1]] != ord('"')).any():
+    if ends[-1] > MOST or not len(values) or sizes.min() < 2 or (letters[ends[:-1]] != ord('"')).any():
         raise _Mixed
     buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(data)]
     plain = pc.binary_slice(pa.Array.from_buffers(pa.binary(), len(values), buffers), 1, -1)
-    escaped = np.unique(np.searchsorted(ends, np.flatnonzero(letters == ord("\\")), side="right") - 1)
-    if len(escaped):
+    if b"\\" in data:
+        escaped = np.unique(np.searchsorted(ends, np.flatnonzero(letters == ord("\\")), side="right") - 1)
         mask = np.zeros(len(values), bool)
         mask[escaped] = True
         decoded = [_decode_text(values[row]).encode() for row in escaped.tolist()]
