@@ -28,20 +28,20 @@ def test_a_server_gives_the_answers_of_this_process(
     found = {}
 
     def work(job: Job) -> None:
-        for name, tuned in (("base", False), ("tiny", True)):
+        for name, tuned in (("base", False), ("base-tuned", True)):
             for side in (InProcess(chat, tuned), Served(own_server, name)):
                 found[name, type(side)] = side.answers(job, asks, "trial")
 
     perform(trained(tmp_path / "run"), recipe, work)
-    for name in ("base", "tiny"):
+    for name in ("base", "base-tuned"):
         here, there = found[name, InProcess], found[name, Served]
         assert {k: (a.text, a.stopped) for k, a in here.items()} == {k: (a.text, a.stopped) for k, a in there.items()}
-    assert found["base", Served] != found["tiny", Served]
+    assert found["base", Served] != found["base-tuned", Served]
 
 
 def test_the_stage_with_served_answers(tmp_path: Path, trained, perform, recipe: Recipe, own_server: str) -> None:
     section = EvaluateSection(
-        items=3, samples=2, answered_by={"base": f"{own_server}#base", "tuned": f"{own_server}#tiny"}
+        items=3, samples=2, answered_by={"base": f"{own_server}#base", "tuned": f"{own_server}#base-tuned"}
     )
     here = perform(trained(tmp_path / "here"), recipe, evaluate)
     there = perform(trained(tmp_path / "there"), recipe.model_copy(update={"evaluate": section}), evaluate)
@@ -55,7 +55,7 @@ def test_the_stage_with_served_answers(tmp_path: Path, trained, perform, recipe:
     assert {"chrf", "exam_generated", "false_premise", "agreement", "flip_rate"} <= {
         r["name"] for r in metrics["metrics"]
     }
-    assert metrics["models"]["tuned"].endswith("#tiny")
+    assert metrics["models"]["tuned"].endswith("#base-tuned")
     assert metrics["counts"]["served"]["base"] == {
         "url": own_server,
         "model": "base",

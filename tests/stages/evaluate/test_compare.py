@@ -86,7 +86,7 @@ def test_a_run_that_is_only_trained_and_a_served_model(
 ) -> None:
     fresh: Run = trained(tmp_path / "fresh")
     save_lock(quick, fresh.root / "recipe.lock.yaml")
-    found = compare_models(str(fresh.root), f"{own_server}#tiny")
+    found = compare_models(str(fresh.root), f"{own_server}#base-tuned")
     assert all(row["difference"]["value"] == 0 for row in found["metrics"])
     assert {"chrf", "exam_generated", "false_premise"} <= values(found).keys()
     assert not values(found).keys() & {"loss", "exam_letter"}  # no likelihoods over HTTP

@@ -41,7 +41,7 @@ def test_base_and_tuned_are_paired_item_by_item(own_pack: Pack) -> None:
 def test_a_server_gets_the_tasks_that_generate_and_scores_the_same(
     own_pack: Pack, own_server: str, scores: dict[str, dict]
 ) -> None:
-    found = Harness(own_pack, "generate").served(own_server, "tiny")
+    found = Harness(own_pack, "generate").served(own_server, "base-tuned")
     assert found == {"own_generated": scores["tuned"]["own_generated"]}
 
 
