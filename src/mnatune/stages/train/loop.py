@@ -23,6 +23,7 @@ from ...workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
 from .data import Rows, as_dataset, load_rows, step_order, tokens_by_step
+from .dropout import cheapen_dropout
 from .processes import main_first, process_count
 from .setting import Setting, decide
 from .tracking import MetricsFile, ProgressLine, mean_loss, prepare_tracker
@@ -169,9 +170,22 @@ def adapted(recipe: Recipe, train: TrainSection) -> Any:
     model = load_base(recipe.model.id, recipe.model.revision, quantize=train.quantize, dtype="bf16")
     model.config.use_cache = False
     if train.from_adapter:
-        return attach_adapter(
+        model = attach_adapter(
             model, Path(train.from_adapter), recipe.model.id, revision=recipe.model.revision, trainable=True
         )
+    else:
+        model = new_adapter(model, train)
+    if not torch.cuda.is_available():
+        cheapen_dropout(model)
+    return model
+
+
+def new_adapter(model: Any, train: TrainSection) -> Any:
+    """The model with a fresh LoRA adapter.
+
+    Raises:
+        UsageError: the model has no such modules.
+    """
     lora = LoraConfig(
         r=train.r,
         lora_alpha=train.alpha,
