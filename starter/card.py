@@ -107,7 +107,8 @@ def card(entries: list[dict], folder: Path) -> str:
 ```bash
 python starter/tokenizer.py --corpus corpus.jsonl.zst --out starter/model
 python starter/pretrain.py  --corpus corpus.jsonl.zst --work work/starter --tokens {entries[-1]["tokens"] / 1e6:.1f}e6
-python starter/unloop.py    --work work/starter
+python starter/unloop.py    --work work/starter --steps 30
+python starter/unloop.py    --work work/starter --steps 20 --seed 8
 python starter/measure.py   아무-글.txt
 python starter/continuations.py
 python starter/card.py      --add work/starter/log.jsonl

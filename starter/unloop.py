@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="the pre-training's folder, for its token files")
     parser.add_argument("--model", type=Path, default=Path("starter/model"))
     parser.add_argument("--out", type=Path, help="where the result goes; by default over --model")
-    parser.add_argument("--steps", type=int, default=80, help="of each of the two kinds")
+    parser.add_argument("--steps", type=int, default=30, help="of each of the two kinds")
     parser.add_argument("--lr", type=float, default=2e-5)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
