@@ -103,6 +103,7 @@ def _read_archives(job: "Job", source: "SourceSection", number: str) -> Tally:
     tally = Tally()
     tasks = _plan(job, source, number, tally)
     processes = cores() if sum(map(cost, tasks)) > PARALLEL_FROM else 1
+    tasks.sort(key=lambda task: task.archive.size)  # the many even tasks of a big archive end together
     for result in job.track(spread(read_task, [(t,) for t in tasks], processes), "read", total=len(tasks)):
         tally.add(result)
     if not tally.rows:

@@ -44,6 +44,11 @@ class Archive:
     members: tuple[tuple[str, int], ...] = ()
     fault: str = ""
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(span.size for span in self.spans)
+
     def open(self) -> io.BufferedReader:
         """The archive's bytes as one seekable stream."""
         return io.BufferedReader(_Joined(self.spans), buffer_size=1 << 18)

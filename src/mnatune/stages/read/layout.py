@@ -1,12 +1,14 @@
 """A layout compiled: a typed decoder that skips what no path names, and functions that fetch a row's fields."""
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import accumulate, chain, pairwise
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from .fieldmap import Layout, Paths
 
@@ -46,19 +48,25 @@ class _Node:
         return not self.leaf and bool(self.fields) != (self.each is not None)
 
     def type(self, *, raw: bool = False) -> Any:
-        """The msgspec type that decodes this part and skips everything beside it; with `raw`, texts stay undecoded."""
+        """The msgspec type that decodes this part and skips everything beside it.
+
+        Args:
+            raw: nothing may be null and texts must be there; they stay undecoded.
+        """
         if raw and self.text:
             return msgspec.Raw
         if not self.typed:
             return Any
         if self.each is not None:
-            return list[self.each.type(raw=raw)] | None  # type: ignore[misc]
+            elements = list[self.each.type(raw=raw)]  # type: ignore[misc, valid-type]
+            return elements if raw else elements | None
         columns = [
-            (f"f{i}", node.type(raw=raw), msgspec.Raw() if raw and node.text else None)
+            (f"f{i}", node.type(raw=raw), msgspec.NODEFAULT if raw and node.text else None)
             for i, node in enumerate(self.fields.values())
         ]
         rename = {f"f{i}": name for i, name in enumerate(self.fields)}
-        return msgspec.defstruct("Part", columns, rename=rename, gc=False) | None
+        part = msgspec.defstruct("Part", columns, rename=rename, gc=False, kw_only=True)
+        return part if raw else part | None
 
     def compiled(self, steps: Steps) -> list[tuple[str, Any]]:
         """The steps from this node on as ("field", attribute), ("key", name) or ("item", number)."""
@@ -117,6 +125,7 @@ class Reader:
             self._root.add(self._absolute(path))
         record = self._root.type()
         self.decode_record = msgspec.json.Decoder(record).decode
+        self.decode_records = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
         self._decode_member = msgspec.json.Decoder(self._member_type(record)).decode
         self._levels = self._compiled_levels()
         self.question, self.answer = self.getter(layout.question), self.getter(layout.answer)
@@ -124,12 +133,12 @@ class Reader:
         self.group, self.reference = self.getter(layout.group), self.getter(layout.reference)
         self.only = [(self.getter(path), frozenset(values)) for path, values in layout.only.items()]
         self.plain = not (layout.passage or layout.reference or layout.ranked)
-        self.raw_texts = self._plain_fields()
-        self.raw_shared = [self._attribute(paths) for paths in (layout.category, layout.group)]
-        self.simple = self.raw_texts is not None
+        self.shared = [self._attribute(paths) for paths in (layout.category, layout.group)]
+        self.simple = self._is_simple()
         if self.simple:
-            for text in (layout.question, layout.answer):
-                self._root.at(self._absolute(str(text))).text = True
+            self.question_key, self.answer_key = str(layout.question), str(layout.answer)
+            for key in (self.question_key, self.answer_key):
+                self._root.at(self._absolute(key)).text = True
             self._lists = [attrgetter(".".join(name for _, name in steps)) for steps in self._levels]
             self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
@@ -152,21 +161,19 @@ class Reader:
         """The rows of a record, each with the records that enclose it: (record, …, row)."""
         return _descend((record,), self._levels)
 
-    def rows(self, records: list[Any]) -> tuple[list[Any], list[int]]:
-        """The rows of records that `decode_raw` gave, without what encloses them, and how many each record has.
+    def sizes(self, records: list[Any]) -> npt.NDArray[np.int64]:
+        """How many rows each of the records has that `decode_raw` gave.
 
         Raises:
             TypeError, AttributeError: a list on the way is missing.
         """
-        found, sizes = records, [1] * len(records)
+        found: Iterable[Any] = records
+        bounds = np.arange(len(records) + 1)
         for get in self._lists:
             lists = list(map(get, found))
-            counts = list(map(len, lists))
-            found = list(chain.from_iterable(lists))
-            ends = [0, *accumulate(counts)]
-            starts = [0, *accumulate(sizes)]
-            sizes = [ends[b] - ends[a] for a, b in pairwise(starts)]
-        return found, sizes
+            bounds = np.cumsum([0, *map(len, lists)])[bounds]
+            found = chain.from_iterable(lists)
+        return np.diff(bounds)
 
     def count(self, record: Any) -> int:
         """How many rows a record has."""
@@ -216,8 +223,8 @@ class Reader:
         get = self.getter(paths)
         return lambda record: get((record,))
 
-    def _plain_fields(self) -> tuple[Getter, Getter] | None:
-        """Getters of question and answer from a row, if the layout is one that `wholesale` can take.
+    def _is_simple(self) -> bool:
+        """True if `wholesale` can take the layout.
 
         The member is a list, question and answer are plain fields of the row, and all else lies in the record.
         """
@@ -227,16 +234,14 @@ class Reader:
         ]
         plain = self.plain and not layout.only and layout.unit == "[]" and self._levels
         if not plain or not others or not all(path.startswith("/") for path in others):
-            return None
-        if not (isinstance(layout.question, str) and isinstance(layout.answer, str)):
-            return None
-        row = self._root.at(self._row)
-        found = [row.compiled(steps_of(path)) for path in (layout.question, layout.answer)]
-        if any([kind for kind, _ in steps] != ["field"] for steps in found):
-            return None
+            return False
         if any(kind != "field" for steps in self._levels for kind, _ in steps):
-            return None
-        return attrgetter(found[0][0][1]), attrgetter(found[1][0][1])
+            return False
+        row = self._root.at(self._row)
+        texts = (layout.question, layout.answer)
+        return row.typed and all(
+            isinstance(text, str) and text in row.fields and row.fields[text].leaf for text in texts
+        )
 
     def _paths(self) -> list[str]:
         layout = self.layout

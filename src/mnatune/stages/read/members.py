@@ -1,7 +1,8 @@
 """One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -81,53 +82,61 @@ def _gather(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
 def _stretches(
     data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader
 ) -> Iterator[tuple[bytes, Iterable[Any]]]:
-    """What is taken at once: the text of a list of records, and the same records one by one if that fails.
+    """What is taken at once: the text of a list of records, and the same records decoded, `Bad` for what cannot be.
 
     The text is empty where records can only be taken one by one.
     """
-    if whole or not reader.simple:
-        yield data if whole else b"", _records(data, whole, chunks, reader)
+    if whole:
+        yield data, _together(data, reader.decode_member, _pieces(data, iter(()), reader), reader)
         return
     waiting: list[bytes] = []
-    for piece in split_records(_rest(data, chunks), reader.under):
-        broken = isinstance(piece, Broken)
-        if waiting and (broken or len(waiting) == STRETCH):
-            yield b"[" + b",".join(waiting) + b"]", map(partial(_decoded, reader=reader), waiting)
+    for piece in _pieces(data, chunks, reader):
+        if isinstance(piece, Broken):
+            yield from _stretch(waiting, reader)
+            yield b"", [_decoded(piece, reader)]
             waiting = []
-        if broken:
-            yield b"", [Bad("truncated", piece)]
+        elif len(waiting) == STRETCH:
+            yield from _stretch(waiting, reader)
+            waiting = [piece]
         else:
             waiting.append(piece)
-    if waiting:
-        yield b"[" + b",".join(waiting) + b"]", map(partial(_decoded, reader=reader), waiting)
+    yield from _stretch(waiting, reader)
 
 
-def _rest(data: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield data
-    yield from chunks
+def _stretch(pieces: list[bytes], reader: Reader) -> Iterator[tuple[bytes, Iterable[Any]]]:
+    if reader.listed and pieces:
+        text = b"[" + b",".join(pieces) + b"]"
+        yield text, _together(text, reader.decode_records, pieces, reader)
+    elif pieces:
+        yield b"", map(partial(_decoded, reader=reader), pieces)
 
 
-def _records(data: bytes, whole: bool, chunks: Iterator[bytes], reader: Reader) -> Iterator[Any]:
-    """The member's records, decoded; `Bad` for those that cannot be."""
-    if whole:
-        try:
-            records = reader.decode_member(data)
-            rows = sum(map(reader.count, records))
-            if not repeats(data, rows, reader):
-                yield from records
-                return
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            pass
-    text = iter(()) if whole else chunks
-    if not reader.listed:
-        yield _decoded(b"".join([data, *text]), reader)
-        return
-    for piece in split_records(_rest(data, text), reader.under):
-        yield Bad("truncated", piece) if isinstance(piece, Broken) else _decoded(piece, reader)
+def _pieces(data: bytes, chunks: Iterator[bytes], reader: Reader) -> Iterator[bytes]:
+    """The text of each record of a member."""
+    if reader.listed:
+        yield from split_records(chain((data,), chunks), reader.under)
+    else:
+        yield b"".join([data, *chunks])
+
+
+def _together(
+    text: bytes, decode: Callable[[bytes], list[Any]], pieces: Iterable[bytes], reader: Reader
+) -> Iterator[Any]:
+    """The records of a text decoded at once; if that fails, piece by piece."""
+    try:
+        records = decode(text)
+        if not repeats(text, sum(map(reader.count, records)), reader):
+            yield from records
+            return
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    yield from map(partial(_decoded, reader=reader), pieces)
 
 
 def _decoded(piece: bytes, reader: Reader) -> Any:
     """One record; text that is not UTF-8 is taken as cp949."""
+    if isinstance(piece, Broken):
+        return Bad("truncated", piece)
     try:
         record = reader.decode_record(piece)
     except UnicodeDecodeError:

@@ -7,12 +7,31 @@ and cp949 are alike to it: no second byte of cp949 is a quote, a backslash or a 
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?\Z)|[\[\]{}]', re.DOTALL)
+QUOTE, BACKSLASH = b'"\\'
 OPEN = frozenset(b"[{")
+WINDOW = 1 << 20  # bytes that are looked at together
+
+Places = npt.NDArray[np.int64]
 
 
 class Broken(bytes):
     """A piece between or after the records that is none: what follows a cut, or a bare value."""
+
+
+def quotes_of(data: bytes, start: int = 0) -> tuple[Places, Places]:
+    """Where the quotes stand that begin or end a string, and where the backslashes stand, in JSON from `start` on."""
+    letters = np.frombuffer(data, np.uint8)[start:]
+    quotes = np.flatnonzero(letters == QUOTE)
+    if data.find(b"\\", start) < 0:
+        return quotes, np.empty(0, np.int64)
+    slashes = np.flatnonzero(letters == BACKSLASH)
+    first = np.maximum.accumulate(np.where(np.diff(slashes, prepend=-2) == 1, 0, slashes))  # of its run
+    escaped = slashes[(slashes - first) % 2 == 0] + 1
+    return np.setdiff1d(quotes, escaped, assume_unique=True), slashes
 
 
 def split_records(chunks: Iterable[bytes], chain: list[str]) -> Iterator[bytes]:
@@ -21,64 +40,82 @@ def split_records(chunks: Iterable[bytes], chain: list[str]) -> Iterator[bytes]:
 
 
 class _Splitter:
+    """The state between windows. All before `_at` has been looked at; it never lies within a string or an element."""
+
     def __init__(self, chain: list[str]) -> None:
         self._chain: list[bytes | None] = [key.encode() for key in chain]
         self._stack: list[bytes | None] = []  # the key under which each open container lies; None within a list
         self._kinds: list[int] = []
         self._key: bytes | None = None
-        self._target = -1  # depth of the wanted list once it is open
-        self._buffer = b""
+        self._wanted = False  # within the wanted list
         self._at = 0
-        self._start = -1  # where the open element began
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        buffer, waiting, size, least = b"", [], 0, WINDOW
         for chunk in chunks:
-            keep = self._start if self._start >= 0 else self._at
-            self._buffer = self._buffer[keep:] + chunk
-            self._at -= keep
-            if self._start >= 0:
-                self._start = 0
-            yield from self._scan()
-        rest = self._buffer[self._start if self._start >= 0 else self._at :]
-        if self._start >= 0 or self._target >= 0 or self._kinds:
-            yield Broken(rest)
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= least:
+                buffer = b"".join([buffer[self._at :], *waiting])
+                self._at, waiting, size = 0, [], 0
+                yield from self._scan(buffer)
+                least = max(WINDOW, len(buffer) - self._at)  # an element larger than a window is not cut in vain
+        buffer = b"".join([buffer[self._at :], *waiting])
+        self._at = 0
+        yield from self._scan(buffer)
+        if self._kinds:
+            yield Broken(buffer[self._at :])
 
-    def _scan(self) -> Iterator[bytes]:
-        buffer = self._buffer
-        gap = self._at
+    def _scan(self, buffer: bytes) -> Iterator[bytes]:
+        while self._wanted or self._seek(buffer):
+            yield from self._elements(buffer)
+            if self._wanted:
+                return
+
+    def _seek(self, buffer: bytes) -> bool:
+        """Go on to the beginning of the wanted list, if it is there."""
         for match in TOKEN.finditer(buffer, self._at):
             first = buffer[match.start()]
-            if first == 0x22:
-                if match[1] != b'"':  # the chunk ends within a string
+            if first == QUOTE:
+                if match[1] != b'"':  # the window ends within a string
                     self._at = match.start()
-                    return
-                if self._target < 0:
-                    self._key = match[0][1:-1]
+                    return False
+                self._key = match[0][1:-1]
             elif first in OPEN:
-                if len(self._kinds) == self._target:
-                    self._start = match.start()
-                self._open(first)
-            else:
-                self._close()
-                if self._start >= 0 and len(self._kinds) == self._target:
-                    yield buffer[self._start : match.end()]
-                    self._start = -1
-            self._at = gap = match.end()
-        self._at = gap
-
-    def _open(self, kind: int) -> None:
-        if self._target < 0:
-            inside = self._kinds and self._kinds[-1] == 0x7B
-            self._stack.append(self._key if inside else None)
-            if kind == 0x5B and self._stack[1:] == self._chain:
-                self._target = len(self._kinds) + 1
-        self._kinds.append(kind)
-
-    def _close(self) -> None:
-        if self._kinds:
-            self._kinds.pop()
-            if self._target < 0:
+                inside = self._kinds and self._kinds[-1] == 0x7B
+                self._stack.append(self._key if inside else None)
+                self._kinds.append(first)
+                if first == 0x5B and self._stack[1:] == self._chain:
+                    self._wanted, self._at = True, match.end()
+                    return True
+            elif self._kinds:
+                self._kinds.pop()
                 self._stack.pop()
-            elif len(self._kinds) < self._target:
-                self._target = -1
-                self._stack = self._stack[: len(self._kinds)]
+            self._at = match.end()
+        self._at = len(buffer)
+        return False
+
+    def _elements(self, buffer: bytes) -> Iterator[bytes]:
+        """The elements that end within the buffer; at the list's end the search for another begins."""
+        letters = np.frombuffer(buffer, np.uint8)[self._at :]
+        quotes, _ = quotes_of(buffer, self._at)
+        brackets = np.flatnonzero((letters & 0xD9) == 0x59)  # []{} and four more: Y, y, _ and DEL
+        brackets = brackets[np.isin(letters[brackets], np.frombuffer(b"[]{}", np.uint8))]
+        brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]  # those in strings mean nothing
+        opening = (letters[brackets] & 0x06) == 0x02
+        depth = np.cumsum(np.where(opening, 1, -1))
+        end = np.flatnonzero(depth < 0)[:1]  # of the list
+        until = int(end[0]) if len(end) else len(brackets)
+        depth, opening, places = depth[:until], opening[:until], brackets[:until] + self._at
+        begins, ends = places[opening & (depth == 1)].tolist(), (places[~opening & (depth == 0)] + 1).tolist()
+        for begin, stop in zip(begins, ends, strict=False):  # the last may not end here
+            yield buffer[begin:stop]
+        if len(end):
+            self._at += int(brackets[until]) + 1
+            self._wanted = False
+            self._kinds.pop()
+            self._stack.pop()
+        elif len(begins) > len(ends):
+            self._at = begins[-1]
+        elif ends:
+            self._at = ends[-1]

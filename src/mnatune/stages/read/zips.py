@@ -24,6 +24,8 @@ LOCAL = struct.Struct("<4s5H3I2H")
 STORED, DEFLATED = 0, 8
 ENCRYPTED, DESCRIPTOR, UTF8 = 0x1, 0x8, 0x800
 CHUNK = 1 << 20
+PIECE = 4 << 20
+AT_ONCE = 32 << 20  # bytes of a member that are inflated in one piece
 NESTED = (".zip", ".tar", ".gz", ".7z", ".rar", ".egg", ".alz")
 UNKNOWN = -1  # size of a member whose directory entry is lost
 
@@ -193,14 +195,16 @@ def _inflated(stream: IO[bytes], entry: Entry) -> Iterator[bytes]:
             yield block
         return
     inflate = IgzipDecompressor(flag=DECOMP_DEFLATE)
+    # A member of moderate size comes in one piece: its declared size bounds what it may become.
+    at_once = entry.size + 1 if 0 <= entry.size <= AT_ONCE else PIECE
     while not inflate.eof:
         block = b""
         if inflate.needs_input:
-            block = stream.read(min(CHUNK, left))
+            block = stream.read(min(max(CHUNK, at_once // 2), left))
             left -= len(block)
             if not block:
                 raise MemberFault("truncated")
-        piece = inflate.decompress(block, 4 * CHUNK)
+        piece = inflate.decompress(block, at_once)
         if piece:
             yield piece
 
@@ -259,7 +263,7 @@ def _end_of_deflated(stream: IO[bytes], start: int, method: int) -> int | None:
                 read += len(block)
                 if not block:
                     return None
-            size += len(inflate.decompress(block, 4 * CHUNK))
+            size += len(inflate.decompress(block, PIECE))
             if size > LIMITS.ratio_from and size > LIMITS.ratio * read:
                 return None
     except error:  # type: ignore[misc]
