@@ -64,7 +64,7 @@ class Columns:
     def add(self, row: Row) -> None:
         """Append a row."""
         self.rows.append(row)
-        self.characters += len(row.question) + len(row.answer)
+        self.characters += len(row.question) + len(row.answer) + sum(map(len, row.alternatives))
 
     def add_table(self, table: pa.Table) -> None:
         """Append rows that are a table of `QA_SCHEMA` already."""
@@ -172,7 +172,7 @@ def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
 class ShardWriter:
     """Writes a shard in row groups as rows come, under its name only when closed without an error."""
 
-    def __init__(self, path: Path, origin: Origin, flush_at: int = 8_000_000) -> None:
+    def __init__(self, path: Path, origin: Origin, flush_at: int = 4_000_000) -> None:
         self.columns = Columns(origin)
         self._path = path
         self._flush_at = flush_at

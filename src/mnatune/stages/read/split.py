@@ -52,7 +52,7 @@ class _Splitter:
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         buffer, waiting, size, least = b"", [], 0, WINDOW
-        for chunk in chunks:
+        for chunk in (piece[at : at + WINDOW] for piece in chunks for at in range(0, len(piece), WINDOW)):
             waiting.append(chunk)
             size += len(chunk)
             if size >= least:

@@ -25,7 +25,7 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED, DESCRIPTOR, UTF8 = 0x1, 0x8, 0x800
 CHUNK = 1 << 20
 PIECE = 4 << 20
-AT_ONCE = 32 << 20  # bytes of a member that are inflated in one piece
+AT_ONCE = 24 << 20  # bytes of a member that are inflated in one piece
 NESTED = (".zip", ".tar", ".gz", ".7z", ".rar", ".egg", ".alz")
 UNKNOWN = -1  # size of a member whose directory entry is lost
 
