@@ -9,6 +9,7 @@ over the process and its children, CPU seconds are theirs together. The last lin
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -101,19 +102,24 @@ def cpu() -> float:
 def measured(function: str, *arguments: str) -> dict[str, float]:
     """Call one of the functions above in a process of its own; adds the peak memory of each of its stages in MB."""
     code = f"import json, curate; print(json.dumps(curate.{function}(*{arguments!r})))"
+    os.sync()  # what the one has left to the kernel to write is not written in the other's time
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'bench'}"}
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
     peaks: dict[str, float] = {}
     stage = [function]
 
     def watch() -> None:
-        tree = psutil.Process(process.pid)
-        while process.poll() is None:
+        tree: list[psutil.Process] = []
+        for turn in itertools.count():
+            if process.poll() is not None:
+                return
             try:
-                used = sum(p.memory_info().rss for p in (tree, *tree.children(recursive=True)))
-                peaks[stage[0]] = max(peaks.get(stage[0], 0), used / 1e6)
+                if turn % 10 == 0:  # looking for children goes through every process of the machine
+                    tree = [root := psutil.Process(process.pid), *root.children(recursive=True)]
+                used = sum(p.memory_info().rss for p in tree) / 1e6
+                peaks[stage[0]] = max(peaks.get(stage[0], 0), used)
             except psutil.Error:
-                pass
+                tree = [p for p in tree if p.is_running()]
             time.sleep(0.05)
 
     watcher = threading.Thread(target=watch)

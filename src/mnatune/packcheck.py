@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from .errors import DataError
 from .pack import Pack
 from .packdata import PackData
@@ -43,7 +41,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
-def check(pack: Pack, owned: Mapping[str, type[BaseModel]] | None = None) -> tuple[list[Outcome], PackData]:
+def check(pack: Pack, owned: Mapping[str, type] | None = None) -> tuple[list[Outcome], PackData]:
     """Ask everything of a pack.
 
     Args:
@@ -69,7 +67,7 @@ def topics(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
     return heads, sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))
 
 
-def _schema(data: PackData, owned: Mapping[str, type[BaseModel]]) -> Outcome:
+def _schema(data: PackData, owned: Mapping[str, type]) -> Outcome:
     for name, form in YAML_FILES.items():
         if name != "pack.yaml" and (name not in OPTIONAL_FILES or (data.pack.root / name).is_file()):
             data.fits(name, form)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .errors import DataError
 from .pack import Pack
@@ -22,6 +22,7 @@ from .packschema import (
 )
 from .workspace import read_jsonl
 
+F = TypeVar("F")
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -43,14 +44,14 @@ class PackData:
         self.sample = self._rows("sample/rows.jsonl", SampleRow, optional=True)
         self.twins = self._rows("sample/twins.jsonl", TwinRow, optional=True)
 
-    def fits(self, name: str, form: type[BaseModel]) -> None:
-        """Check a YAML file against a form."""
+    def fits(self, name: str, form: type) -> None:
+        """Check a YAML file against a form: a pydantic model, or a dataclass that pydantic can check."""
         self._form(name, form)
 
-    def _form(self, name: str, form: type[R]) -> R | None:
+    def _form(self, name: str, form: type[F]) -> F | None:
         try:
             self.read += 1
-            return form.model_validate(self.pack.yaml(name))
+            return TypeAdapter(form).validate_python(self.pack.yaml(name))
         except DataError as error:
             self.faults.append(f"{name}: {error.what}")
         except ValidationError as error:

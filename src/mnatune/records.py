@@ -33,8 +33,8 @@ def content_ids(questions: pa.Array, answers: pa.Array) -> pa.Array:
     joined = pc.binary_join_element_wise(questions, answers, "\x1f")
     _, offsets, data = joined.buffers()
     places = np.frombuffer(offsets, np.int32, count + 1).tolist() if count else [0]
-    text, size = memoryview(data or b""), ID_LENGTH // 2
-    hashes = b"".join([hashlib.blake2b(text[a:b], digest_size=size).digest() for a, b in pairwise(places)])
+    text, size, blake2b = memoryview(data or b""), ID_LENGTH // 2, hashlib.blake2b
+    hashes = b"".join([blake2b(text[a:b], digest_size=size).digest() for a, b in pairwise(places)])
     ends = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * ID_LENGTH)
     return pa.Array.from_buffers(pa.string(), count, [None, ends, pa.py_buffer(hashes.hex().encode())])
 

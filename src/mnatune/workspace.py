@@ -14,6 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -191,10 +192,13 @@ class Stage:
 
     def finish(self, seconds: float) -> None:
         """Record every output with size and hash, then write the manifest: from here on the stage is done."""
+        found = (file for file in sorted(self.folder.rglob("*")) if file.is_file())
+        files = [file for file in found if not _is_state(file.relative_to(self.folder))]
+        with ThreadPoolExecutor() as pool:
+            hashes = list(pool.map(file_hash, files))
         self.manifest.outputs = {
-            file.relative_to(self.folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_hash(file)}
-            for file in sorted(self.folder.rglob("*"))
-            if file.is_file() and not _is_state(file.relative_to(self.folder))
+            file.relative_to(self.folder).as_posix(): {"bytes": file.stat().st_size, "sha256": digest}
+            for file, digest in zip(files, hashes, strict=True)
         }
         self.manifest.versions = library_versions()
         self.manifest.seconds = round(seconds, 2)

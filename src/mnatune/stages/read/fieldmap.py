@@ -10,12 +10,10 @@ Paths are dotted names. `name[]` walks a list, `name[2]` takes one element. A fi
 front climbs to the enclosing list element, "/" starts at the record. A list of paths means the first that is there.
 """
 
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import DataError, UsageError
 
@@ -24,61 +22,69 @@ if TYPE_CHECKING:
 
 Paths = str | list[str]
 
+FORBID = {
+    "extra": "forbid"
+}  # pydantic's setting; it checks these dataclasses where a map is loaded, not in the workers
 
-class Rule(BaseModel):
+
+@dataclass(frozen=True)
+class Rule:
     """Archives whose path matches `match` (a shell pattern) belong to `split`, or are skipped for a reason."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = FORBID
 
     match: str
     split: Literal["train", "valid", ""] = ""
     skip: str = ""
 
 
-class Ranked(BaseModel):
+@dataclass(frozen=True)
+class Ranked:
     """Answers with a ranking: the best becomes the answer, the others alternatives in order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = FORBID
 
     answers: list[str]
     text: str
     rank: str
 
 
-class Layout(BaseModel):
+@dataclass(frozen=True)
+class Layout:
     """One JSON layout; see the module's docstring for the path language."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = FORBID
 
     name: str
+    question: Paths
     unit: str = ""
     rows: str = ""
-    question: Paths
-    answer: Paths = []
+    answer: Paths = field(default_factory=list)
     ranked: Ranked | None = None
-    passage: Paths = []
+    passage: Paths = field(default_factory=list)
     """Text that the question is about; it is put below the question."""
-    category: Paths = []
-    group: Paths = []
-    reference: Paths = []
-    require: list[Literal["category", "group"]] = []
+    category: Paths = field(default_factory=list)
+    group: Paths = field(default_factory=list)
+    reference: Paths = field(default_factory=list)
+    require: list[Literal["category", "group"]] = field(default_factory=list)
     """Fields without which a row is dropped; question and answer always are."""
-    only: dict[str, list[str]] = {}
+    only: dict[str, list[str]] = field(default_factory=dict)
     """Path → values that a row must have there; rows of other tasks in the same file are counted as "other-task"."""
 
 
-class FieldMap(BaseModel):
+@dataclass(frozen=True)
+class FieldMap:
     """A data set's map."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = FORBID
 
     name: str
     title: str
     licence: str
+    layouts: list[Layout]
     homepage: str = ""
     members: str = "*.json"
-    rules: list[Rule] = []
-    layouts: list[Layout]
+    rules: list[Rule] = field(default_factory=list)
 
     def rule_for(self, path: str) -> Rule:
         """The first rule that matches an archive's path from the root; by default it is read without a split."""
@@ -96,6 +102,9 @@ def load_map(name: str, pack: "Pack") -> FieldMap:
         UsageError: there is no such map.
         DataError: the file is no field map; every fault is named.
     """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = pack.root / "maps" / f"{name}.yaml"
@@ -103,6 +112,6 @@ def load_map(name: str, pack: "Pack") -> FieldMap:
         known = sorted(p.stem for p in (pack.root / "maps").glob("*.yaml"))
         raise UsageError(f"there is no field map {name!r}", next_step=f"maps of the pack: {', '.join(known)}")
     try:
-        return FieldMap.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TypeAdapter(FieldMap).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
         raise DataError(f"not a field map: {error}", where=str(path)) from None

@@ -201,9 +201,16 @@ class Reader:
             places.append((level, self._root.at(start).compiled(steps_of(path.lstrip("^/")))))
         if not places:
             return lambda trail: None
-        if len(places) == 1 and [kind for kind, _ in places[0][1]] == ["field"]:
-            only_level, name = places[0][0], places[0][1][0][1]
-            return lambda trail: getattr(trail[only_level], name, None)
+        if len(places) == 1 and places[0][1] and all(kind == "field" for kind, _ in places[0][1]):
+            only_level, fetch = places[0][0], attrgetter(".".join(name for _, name in places[0][1]))
+
+            def get_field(trail: Trail) -> Any:
+                try:
+                    return fetch(trail[only_level])
+                except AttributeError:  # a part on the way is null
+                    return None
+
+            return get_field
 
         def get(trail: Trail) -> Any:
             for level, steps in places:

@@ -172,7 +172,7 @@ def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
 class ShardWriter:
     """Writes a shard in row groups as rows come, under its name only when closed without an error."""
 
-    def __init__(self, path: Path, origin: Origin, flush_at: int = 4_000_000) -> None:
+    def __init__(self, path: Path, origin: Origin, flush_at: int = 3_000_000) -> None:
         self.columns = Columns(origin)
         self._path = path
         self._flush_at = flush_at
@@ -184,7 +184,7 @@ class ShardWriter:
         return self
 
     def _open(self) -> pq.ParquetWriter:
-        """Text that hardly repeats is not looked up in a dictionary first."""
+        """Quick to write rather than small: the files are read once, and text that hardly repeats needs no dictionary."""
         repeated = [
             "category",
             "group",
@@ -193,8 +193,7 @@ class ShardWriter:
         return pq.ParquetWriter(
             self._partial,
             QA_SCHEMA,
-            compression="zstd",
-            compression_level=1,
+            compression="snappy",
             use_dictionary=repeated,
             write_statistics=False,
         )

@@ -70,6 +70,7 @@ class _Strings:
         self._letters = np.frombuffer(data, np.uint8)
         quotes, self._slashes = quotes_of(data)
         self._opens, self._ends = quotes[::2], quotes[1::2]
+        self._sizes = self._ends - self._opens
         # Of these bounds, those of even number enclose the strings, those of odd number what lies between them.
         bounds = quotes.astype(np.int32)
         bounds[::2] += 1
@@ -82,7 +83,7 @@ class _Strings:
         Where each of `count` objects is known to hold the key, none can hold it twice, and nothing else holds it.
         """
         name = np.frombuffer(key.encode(), np.uint8)
-        found = np.flatnonzero(self._ends - self._opens == len(name) + 1)
+        found = np.flatnonzero(self._sizes == len(name) + 1)
         for at, letter in enumerate(name, 1):
             found = found[self._letters[self._opens[found] + at] == letter]
         if len(found) != count or not count or found[-1] + 1 >= len(self._opens):
