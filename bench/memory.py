@@ -82,7 +82,7 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
         config = trl_config(recipe, setting, Path(place), [], evaluate=False)
         config.save_strategy = "no"
         trainer = AnswerTrainer(
-            model=adapted(recipe, setting.train), args=config, train_dataset=as_dataset(rows),
+            model=adapted(recipe, setting), args=config, train_dataset=as_dataset(rows),
             processing_class=tokenizer, data_collator=collator(tokenizer, setting), prefix=setting.prefix,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)

@@ -155,6 +155,8 @@ def our_trainer(recipe: Recipe, rows: Rows, tokenizer, place: str):
     big = recipe.model.id == BIG
     model = base_model(BIG, torch.bfloat16) if big else load_base("starter", dtype="bf16")
     model.config.use_cache = False
+    if setting.eager_attention:
+        model.set_attn_implementation("eager")
     model = with_lora(model, recipe)
     if not torch.cuda.is_available():
         cheapen_dropout(model)

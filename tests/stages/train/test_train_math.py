@@ -81,6 +81,23 @@ def test_rows_laid_end_to_end_equal_padded_rows(tiny_model, tokenizer, rows) -> 
     assert_same(padded_gradients, packed_gradients)
 
 
+@pytest.mark.parametrize("prefix", [0, 40])
+def test_eager_attention_equals_fused(tiny_model, tokenizer, rows, prefix) -> None:
+    model, inputs = adapted(tiny_model), batch(tokenizer, rows)
+    fused, fused_gradients, _ = loss_and_gradients(model, inputs, prefix)
+    model.get_base_model().set_attn_implementation("eager")
+    eager, eager_gradients, _ = loss_and_gradients(model, inputs, prefix)
+    assert eager == pytest.approx(fused, rel=PRECISE)
+    assert_same(fused_gradients, eager_gradients)
+
+
+def test_attention_is_eager_for_short_rows_alone(tiny_model, rows) -> None:
+    recipe = make_recipe(tiny_model)
+    twice = Rows([type(e)(e.prompt, e.completion * 9) for e in rows.examples], rows.ids)
+    assert decide(recipe, rows, Rows([], [])).eager_attention
+    assert not decide(recipe, twice, Rows([], [])).eager_attention
+
+
 def test_head_in_chunks_equals_whole_head(tiny_model, tokenizer, rows, monkeypatch) -> None:
     model, inputs = adapted(tiny_model), batch(tokenizer, rows)
     whole, whole_gradients, right = loss_and_gradients(model, inputs)

@@ -79,7 +79,7 @@ def train_adapter(job: Job) -> None:
 
     set_seed(recipe.seed)  # before the adapter: its matrices are drawn at random
     trainer = AnswerTrainer(
-        model=adapted(recipe, setting.train),
+        model=adapted(recipe, setting),
         args=trl_config(recipe, setting, keeper.folder / WRITING, report_to, evaluate=bool(valid.examples)),
         train_dataset=as_dataset(rows, order),
         eval_dataset=as_dataset(valid) if valid.examples else None,
@@ -162,13 +162,16 @@ def adapter_hash(train: TrainSection) -> str:
     return file_hash(weights)
 
 
-def adapted(recipe: Recipe, train: TrainSection) -> Any:
+def adapted(recipe: Recipe, setting: Setting) -> Any:
     """The frozen base, in bf16 or quantised, with a LoRA adapter in fp32: new, or continued from `from_adapter`.
 
     PEFT's prepare_model_for_kbit_training is not used: it makes embedding and head fp32, 2.5 GB on Qwen3-8B.
     """
+    train = setting.train
     model = load_base(recipe.model.id, recipe.model.revision, quantize=train.quantize, dtype="bf16")
     model.config.use_cache = False
+    if setting.eager_attention:
+        model.set_attn_implementation("eager")
     if train.from_adapter:
         model = attach_adapter(
             model, Path(train.from_adapter), recipe.model.id, revision=recipe.model.revision, trainable=True

@@ -77,7 +77,7 @@ def train_on_preferences(job: Job) -> None:
     config, trainer_kind = KINDS[train.method]
     set_seed(recipe.seed)
     trainer = trainer_kind(
-        model=adapted(recipe, setting.train),
+        model=adapted(recipe, setting),
         args=build_config(config, recipe, setting, own),
         train_dataset=_dataset(rows, order),
         processing_class=tokenizer,

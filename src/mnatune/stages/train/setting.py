@@ -14,6 +14,7 @@ from .plan import GIB, Plan, fit, make_plan, refuse_unfitting
 from .processes import micro_batches, process_count
 
 MIN_SHARED_SHARE = 0.08  # below this share of the tokens the second forward costs more than it saves
+EAGER_BELOW = 200  # mean tokens of a row below which a CPU is faster without torch's fused attention; docs/training.md
 CARD_SHARE = 0.9  # of a GPU's memory that `auto` plans with; the rest is for fragmentation
 RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
 
@@ -27,6 +28,7 @@ class Setting:
         batch, accumulate: rows of a micro-batch, and micro-batches per process and step.
         prefix: tokens computed once per micro-batch; 0 shares nothing.
         padding_free: rows are laid end to end instead of padded.
+        eager_attention: Transformers' plain attention, where rows are too short for a fused one to pay.
     """
 
     train: TrainSection
@@ -35,6 +37,7 @@ class Setting:
     prefix: int
     padding_free: bool
     plan: Plan
+    eager_attention: bool = False
 
     def facts(self) -> dict[str, Any]:
         """For the manifest."""
@@ -46,6 +49,7 @@ class Setting:
             "gradient_checkpointing": self.plan.gradient_checkpointing,
             "shared_prefix": self.prefix,
             "padding_free": self.padding_free,
+            "eager_attention": self.eager_attention,
         }
 
 
@@ -75,7 +79,9 @@ def decide(recipe: Recipe, rows: Rows, valid: Rows) -> Setting:
             next_step="set train.throughput: auto",
         )
     prefix = shared if mode == "shared-prefix" else 0
-    return Setting(train, batch, accumulate, prefix, mode == "packing", plan)
+    short = sum(rows.lengths) < EAGER_BELOW * len(rows.examples)
+    eager = short and not cuda and mode != "packing"
+    return Setting(train, batch, accumulate, prefix, mode == "packing", plan, eager)
 
 
 def fitted(recipe: Recipe, lengths: list[int]) -> tuple[TrainSection, Plan]:
