@@ -26,7 +26,8 @@ class SixteenBitDropout(nn.Dropout):
             return x
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         draws = bits.view(torch.int16)[: x.numel()].view(x.shape)
-        keep = (draws >= dropped - LEVELS // 2).to(x.dtype)
+        keep = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        torch.ge(draws, dropped - LEVELS // 2, out=keep)  # at once in x's type: a mask of bools would be cast in a pass
         return x * keep.mul_(LEVELS / (LEVELS - dropped))
 
 
