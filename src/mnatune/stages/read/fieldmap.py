@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 Paths = str | list[str]
 
-FORBID = {
-    "extra": "forbid"
-}  # pydantic's setting; it checks these dataclasses where a map is loaded, not in the workers
+# Pydantic's setting. It checks these dataclasses where a map is loaded; workers take them without loading pydantic.
+FORBID = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
