@@ -45,8 +45,7 @@ from mnatune.models.prompt import Example, dialogue, examples
 from mnatune.pack import Pack
 from mnatune.recipe import Recipe, bundled
 from mnatune.stages.train.data import Rows, as_dataset, load_rows, step_order
-from mnatune.stages.train.dropout import cheapen_dropout
-from mnatune.stages.train.loop import collator, trl_config
+from mnatune.stages.train.loop import collator, suit_device, trl_config
 from mnatune.stages.train.plan import PEAK_TFLOPS, make_plan, shape_of
 from mnatune.stages.train.setting import decide
 from mnatune.stages.train.trainer import AnswerTrainer
@@ -155,11 +154,8 @@ def our_trainer(recipe: Recipe, rows: Rows, tokenizer, place: str):
     big = recipe.model.id == BIG
     model = base_model(BIG, torch.bfloat16) if big else load_base("starter", dtype="bf16")
     model.config.use_cache = False
-    if setting.eager_attention:
-        model.set_attn_implementation("eager")
     model = with_lora(model, recipe)
-    if not torch.cuda.is_available():
-        cheapen_dropout(model)
+    suit_device(model, setting)
     return AnswerTrainer(
         model=model, args=config, train_dataset=as_dataset(rows), processing_class=tokenizer,
         data_collator=collator(tokenizer, setting), prefix=setting.prefix,
