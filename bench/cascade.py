@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "tests/stages/judge"))
 import pyarrow.parquet as pq  # noqa: E402
 from known_rows import endpoint, knowing, make_job, make_rows, make_run  # noqa: E402
 
-from mnatune.models.endpoint.fake import FakeEndpoint  # noqa: E402
+from mnatune.model.endpoint.fake import FakeEndpoint  # noqa: E402
 from mnatune.stages.judge import judge  # noqa: E402
 
 

@@ -28,11 +28,11 @@ sys.path.insert(0, str(ROOT / "tests/stages/collect"))
 import pyarrow.parquet as pq  # noqa: E402
 from crawled_site import ARTICLES, ENCODINGS, Site, sentences  # noqa: E402
 
-from mnatune.job import Job  # noqa: E402
 from mnatune.pack import Pack  # noqa: E402
-from mnatune.recipe import Recipe  # noqa: E402
+from mnatune.runs.job import Job  # noqa: E402
+from mnatune.runs.recipe import Recipe  # noqa: E402
+from mnatune.runs.workspace import Manifest, Run, Stage  # noqa: E402
 from mnatune.stages.collect import collect, plan_of  # noqa: E402
-from mnatune.workspace import Manifest, Run, Stage  # noqa: E402
 
 
 def make_job(root: Path, start: str) -> Job:

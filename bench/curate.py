@@ -67,12 +67,12 @@ def notebook(root: str, csv: str) -> dict[str, float]:
 
 def ours(root: str, out: str) -> dict[str, float]:
     """`read`, then `curate` with near-duplicates, masking and every rule."""
-    from mnatune.job import Job
     from mnatune.pack import Pack
-    from mnatune.recipe import Recipe, bundled
+    from mnatune.runs.job import Job
+    from mnatune.runs.recipe import Recipe, bundled
+    from mnatune.runs.workspace import Run
     from mnatune.stages.curate import curate
     from mnatune.stages.read import read
-    from mnatune.workspace import Run
 
     recipe = Recipe.model_validate({"name": "bench", "read": {"sources": [{"kind": "archive", "path": root}]}})
     run, pack = Run(Path(out)), Pack(bundled("packs") / "mna_ko")

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from mnatune.models.hf import ChatModel, generation_options
-from mnatune.models.prompt import Message, dialogue, prompt_ids
+from mnatune.model.load import ChatModel, generation_options
+from mnatune.model.prompt import Message, dialogue, prompt_ids
 from mnatune.pack import Pack
-from mnatune.recipe import GenerationSection, load_recipe
-from mnatune.stages.evaluate.answers import Ask, plan
+from mnatune.runs.recipe import GenerationSection, load_recipe
+from mnatune.runs.workspace import Run, read_jsonl
+from mnatune.stages.evaluate.answers import Question, plan
 from mnatune.stages.evaluate.decoding import decode
-from mnatune.workspace import Run, read_jsonl
 
 
 def one_by_one(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSection, tuned: bool) -> list[list[int]]:
@@ -40,7 +40,7 @@ def one_by_one(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSect
 
 def ours(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSection, tuned: bool) -> list[list[int]]:
     """What `mnatune evaluate` does."""
-    asks = [Ask(str(at), []) for at in range(len(prompts))]
+    asks = [Question(str(at), []) for at in range(len(prompts))]
     found: dict[str, list[int]] = {}
     for batch in plan({str(at): len(prompt) for at, prompt in enumerate(prompts)}, asks, greedy.max_new_tokens):
         given = decode(chat, [prompts[int(ask.id)] for ask in batch], greedy, tuned=tuned)

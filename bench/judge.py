@@ -23,8 +23,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnatune.models.endpoint import Ask, Endpoint, Tally, check_flat, json_in, ledger_key
-from mnatune.recipe import EndpointSection
+from mnatune.model.endpoint import Ask, Endpoint, Tally, check_flat, json_in, ledger_key
+from mnatune.runs.recipe import EndpointSection
 
 NAMES = ("relevance", "accuracy", "depth", "clarity")
 SCHEMA = {
@@ -84,7 +84,7 @@ def plain(url: str, count: int, concurrency: int, mark: str) -> float:
 
 
 def server(latency: float, faults: float) -> tuple[subprocess.Popen, str]:
-    command = [sys.executable, "-m", "mnatune.models.endpoint.fake", "--port", "0"]
+    command = [sys.executable, "-m", "mnatune.model.endpoint.fake", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--latency", str(latency), "--faults", str(faults)], stdout=subprocess.PIPE, text=True
     )

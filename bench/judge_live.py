@@ -32,11 +32,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from mnatune import journey
-from mnatune.errors import EnvironmentFault
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
-from mnatune.workspace import Run
+from mnatune.runs import journey
+from mnatune.runs.errors import EnvironmentFault
+from mnatune.runs.recipe import Recipe, bundled
+from mnatune.runs.workspace import Run
 
 LONGEST_ROW = 200  # characters
 CONTEXT = 8192  # of the served copy of the starter: its own 2,048 tokens do not hold the rubric with a repair request

@@ -27,13 +27,13 @@ import psutil
 import torch
 from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_seed
 
-from mnatune.models.hf import load_tokenizer
-from mnatune.models.prompt import Example
-from mnatune.recipe import Recipe
-from mnatune.stages.train.data import Rows, as_dataset
+from mnatune.model.load import load_tokenizer
+from mnatune.model.prompt import Example
+from mnatune.runs.recipe import Recipe
 from mnatune.stages.train.loop import adapted, collator, trl_config
 from mnatune.stages.train.plan import CONTEXT_GIB, GIB, shape_of
 from mnatune.stages.train.setting import decide
+from mnatune.stages.train.token_rows import TokenRows, as_dataset
 from mnatune.stages.train.trainer import AnswerTrainer
 
 LENGTH, ROWS_PER_STEP, STEPS = 384, 8, 2
@@ -73,8 +73,8 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
     recipe = Recipe.model_validate({"name": "memory", "model": {"id": folder, "max_length": LENGTH}, "train": values})
     draw = random.Random(1)
     made = [draw.choices(range(1000, 12_000), k=LENGTH) for _ in range(ROWS_PER_STEP * STEPS)]
-    rows = Rows([Example(ids[:100], ids[100:]) for ids in made], [""] * len(made))
-    setting, tokenizer = decide(recipe, rows, Rows([], [])), load_tokenizer("starter")
+    rows = TokenRows([Example(ids[:100], ids[100:]) for ids in made], [""] * len(made))
+    setting, tokenizer = decide(recipe, rows, TokenRows([], [])), load_tokenizer("starter")
     torch.ones(64, 64) @ torch.ones(64, 64)  # the runtime's own threads and buffers are no part of the training
     before = psutil.Process().memory_info().rss
     set_seed(1)

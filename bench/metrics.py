@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mnatune.models.hf import Answer
+from mnatune.law.citations import CitationChecker
+from mnatune.model.load import Answer
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.measures import Yardstick
-from mnatune.text.citations import CitationChecker
 
 Cases = list[tuple[str, bool]]  # a text, and whether the metric has to flag it
 

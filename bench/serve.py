@@ -148,16 +148,16 @@ def serve(port: int, model: str, adapter: str, limit: int) -> None:
     """What the server's process does."""
     import uvicorn
 
-    from mnatune.feedback.store import FeedbackStore
-    from mnatune.stages.serve.app import create_app
-    from mnatune.stages.serve.engine import EchoEngine, Engine
-    from mnatune.stages.serve.service import Settings
+    from mnatune.model.engine.protocol import EchoEngine, Engine
+    from mnatune.service.app import create_app
+    from mnatune.service.feedback.store import FeedbackStore
+    from mnatune.service.service import Settings
 
     engine: Engine = EchoEngine()
     generation = greedy(limit)
     if model:
-        from mnatune.models.hf import ChatModel
-        from mnatune.stages.serve.batch import BatchEngine, Names
+        from mnatune.model.engine.batch import BatchEngine, Names
+        from mnatune.model.load import ChatModel
 
         chat = ChatModel(model, Path(adapter) if adapter else None)
         engine = BatchEngine(chat, Names("base", "tuned"), generation)
@@ -167,14 +167,14 @@ def serve(port: int, model: str, adapter: str, limit: int) -> None:
 
 
 def greedy(limit: int):
-    from mnatune.models.hf import GREEDY
+    from mnatune.model.load import GREEDY
 
     return GREEDY.model_copy(update={"max_new_tokens": limit})
 
 
 def sequential(chat, questions: list[str], limit: int, tuned: bool) -> float:
     """Tokens per second of `generate`, one prompt after another."""
-    from mnatune.models.prompt import dialogue
+    from mnatune.model.prompt import dialogue
 
     begun, made = time.perf_counter(), 0
     for text in questions:
@@ -200,7 +200,7 @@ def middle(rounds: list[Round]) -> dict[str, float]:
 
 def compare(options: argparse.Namespace) -> tuple[dict, dict, float]:
     """The model behind the API at each concurrency, and `generate` one by one, in turn."""
-    from mnatune.models.hf import ChatModel
+    from mnatune.model.load import ChatModel
 
     adapter = Path(options.adapter) if options.adapter else None
     chat = ChatModel(options.model, adapter)

@@ -40,14 +40,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PrinterCallback, Qwen3Config, Qwen3ForCausalLM, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from mnatune.models.hf import load_base, load_tokenizer
-from mnatune.models.prompt import Example, dialogue, examples
+from mnatune.model.load import load_base, load_tokenizer
+from mnatune.model.prompt import Example, dialogue, examples
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
-from mnatune.stages.train.data import Rows, as_dataset, load_rows, step_order
+from mnatune.runs.recipe import Recipe, bundled
 from mnatune.stages.train.loop import collator, suit_device, trl_config
 from mnatune.stages.train.plan import PEAK_TFLOPS, make_plan, shape_of
 from mnatune.stages.train.setting import decide
+from mnatune.stages.train.token_rows import TokenRows, as_dataset, load_rows, step_order
 from mnatune.stages.train.trainer import AnswerTrainer
 
 ROWS_PER_STEP = 8
@@ -129,7 +129,7 @@ def with_lora(model, recipe: Recipe):
     return get_peft_model(model, lora)
 
 
-def plain_trainer(recipe: Recipe, rows: Rows, tokenizer, place: str, packing: bool):
+def plain_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str, packing: bool):
     """TRL as its documentation shows it, on rows that are tokenised already."""
     cuda, t = torch.cuda.is_available(), recipe.train
     wide = ROWS_PER_STEP * sum(rows.lengths) // len(rows.lengths) * 17 // 16 if packing else None  # bfd fills 95 %
@@ -146,9 +146,9 @@ def plain_trainer(recipe: Recipe, rows: Rows, tokenizer, place: str, packing: bo
     return SFTTrainer(model=model, args=config, train_dataset=as_dataset(rows), processing_class=tokenizer)
 
 
-def our_trainer(recipe: Recipe, rows: Rows, tokenizer, place: str):
+def our_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str):
     """What `mnatune train` builds."""
-    setting = decide(recipe, rows, Rows([], []))
+    setting = decide(recipe, rows, TokenRows([], []))
     config = trl_config(recipe, setting, Path(place), [], evaluate=False)
     config.save_strategy, config.logging_steps = "no", 1
     big = recipe.model.id == BIG
@@ -170,9 +170,9 @@ def measure(variant: str, model_id: str, found: list[Example], threads: int) -> 
     logging.disable(logging.WARNING)
     torch.set_num_threads(threads)
     recipe, tokenizer = make_recipe(model_id), load_tokenizer("starter")
-    rows = Rows(found, [""] * len(found))
+    rows = TokenRows(found, [""] * len(found))
     order = step_order(rows.lengths, ROWS_PER_STEP, 1, SEED)
-    rows = Rows([found[i] for i in order], [""] * len(order))
+    rows = TokenRows([found[i] for i in order], [""] * len(order))
     set_seed(SEED)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

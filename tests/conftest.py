@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnatune.pack import Pack
-from mnatune.recipe import bundled
+from mnatune.runs.recipe import bundled
 
 
 @pytest.fixture(scope="session")

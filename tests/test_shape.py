@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,19 @@ def imports(file: Path) -> set[tuple[str, ...]]:
     home = file.relative_to(PACKAGE).with_suffix("").parts
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = home[: len(home) - node.level]
-            path = (*base, *(node.module or "").split(".")) if node.module else base
-            found |= {path} if path else {(alias.name,) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mnatune"):
-            path = tuple((node.module or "").split(".")[1:])
-            found |= {path} if path else {(alias.name,) for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("mnatune")):
+            base = home[: len(home) - node.level] if node.level else ()
+            path = (*base, *(node.module or "").split(".")[0 if node.level else 1 :]) if node.module else base
+            inner = {(*path, alias.name) for alias in node.names}
+            modules = {place for place in inner if place_of(place)}
+            found |= modules | ({path} if len(modules) < len(inner) and path else set())
+            found |= inner if not path else set()
     return found
+
+
+def rank(module: tuple[str, ...], order: dict[str, int]) -> int:
+    """Rank of a module: its own, or its room's."""
+    return order[".".join(module[:2])] if ".".join(module[:2]) in order else order[module[0]]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
@@ -43,15 +49,63 @@ def test_imports_go_to_the_right_only(file: Path) -> None:
     if home in (("__init__",), ("__main__",)):
         return
     for path in imports(file):
-        top = path[0]
-        if top in ("__init__", "__version__"):
+        if path[0] in ("__init__", "__version__"):
             continue
-        assert top in order, f"{top} has no rank in docs/architecture.md"
-        if top == home[0]:
-            if top == "stages" and len(path) > 1 and len(home) > 1:
-                assert path[1] == home[1], f"stage {home[1]} imports stage {path[1]}"
-            continue
-        assert order[top] > order[home[0]], f"{'.'.join(home)} imports {'.'.join(path)}: upward or sideways"
+        if path[0] == home[0] == "stages":
+            assert path[1:2] == home[1:2], f"stage {home[1]} imports stage {path[1]}"
+        elif path[0] != home[0] or rank(path, order) != rank(home, order):
+            assert rank(path, order) > rank(home, order), (
+                f"{'.'.join(home)} imports {'.'.join(path)}: upward or sideways"
+            )
+
+
+def test_no_import_cycle() -> None:
+    """Not between rooms, and not inside one; imports inside functions count too."""
+    graph = {}
+    for file in FILES:
+        home = file.relative_to(PACKAGE).with_suffix("").parts
+        graph[home] = {place for path in imports(file) if (place := place_of(path)) not in (None, home)}
+    done: set[tuple[str, ...]] = set()
+
+    def walk(module: tuple[str, ...], trail: list[tuple[str, ...]]) -> None:
+        assert module not in trail, " → ".join(".".join(step) for step in [*trail[trail.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph[module]):
+                walk(other, [*trail, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        walk(module, [])
+
+
+def place_of(path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The file that an imported path names: a module, or a package's `__init__`."""
+    for parts in (path, (*path, "__init__")):
+        if PACKAGE.joinpath(*parts).with_suffix(".py").is_file():
+            return parts
+    return None
+
+
+def test_the_house_has_the_rooms_it_says() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert len(rooms) <= 12, rooms
+    stages = {path.name for path in (PACKAGE / "stages").iterdir()} - {"__pycache__", "__init__.py"}
+    from mnatune.runs.workspace import STAGES
+
+    assert stages == set(STAGES)
+
+
+def test_no_two_classes_and_no_two_files_share_a_name() -> None:
+    classes = Counter(
+        node.name for file in FILES for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef)
+    )
+    files = Counter(file.name for file in FILES if file.name != "__init__.py")
+    assert [name for name, count in (classes + files).items() if count > 1] == []
+
+
+def test_models_are_loaded_in_one_file() -> None:
+    loaders = [f.name for f in FILES if "AutoModelForCausalLM.from_pretrained(" in f.read_text(encoding="utf-8")]
+    assert loaders == ["load.py"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
@@ -66,7 +120,7 @@ def test_files_and_functions_stay_small(file: Path) -> None:
 
 
 def test_the_light_path_stays_light() -> None:
-    code = "import sys; import mnatune, mnatune.cli, mnatune.journey; print(*sys.modules)"
+    code = "import sys; import mnatune, mnatune.cli, mnatune.runs.journey; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint(HEAVY), loaded.intersection(HEAVY)

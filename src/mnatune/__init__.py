@@ -15,36 +15,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .journey import collect, compose, curate, evaluate, judge, read, report, run, synthesize, train
-    from .models.hf import ChatModel
+    from .model.load import ChatModel
     from .pack import Pack
-    from .recipe import Recipe, load_recipe
-    from .records import QA, Document, Source, read_qa
-    from .workspace import Manifest, Run
+    from .runs.journey import collect, compose, curate, evaluate, judge, read, report, run, synthesize, train
+    from .runs.recipe import Recipe, load_recipe
+    from .runs.records import QA, Document, Source, read_qa
+    from .runs.workspace import Manifest, Run
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ChatModel": "models.hf",
-    "Document": "records",
-    "Manifest": "workspace",
+    "ChatModel": "model.load",
+    "Document": "runs.records",
+    "Manifest": "runs.workspace",
     "Pack": "pack",
-    "QA": "records",
-    "Recipe": "recipe",
-    "Run": "workspace",
-    "Source": "records",
-    "collect": "journey",
-    "compose": "journey",
-    "curate": "journey",
-    "evaluate": "journey",
-    "judge": "journey",
-    "load_recipe": "recipe",
-    "read": "journey",
-    "read_qa": "records",
-    "report": "journey",
-    "run": "journey",
-    "synthesize": "journey",
-    "train": "journey",
+    "QA": "runs.records",
+    "Recipe": "runs.recipe",
+    "Run": "runs.workspace",
+    "Source": "runs.records",
+    "collect": "runs.journey",
+    "compose": "runs.journey",
+    "curate": "runs.journey",
+    "evaluate": "runs.journey",
+    "judge": "runs.journey",
+    "load_recipe": "runs.recipe",
+    "read": "runs.journey",
+    "read_qa": "runs.records",
+    "report": "runs.journey",
+    "run": "runs.journey",
+    "synthesize": "runs.journey",
+    "train": "runs.journey",
 }
 
 __all__ = [

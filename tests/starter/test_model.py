@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mnatune.recipe import bundled
+from mnatune.runs.recipe import bundled
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "starter"))
 import unloop

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.pack import Pack
-from mnatune.recipe import JudgeSection
+from mnatune.runs.recipe import JudgeSection
+from mnatune.runs.workspace import read_jsonl
 from mnatune.text.lexicon import Lexicon
-from mnatune.workspace import read_jsonl
 
 THRESHOLD = JudgeSection().keep_above
 

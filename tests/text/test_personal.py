@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnatune.errors import DataError
 from mnatune.pack import Pack
-from mnatune.recipe import bundled
+from mnatune.runs.errors import DataError
+from mnatune.runs.recipe import bundled
 from mnatune.text.codes import Codes
 from mnatune.text.personal import Personal, fold_digits, suspects
 

@@ -8,8 +8,15 @@ from types import FrameType
 
 import typer
 
-from ..errors import EnvironmentFault, Interrupted, MnatuneError
-from . import ask, doctor, export, feedback, improve, init, journey, judge, models, pack, serve
+from ..runs.errors import EnvironmentFault, Interrupted, MnatuneError
+from . import ask, doctor, init, models
+from . import exports as export
+from . import improving as improve
+from . import judging as judge
+from . import packs as pack
+from . import ratings as feedback
+from . import serving as serve
+from . import stages as journey
 
 app = typer.Typer(
     name="mnatune",

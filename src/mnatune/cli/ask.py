@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..models.hf import ChatModel
-    from ..models.prompt import Message
-    from ..recipe import Recipe
+    from ..model.load import ChatModel
+    from ..model.prompt import Message
+    from ..runs.recipe import Recipe
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Run folder whose model answers.")]
 Base = Annotated[bool, typer.Option("--base", help="Ask the base model instead of the tuned one.")]
@@ -27,10 +27,10 @@ def open_model(run: Path) -> "tuple[Recipe, ChatModel, str]":
     Raises:
         UsageError: the run has no trained adapter yet.
     """
-    from ..models.hf import ChatModel
+    from ..model.load import ChatModel
     from ..pack import Pack
-    from ..recipe import load_recipe
-    from ..workspace import Run
+    from ..runs.recipe import load_recipe
+    from ..runs.workspace import Run
 
     place = Run(run)
     adapter = place.require("train", "adapter")
@@ -46,8 +46,8 @@ def ask(
     greedy: Annotated[bool, typer.Option("--greedy", help="The most likely answer instead of a sampled one.")] = False,
 ) -> None:
     """Ask one question and print the answer."""
-    from ..errors import UsageError
-    from ..models.prompt import dialogue
+    from ..model.prompt import dialogue
+    from ..runs.errors import UsageError
 
     if not question.strip():
         raise UsageError("the question is empty")
@@ -84,7 +84,7 @@ def within(tokenizer: Any, question: str, system: str, history: "list[Message]",
 
     The question itself is never cut.
     """
-    from ..models.prompt import dialogue, prompt_ids
+    from ..model.prompt import dialogue, prompt_ids
 
     while history and len(prompt_ids(tokenizer, dialogue(question, system, history))) > room:
         del history[:2]

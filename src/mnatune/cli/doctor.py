@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..runs.recipe import Recipe
 
 OLDEST_SAFE_PYTHON = (3, 11, 8)  # before it zipfile accepts overlapping entries (CVE-2024-0450)
 
@@ -35,8 +35,8 @@ def doctor(
     recipe: Annotated[str, typer.Argument(help="Recipe to check the machine against.")] = "quickstart",
 ) -> None:
     """Check Python, torch, CUDA, memory, disk, hub, tracker and tokenizer; print a cure for each failure."""
-    from ..errors import EnvironmentFault
-    from ..recipe import load_recipe
+    from ..runs.errors import EnvironmentFault
+    from ..runs.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     failed = 0
@@ -90,7 +90,7 @@ def _torch(recipe: "Recipe") -> Iterator[Finding]:
 
 
 def _memory(recipe: "Recipe") -> Iterator[Finding]:
-    from ..errors import EnvironmentFault
+    from ..runs.errors import EnvironmentFault
     from ..stages.train.plan import fit, make_plan
 
     lengths = [recipe.model.max_length] * recipe.train.batch * recipe.train.accumulate
@@ -128,8 +128,8 @@ def _disk() -> Iterator[Finding]:
 
 
 def _model(recipe: "Recipe") -> Iterator[Finding]:
-    from ..errors import MnatuneError
-    from ..models.hf import load_tokenizer
+    from ..model.load import load_tokenizer
+    from ..runs.errors import MnatuneError
 
     try:
         tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)

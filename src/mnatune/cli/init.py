@@ -17,9 +17,9 @@ def init(
     pack: Annotated[str, typer.Option(help="Pack to start from.")] = "mna_ko",
 ) -> None:
     """Copy the recipes and a pack into a new folder, ready for editing."""
-    from ..errors import UsageError
     from ..pack import Pack
-    from ..recipe import bundled
+    from ..runs.errors import UsageError
+    from ..runs.recipe import bundled
 
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{str(folder)!r} is not empty", next_step="choose a new folder; nothing was changed")

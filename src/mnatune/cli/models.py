@@ -20,7 +20,7 @@ def register(cli: typer.Typer) -> None:
 @app.command("list")
 def list_models(models: Folder = ROOT) -> None:
     """List the models, oldest first; a star marks the one in production."""
-    from ..registry import Registry
+    from ..model.registry import Registry
 
     registry = Registry(models)
     serving = registry.pointer.model
@@ -37,8 +37,8 @@ def register_model(
     run: Annotated[Path, typer.Argument(help="Run folder with a trained adapter.")], models: Folder = ROOT
 ) -> None:
     """Copy a run's adapter into the registry."""
-    from ..registry import Lineage, Registry
-    from ..workspace import Run
+    from ..model.registry import Lineage, Registry
+    from ..runs.workspace import Run
 
     place, registry = Run(run), Registry(models)
     lineage = Lineage.of_run(place, parent=registry.pointer.model)
@@ -53,8 +53,8 @@ def show(name: Name, models: Folder = ROOT) -> None:
     import json
     from dataclasses import asdict
 
-    from ..registry import Registry
-    from ..workspace import read_jsonl
+    from ..model.registry import Registry
+    from ..runs.workspace import read_jsonl
 
     model = Registry(models).get(name, verify=True)
     facts = {"name": model.name, "adapter_sha256": model.adapter_sha256, "created": model.created}
@@ -70,7 +70,7 @@ def promote(
     override: Annotated[str, typer.Option(help="Why it may serve although its verdict is not 'promote'.")] = "",
 ) -> None:
     """Put a model into production; running servers take it up without dropping a request."""
-    from ..registry import Registry
+    from ..model.registry import Registry
 
     model = Registry(models).promote(name, override=override)
     typer.echo(f"{model.name} is in production; back again: mnatune models rollback")
@@ -79,7 +79,7 @@ def promote(
 @app.command()
 def rollback(models: Folder = ROOT) -> None:
     """Put back what served before the last promotion."""
-    from ..registry import Registry
+    from ..model.registry import Registry
 
     model = Registry(models).rollback()
     typer.echo(f"{model.name} is in production again" if model else "the base serves alone again")

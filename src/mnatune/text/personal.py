@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import DataError
+from ..runs.errors import DataError
 from .codes import Bools, Codes
 
 LEAST_DIGITS, WITHIN = 6, 48  # a personal number has six digits within this many characters, and no Hangul among them

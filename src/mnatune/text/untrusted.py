@@ -13,7 +13,7 @@ SENTENCE = re.compile(r"[^\n.!?。]+(?:[.!?。](?!\d)|\.(?=\d)[^\n.!?。]*)*|[\n
 CUT = "… (이하 생략)"
 
 
-class Guard:
+class InstructionFilter:
     """Takes sentences that match one of the patterns out of a text.
 
     Args:

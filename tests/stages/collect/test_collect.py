@@ -14,15 +14,15 @@ from crawled_site import ARTICLES, GIGABYTE, LONG, Site, bomb, page, sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnatune.errors import EnvironmentFault, UsageError
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
+from mnatune.runs.errors import EnvironmentFault, UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.workspace import Manifest, Run, Stage, read_jsonl
 from mnatune.stages.collect import collect, crawl, plan_of
 from mnatune.stages.collect.addresses import canonical, public, refusal, shape, trap
 from mnatune.stages.collect.encodings import decode
-from mnatune.stages.collect.plan import Plan
-from mnatune.workspace import Manifest, Run, Stage, read_jsonl
+from mnatune.stages.collect.order import CrawlOrder
 
 
 def make_job(root: Path, **section: Any) -> Job:
@@ -33,7 +33,7 @@ def make_job(root: Path, **section: Any) -> Job:
     return Job(recipe, Pack.load("mna_ko"), run, Stage(run.folder("collect"), manifest))
 
 
-def make_plan(folder: Path, site: Site, *paths: str, **more: Any) -> Plan:
+def make_plan(folder: Path, site: Site, *paths: str, **more: Any) -> CrawlOrder:
     folder.mkdir(parents=True, exist_ok=True)
     values = {
         "folder": str(folder),
@@ -48,7 +48,7 @@ def make_plan(folder: Path, site: Site, *paths: str, **more: Any) -> Plan:
         "private_hosts": ["127.0.0.1"],
         "timeout": 20.0,
     }
-    return Plan(**values | more)
+    return CrawlOrder(**values | more)
 
 
 def reasons(folder: Path) -> dict[str, str]:
@@ -179,7 +179,7 @@ def test_the_rules_of_the_recipe_reach_the_plan(tmp_path: Path) -> None:
     plan = plan_of(job, tmp_path)
     assert plan.sites == {"a.example": {"max_pages": 3, "delay": 9.0}}
     plan.save(tmp_path / "p.json")
-    assert Plan.load(tmp_path / "p.json") == plan
+    assert CrawlOrder.load(tmp_path / "p.json") == plan
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
-from mnatune.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
+from mnatune.runs.workspace import Run
 from mnatune.stages.compose import compose
-from mnatune.workspace import Run
 
 
 def row(number: int, licence: str) -> QA:

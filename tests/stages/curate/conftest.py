@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
-from mnatune.records import iter_qa
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe, bundled
+from mnatune.runs.records import iter_qa
+from mnatune.runs.workspace import Manifest, Run
 from mnatune.stages.curate import curate
 from mnatune.stages.read import read
-from mnatune.workspace import Manifest, Run
 
 
 class Outcome:

@@ -16,12 +16,12 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from mnatune.job import Job
+from mnatune.runs.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
+from mnatune.runs.recipe import Recipe, bundled
 from mnatune.stages.curate import curate
 from mnatune.stages.read import read
-from mnatune.workspace import Run
+from mnatune.runs.workspace import Run
 
 folder = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

@@ -6,12 +6,12 @@ import random
 import pytest
 from korean import row
 
-from mnatune.errors import DataError
 from mnatune.pack import Pack
-from mnatune.recipe import bundled
+from mnatune.runs.errors import DataError
+from mnatune.runs.recipe import bundled
+from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.curate.clean import Cleaner
 from mnatune.stages.curate.rules import Drops, Rules
-from mnatune.workspace import read_jsonl
 
 GOOD = "합병은 둘 이상의 회사가 계약으로 하나의 회사가 되는 것으로, 소멸회사의 권리와 의무가 포괄적으로 승계됩니다."
 ASK = "합병이란 무엇인지 설명해 주세요."
@@ -84,7 +84,7 @@ def test_counts_per_source_and_funnel(curating):
 def test_text_is_tidied_and_ids_follow(curating):
     import unicodedata
 
-    from mnatune.records import content_id
+    from mnatune.runs.records import content_id
 
     messy = one(
         question=unicodedata.normalize("NFD", ASK) + "\u200b",

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from korean import row
 
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe, bundled
+from mnatune.runs.workspace import Run
 from mnatune.stages.curate import curate
 from mnatune.stages.read import read
-from mnatune.workspace import Run
 
 KEPT, LEFT_OUT = ("사회", "산업", "기타"), ("예체능", "종교", "보건")
 

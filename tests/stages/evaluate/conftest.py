@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mnatune.job import Job
-from mnatune.models.hf import ChatModel
+from mnatune.model.load import ChatModel
 from mnatune.pack import Pack
-from mnatune.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe, save_lock
-from mnatune.workspace import Run, write_jsonl
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe, save_lock
+from mnatune.runs.workspace import Run, write_jsonl
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,7 @@ def own_server(
     """Address of `mnatune serve` over the trained run: it serves the base and the tuned model."""
     import uvicorn
 
-    from mnatune.stages.serve.server import ServeOptions, build
+    from mnatune.service.server import ServeOptions, build
 
     root = tmp_path_factory.mktemp("served")
     run = trained(root / "run")

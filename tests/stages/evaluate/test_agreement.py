@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from mnatune.errors import DataError, UsageError
-from mnatune.labels import cohen_kappa
-from mnatune.models.endpoint.fake import FakeEndpoint
-from mnatune.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.model.endpoint.fake import FakeEndpoint
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.human_labels import cohen_kappa
+from mnatune.runs.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.agreement import agreement_text, judge_agreement, read_labels
-from mnatune.workspace import write_jsonl
 
 
 def judge(body: dict) -> str:

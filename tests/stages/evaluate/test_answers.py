@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.job import Job
-from mnatune.models.hf import Answer, ChatModel
-from mnatune.recipe import Recipe
+from mnatune.model.load import Answer, ChatModel
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
 from mnatune.stages.evaluate import answers
-from mnatune.stages.evaluate.answers import Ask, Ledger, answer_all, plan
+from mnatune.stages.evaluate.answers import AnswerStore, Question, answer_all, plan
 from mnatune.stages.evaluate.decoding import Decoded
 
 
@@ -19,29 +19,29 @@ def given(text: str) -> Decoded:
 
 def test_a_ledger_forgets_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "state" / "a.jsonl"
-    Ledger(path, "key").add({"1": given("하나"), "2": given("둘")})
+    AnswerStore(path, "key").add({"1": given("하나"), "2": given("둘")})
     path.write_bytes(path.read_bytes()[:-20])
-    again = Ledger(path, "key")
+    again = AnswerStore(path, "key")
     assert again.answers == {"1": given("하나")}
     again.add({"2": given("둘")})
-    assert set(Ledger(path, "key").answers) == {"1", "2"}
+    assert set(AnswerStore(path, "key").answers) == {"1", "2"}
 
 
 def test_a_ledger_of_other_work_is_discarded(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    Ledger(path, "key").add({"1": given("하나")})
-    assert Ledger(path, "other").answers == {}
+    AnswerStore(path, "key").add({"1": given("하나")})
+    assert AnswerStore(path, "other").answers == {}
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[0]) == {"key": "other"}
 
 
 def test_batches_are_of_like_length_and_within_the_budget() -> None:
     lengths = {str(n): 10 * (n % 7 + 1) for n in range(50)}
-    batches = plan(lengths, [Ask(name, []) for name in lengths], 4000)
+    batches = plan(lengths, [Question(name, []) for name in lengths], 4000)
     assert sorted(ask.id for batch in batches for ask in batch) == sorted(lengths)
     tops = [lengths[batch[0].id] for batch in batches]
     assert tops == sorted(tops, reverse=True)
     assert all(len(b) * (lengths[b[0].id] + 4000) <= answers.BATCH_TOKENS for b in batches)
-    assert plan({"1": 99_999}, [Ask("1", [])], 10) == [[Ask("1", [])]]
+    assert plan({"1": 99_999}, [Question("1", [])], 10) == [[Question("1", [])]]
 
 
 def test_a_killed_evaluation_does_only_what_is_left(
@@ -49,7 +49,7 @@ def test_a_killed_evaluation_does_only_what_is_left(
 ) -> None:
     run = trained(tmp_path / "killed")
     monkeypatch.setattr(answers, "BATCH_TOKENS", 120)
-    asks = [Ask(str(n), [{"role": "user", "content": f"합병 {n}"}]) for n in range(6)]
+    asks = [Question(str(n), [{"role": "user", "content": f"합병 {n}"}]) for n in range(6)]
     done: list[int] = []
     kill_at = [1]
     real = answers.decode

@@ -5,38 +5,38 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.errors import EnvironmentFault, UsageError
-from mnatune.job import Job
-from mnatune.models.endpoint.fake import FakeEndpoint
-from mnatune.models.hf import ChatModel
-from mnatune.models.prompt import dialogue
-from mnatune.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.model.endpoint.fake import FakeEndpoint
+from mnatune.model.load import ChatModel
+from mnatune.model.prompt import dialogue
+from mnatune.runs.errors import EnvironmentFault, UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.evaluate import evaluate
-from mnatune.stages.evaluate.answers import Ask
-from mnatune.stages.evaluate.backends import InProcess, Served, served
-from mnatune.workspace import read_jsonl
+from mnatune.stages.evaluate.answers import Question
+from mnatune.stages.evaluate.backends import InProcess, ServedSide, served
 
 
 @pytest.fixture
-def asks() -> list[Ask]:
-    return [Ask(str(n), dialogue("합병" * (n + 1), "체계")) for n in range(5)]
+def asks() -> list[Question]:
+    return [Question(str(n), dialogue("합병" * (n + 1), "체계")) for n in range(5)]
 
 
 def test_a_server_gives_the_answers_of_this_process(
-    tmp_path: Path, trained, perform, recipe: Recipe, chat: ChatModel, own_server: str, asks: list[Ask]
+    tmp_path: Path, trained, perform, recipe: Recipe, chat: ChatModel, own_server: str, asks: list[Question]
 ) -> None:
     found = {}
 
     def work(job: Job) -> None:
         for name, tuned in (("base", False), ("base-tuned", True)):
-            for side in (InProcess(chat, tuned), Served(own_server, name)):
+            for side in (InProcess(chat, tuned), ServedSide(own_server, name)):
                 found[name, type(side)] = side.answers(job, asks, "trial")
 
     perform(trained(tmp_path / "run"), recipe, work)
     for name in ("base", "base-tuned"):
-        here, there = found[name, InProcess], found[name, Served]
+        here, there = found[name, InProcess], found[name, ServedSide]
         assert {k: (a.text, a.stopped) for k, a in here.items()} == {k: (a.text, a.stopped) for k, a in there.items()}
-    assert found["base", Served] != found["base-tuned", Served]
+    assert found["base", ServedSide] != found["base-tuned", ServedSide]
 
 
 def test_the_stage_with_served_answers(tmp_path: Path, trained, perform, recipe: Recipe, own_server: str) -> None:
@@ -69,7 +69,7 @@ def answer(body: dict) -> str:
 
 
 def test_requests_carry_the_policy_and_the_recipes_sampling(
-    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask]
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Question]
 ) -> None:
     seen = []
 
@@ -78,7 +78,7 @@ def test_requests_carry_the_policy_and_the_recipes_sampling(
         return f"<think>\n\n</think>\n\n{answer(body)}"
 
     with FakeEndpoint(reply) as server:
-        side = Served(server.base_url, "m")
+        side = ServedSide(server.base_url, "m")
         found = {}
         perform(trained(tmp_path / "run"), recipe, lambda job: found.update(side.answers(job, asks, "trial")))
     assert found["0"].text == "답변: 합병 /no_think"
@@ -88,22 +88,22 @@ def test_requests_carry_the_policy_and_the_recipes_sampling(
 
 
 def test_a_question_that_is_asked_twice_gets_both_its_answers(
-    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask]
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Question]
 ) -> None:
-    twice = [asks[0], Ask("again", asks[0].messages)]
+    twice = [asks[0], Question("again", asks[0].messages)]
     with FakeEndpoint(answer) as server:
-        side = Served(server.base_url, "m")
+        side = ServedSide(server.base_url, "m")
         found = {}
         perform(trained(tmp_path / "run"), recipe, lambda job: found.update(side.answers(job, twice, "trial")))
     assert found["0"] == found["again"]
 
 
 def test_a_killed_evaluation_asks_no_answer_twice(
-    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask]
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Question]
 ) -> None:
     run = trained(tmp_path / "run")
     with FakeEndpoint(answer) as server:
-        side = Served(server.base_url, "m")
+        side = ServedSide(server.base_url, "m")
 
         def stop(job: Job) -> None:
             side.answers(job, asks[:3], "trial")
@@ -149,11 +149,11 @@ def refusing(fault, really):
 
 
 def test_a_server_that_answers_nothing_ends_the_evaluation(
-    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeEndpoint, "_answer", refusing(lambda body: True, FakeEndpoint._answer))
     with FakeEndpoint(answer) as server, pytest.raises(EnvironmentFault, match="none of 5"):
-        perform(trained(tmp_path / "run"), recipe, lambda job: Served(server.base_url, "m").answers(job, asks, "x"))
+        perform(trained(tmp_path / "run"), recipe, lambda job: ServedSide(server.base_url, "m").answers(job, asks, "x"))
 
 
 @pytest.mark.parametrize("address", ["http://h/v1", "h/v1#m", "ftp://h#m", "http://#m", "http://h/v1#"])
@@ -163,7 +163,7 @@ def test_only_a_full_address_names_a_served_model(address: str) -> None:
 
 
 def test_a_server_that_refuses_a_field_is_asked_without_it_and_it_is_told(
-    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Ask], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained, perform, recipe: Recipe, asks: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def strict(body: dict) -> bool:
         return "repetition_penalty" in body or "chat_template_kwargs" in body
@@ -171,6 +171,6 @@ def test_a_server_that_refuses_a_field_is_asked_without_it_and_it_is_told(
     monkeypatch.setattr(FakeEndpoint, "_answer", refusing(strict, FakeEndpoint._answer))
     one_by_one = recipe.model_copy(update={"endpoint": EndpointSection(concurrency=1)})
     with FakeEndpoint(answer) as server:
-        side = Served(server.base_url, "m")
+        side = ServedSide(server.base_url, "m")
         perform(trained(tmp_path / "run"), one_by_one, lambda job: side.answers(job, asks, "x"))
     assert (side.other_sampling, side.failed) == (5, {})

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.errors import DataError, UsageError
-from mnatune.models.hf import ChatModel
+from mnatune.model.load import ChatModel
 from mnatune.pack import Pack
-from mnatune.recipe import EvaluateSection, Recipe, load_recipe, save_lock
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.recipe import EvaluateSection, Recipe, load_recipe, save_lock
+from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.compare import Home, compare, compare_models, comparison_text, stored
-from mnatune.workspace import Run, read_jsonl, write_jsonl
 
 
 @pytest.fixture(scope="module")

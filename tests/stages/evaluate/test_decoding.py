@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mnatune.models.hf import GREEDY, ChatModel
-from mnatune.models.prompt import Example, dialogue, prompt_ids
-from mnatune.recipe import GenerationSection
+from mnatune.model.load import GREEDY, ChatModel
+from mnatune.model.prompt import Example, dialogue, prompt_ids
+from mnatune.runs.recipe import GenerationSection
 from mnatune.stages.evaluate.decoding import choice_costs, decode
 from mnatune.stages.evaluate.likelihood import score_completions
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.errors import DataError, UsageError
-from mnatune.job import Job
-from mnatune.models.endpoint.fake import FakeEndpoint
-from mnatune.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.model.endpoint.fake import FakeEndpoint
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import EndpointSection, EvaluateSection, Recipe
+from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.metrics import BY_NAME
-from mnatune.workspace import Run, read_jsonl, write_jsonl
 
 Perform = Callable[[Run, Recipe, Callable[[Job], None]], Path]
 

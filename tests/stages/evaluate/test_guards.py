@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.errors import DataError, EnvironmentFault
-from mnatune.models.endpoint.fake import FakeEndpoint
-from mnatune.models.hf import ChatModel
+from mnatune.model.endpoint.fake import FakeEndpoint
+from mnatune.model.load import ChatModel
 from mnatune.pack import Pack
-from mnatune.recipe import EvaluateSection, Recipe
+from mnatune.runs.errors import DataError, EnvironmentFault
+from mnatune.runs.recipe import EvaluateSection, Recipe
+from mnatune.runs.workspace import Run
 from mnatune.stages.evaluate import evaluate
-from mnatune.stages.evaluate.guards import Harness, guard_rows, guard_tasks
-from mnatune.workspace import Run
+from mnatune.stages.evaluate.general_guards import Harness, guard_rows, guard_tasks
 
 
 @pytest.fixture(scope="module")

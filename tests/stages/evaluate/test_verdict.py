@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from mnatune.errors import UsageError
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
+from mnatune.runs.errors import UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.computable import check
 from mnatune.stages.evaluate.metrics import Sample
 from mnatune.stages.evaluate.verdict import decide, most_changed
-from mnatune.workspace import Manifest, Run, Stage
 
 
 def row(name: str, low: float, value: float, high: float, kind: str = "higher", guard: bool = False) -> dict[str, Any]:

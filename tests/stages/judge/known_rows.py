@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mnatune.job import Job
-from mnatune.models.endpoint.fake import ROW_LINE, Body, judged
+from mnatune.model.endpoint.fake import ROW_LINE, Body, judged
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
-from mnatune.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
-from mnatune.workspace import Manifest, Run, Stage
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
+from mnatune.runs.workspace import Manifest, Run, Stage
 
 FIELD = [
     "흡수합병",

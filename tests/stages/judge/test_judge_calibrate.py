@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from known_rows import endpoint, knowing, make_rows, make_run
 from sklearn.metrics import cohen_kappa_score
 
-from mnatune.errors import DataError, UsageError
-from mnatune.models.endpoint.fake import FakeEndpoint
-from mnatune.recipe import Recipe
+from mnatune.model.endpoint.fake import FakeEndpoint
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.workspace import Run
 from mnatune.stages.judge import calibrate, estimate
 from mnatune.stages.judge.calibrate import quadratic_kappa, read_labels
-from mnatune.workspace import Run
 
 
 def labels(path: Path, lines: list[str], encoding: str = "utf-8") -> Path:

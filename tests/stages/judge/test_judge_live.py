@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from known_rows import endpoint, make_job, make_rows, make_run
 
-from mnatune.errors import EnvironmentFault
+from mnatune.runs.errors import EnvironmentFault
 from mnatune.stages.judge import judge
 
 

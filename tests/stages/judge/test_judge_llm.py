@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from known_rows import endpoint, knowing, make_job, make_rows, make_run
 
-from mnatune.errors import EnvironmentFault
-from mnatune.models.endpoint import BadReply
-from mnatune.models.endpoint.fake import ROW_LINE, Body, FakeEndpoint, judged, seeded_faults
+from mnatune.model.endpoint import BadReply
+from mnatune.model.endpoint.fake import ROW_LINE, Body, FakeEndpoint, judged, seeded_faults
 from mnatune.pack import Pack
-from mnatune.recipe import JudgeSection
+from mnatune.runs.errors import EnvironmentFault
+from mnatune.runs.recipe import JudgeSection
 from mnatune.stages.judge import judge
 from mnatune.stages.judge.recall import Stratum, clopper_pearson, interval_of_recall
 from mnatune.stages.judge.rubric import Rubric

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe, bundled
-from mnatune.records import QA, read_qa
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe, bundled
+from mnatune.runs.records import QA, read_qa
+from mnatune.runs.workspace import Manifest, Run
 from mnatune.stages.read import read
-from mnatune.workspace import Manifest, Run
 
 Reading = Callable[..., tuple[list[QA], Manifest, Run]]
 

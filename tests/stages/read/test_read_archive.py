@@ -16,15 +16,15 @@ from hub import document, good, member, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnatune.errors import DataError
 from mnatune.pack import Pack
-from mnatune.recipe import bundled
-from mnatune.records import content_id
+from mnatune.runs.errors import DataError
+from mnatune.runs.recipe import bundled
+from mnatune.runs.records import content_id
+from mnatune.runs.workers import spread
 from mnatune.stages.read import members, tasks, wholesale, zips
 from mnatune.stages.read.fieldmap import load_map
 from mnatune.stages.read.layout import Reader
 from mnatune.stages.read.shards import Origin, ShardWriter
-from mnatune.workers import spread
 
 BASE = "dataset/data"
 
@@ -417,7 +417,7 @@ def test_a_broken_record_costs_only_itself(name, whole, tmp_path, reading, monke
     assert [row.question for row in rows] == ["앞", "뒤"]
     assert manifest.dropped == dropped
     assert manifest.rows_in == 2 + sum(dropped.values())
-    from mnatune.records import iter_qa
+    from mnatune.runs.records import iter_qa
 
     lost = list(iter_qa(run.folder("read") / "dropped.parquet"))
     assert [row["drop_reason"] for row in lost] == list(dropped)

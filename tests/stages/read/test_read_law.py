@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.errors import DataError
-from mnatune.records import DOCUMENT_SCHEMA, Document, iter_qa
+from mnatune.runs.errors import DataError
+from mnatune.runs.records import DOCUMENT_SCHEMA, Document, iter_qa
 from mnatune.stages.read.precedent import is_echo, numbered, pairs
 
 LAW = """---

@@ -5,10 +5,10 @@ import json
 import pytest
 from hub import write_zip
 
-from mnatune.errors import DataError, UsageError
 from mnatune.pack import Pack
-from mnatune.recipe import bundled
-from mnatune.stages.read.fieldmap import Layout, load_map
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.recipe import bundled
+from mnatune.stages.read.fieldmap import JsonLayout, load_map
 from mnatune.stages.read.layout import Reader
 
 SQUAD = {"question": "누가 허가하나요?", "answers": [{"text": "금융위원회", "answer_start": 3}]}
@@ -100,4 +100,4 @@ def test_wrong_maps_are_clear_errors(tmp_path, reading):
     with pytest.raises(DataError, match="colour"):
         reading({"kind": "archive", "path": str(tmp_path), "map": str(tmp_path / "bad.yaml")})
     with pytest.raises(ValueError, match="climbs higher"):
-        Reader(Layout(name="x", rows="a[]", question="^^q", answer="a"))
+        Reader(JsonLayout(name="x", rows="a[]", question="^^q", answer="a"))

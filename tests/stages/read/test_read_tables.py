@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mnatune.errors import DataError, UsageError
+from mnatune.runs.errors import DataError, UsageError
 
 ROWS = [
     {

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnatune.errors import EnvironmentFault
-from mnatune.job import Job
-from mnatune.models.endpoint.fake import Body, FakeEndpoint
+from mnatune.model.endpoint.fake import Body, FakeEndpoint
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
-from mnatune.records import DOCUMENT_SCHEMA, QA, QA_SCHEMA, Document, Source, content_id, to_table, write_table
+from mnatune.runs.errors import EnvironmentFault
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.records import DOCUMENT_SCHEMA, QA, QA_SCHEMA, Document, Source, content_id, to_table, write_table
+from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.synthesize import synthesize
+from mnatune.stages.synthesize.by_rule import extract, particle, polite
 from mnatune.stages.synthesize.duplicates import SeenQuestions
-from mnatune.stages.synthesize.extract import extract, particle, polite
 from mnatune.stages.synthesize.grounding import fault
 from mnatune.stages.synthesize.passages import Passage, passages
-from mnatune.workspace import Manifest, Run, Stage
 
 # Invented articles in the form of statutes.
 ARTICLES = {

@@ -3,7 +3,7 @@
 import pytest
 from tiny_run import adapter_bytes, compose, curve, make_recipe, train_job
 
-from mnatune.recipe import bundled
+from mnatune.runs.recipe import bundled
 
 
 @pytest.fixture(scope="session")

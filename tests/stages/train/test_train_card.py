@@ -4,8 +4,8 @@ import pytest
 import yaml
 from tiny_run import make_recipe, train_job
 
+from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.train.adapter import model_card
-from mnatune.workspace import Manifest, Run, Stage
 
 
 @pytest.mark.parametrize("base", ["models: 8B", "[v2]/base", "Qwen/Qwen3-8B"])

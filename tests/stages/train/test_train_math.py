@@ -9,11 +9,11 @@ from tiny_run import make_recipe, messages
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from mnatune.models.prompt import examples
+from mnatune.model.prompt import examples
 from mnatune.stages.train import trainer as trainer_module
-from mnatune.stages.train.data import Rows, as_dataset, shared_prefix
 from mnatune.stages.train.loop import trl_config
 from mnatune.stages.train.setting import decide
+from mnatune.stages.train.token_rows import TokenRows, as_dataset, shared_prefix
 from mnatune.stages.train.trainer import AnswerTrainer, answer_states, head_loss
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -26,9 +26,9 @@ def tokenizer(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def rows(tokenizer) -> Rows:
+def rows(tokenizer) -> TokenRows:
     found = [examples(tokenizer, messages(n))[0] for n in range(8)]
-    return Rows(found, [str(n) for n in range(8)])
+    return TokenRows(found, [str(n) for n in range(8)])
 
 
 def adapted(folder, dropout: float = 0.0):
@@ -39,7 +39,7 @@ def adapted(folder, dropout: float = 0.0):
     return get_peft_model(base, config).train()
 
 
-def batch(tokenizer, rows: Rows, padding_free: bool = False) -> dict[str, torch.Tensor]:
+def batch(tokenizer, rows: TokenRows, padding_free: bool = False) -> dict[str, torch.Tensor]:
     return DataCollatorForLanguageModeling(tokenizer.pad_token_id, padding_free=padding_free)(list(as_dataset(rows)))
 
 
@@ -93,9 +93,9 @@ def test_eager_attention_equals_fused(tiny_model, tokenizer, rows, prefix) -> No
 
 def test_attention_is_eager_for_short_rows_alone(tiny_model, rows) -> None:
     recipe = make_recipe(tiny_model)
-    twice = Rows([type(e)(e.prompt, e.completion * 9) for e in rows.examples], rows.ids)
-    assert decide(recipe, rows, Rows([], [])).eager_attention
-    assert not decide(recipe, twice, Rows([], [])).eager_attention
+    twice = TokenRows([type(e)(e.prompt, e.completion * 9) for e in rows.examples], rows.ids)
+    assert decide(recipe, rows, TokenRows([], [])).eager_attention
+    assert not decide(recipe, twice, TokenRows([], [])).eager_attention
 
 
 def test_head_in_chunks_equals_whole_head(tiny_model, tokenizer, rows, monkeypatch) -> None:
@@ -111,7 +111,7 @@ def test_head_in_chunks_equals_whole_head(tiny_model, tokenizer, rows, monkeypat
 def make_trainer(tiny_model, tokenizer, rows, place, **train) -> AnswerTrainer:
     """The real trainer on an fp32 model, four steps."""
     recipe = make_recipe(tiny_model, epochs=4, dropout=0.0, save_every=1, extra={"bf16": False}, **train)
-    setting = decide(recipe, rows, Rows([], []))
+    setting = decide(recipe, rows, TokenRows([], []))
     order = [*range(8), *reversed(range(8)), *range(8), *range(8)]
     config = trl_config(recipe, setting, place / "out", [], evaluate=False)
     return AnswerTrainer(

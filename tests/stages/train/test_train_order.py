@@ -5,10 +5,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_run import SYSTEM, messages
 
-from mnatune.errors import DataError
-from mnatune.models.hf import load_tokenizer
-from mnatune.models.prompt import Example, examples
-from mnatune.stages.train.data import (
+from mnatune.model.load import load_tokenizer
+from mnatune.model.prompt import Example, examples
+from mnatune.runs.errors import DataError
+from mnatune.runs.workspace import write_jsonl
+from mnatune.stages.train.token_rows import (
     IGNORED,
     as_dataset,
     count_steps,
@@ -17,7 +18,6 @@ from mnatune.stages.train.data import (
     step_order,
     tokens_by_step,
 )
-from mnatune.workspace import write_jsonl
 
 lengths = st.lists(st.integers(1, 400), min_size=1, max_size=150)
 per_step = st.integers(1, 12)

@@ -10,13 +10,13 @@ from tiny_run import compose, make_recipe
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mnatune.cli.doctor import _memory
-from mnatune.errors import EnvironmentFault, UsageError
-from mnatune.recipe import Recipe, TrainSection, load_recipe
+from mnatune.runs.errors import EnvironmentFault, UsageError
+from mnatune.runs.recipe import Recipe, TrainSection, load_recipe
+from mnatune.runs.workspace import Run
 from mnatune.stages.train import setting
 from mnatune.stages.train.plan import GIB, Shape, activation_bytes, fit, make_plan, refuse_unfitting, shape_of
 from mnatune.stages.train.processes import micro_batches
 from mnatune.stages.train.show import plan_table
-from mnatune.workspace import Run
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SEED_LENGTHS = [205] * 8_904 + [206] * 2_226  # 11,130 rows of 205.2 tokens in the mean, as the seed's run

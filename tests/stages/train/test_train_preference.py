@@ -5,10 +5,10 @@ import json
 import pytest
 from tiny_run import TERMS, adapter_bytes, compose, curve, make_recipe, messages, train_job
 
-from mnatune.errors import DataError, UsageError
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.train import train
 from mnatune.stages.train.preference import balance, preferences
-from mnatune.workspace import write_jsonl
 
 
 def pair(number: int, margin: int = 1) -> dict:

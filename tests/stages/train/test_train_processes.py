@@ -12,11 +12,11 @@ import pytest
 import yaml
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe
 
-from mnatune import journey
-from mnatune.errors import UsageError
-from mnatune.recipe import save_lock
+from mnatune.runs import journey
+from mnatune.runs.errors import UsageError
+from mnatune.runs.recipe import save_lock
+from mnatune.runs.workspace import Run
 from mnatune.stages.train.proof import prove
-from mnatune.workspace import Run
 
 SOURCE = str(Path(__file__).parents[3] / "src")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -12,11 +12,11 @@ import pytest
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe, train_job
 from transformers import TrainerCallback
 
-from mnatune import journey
-from mnatune.errors import EnvironmentFault, Interrupted, UsageError
+from mnatune.runs import journey
+from mnatune.runs.errors import EnvironmentFault, Interrupted, UsageError
+from mnatune.runs.workspace import write_json
 from mnatune.stages.train import loop, train
 from mnatune.stages.train.checkpoints import DAMAGED, MANIFEST, CheckpointKeeper, find_fault, newest_verified
-from mnatune.workspace import write_json
 
 
 class At(TrainerCallback):

@@ -5,11 +5,11 @@ from tiny_run import messages
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mnatune.models.hf import ChatModel, load_tokenizer
-from mnatune.models.prompt import TURN_END, prompt_ids, prompt_text
-from mnatune.stages.train.data import load_rows
+from mnatune.model.load import ChatModel, load_tokenizer
+from mnatune.model.prompt import TURN_END, prompt_ids, prompt_text
+from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.train.preference import fitting_rows
-from mnatune.workspace import write_jsonl
+from mnatune.stages.train.token_rows import load_rows
 
 # how Qwen cuts text before its byte-level BPE (tokenizer.json of the Qwen3 repositories)
 QWEN_SPLIT = (

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from tiny_run import compose, make_recipe, train_job
 
-from mnatune.errors import EnvironmentFault
-from mnatune.recipe import TrainSection
+from mnatune.runs.errors import EnvironmentFault
+from mnatune.runs.recipe import TrainSection
 from mnatune.stages.train import tracking, train
 from mnatune.stages.train.tracking import prepare_tracker, wandb_ready
 

@@ -3,10 +3,10 @@
 import json
 import shutil
 
-from mnatune.job import Job
 from mnatune.pack import Pack
-from mnatune.recipe import Recipe
-from mnatune.workspace import Manifest, Run, Stage, write_jsonl
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
+from mnatune.runs.workspace import Manifest, Run, Stage, write_jsonl
 
 SYSTEM = "당신은 금융,법률 및 M&A 분야 전문가입니다.\n사용자 질문에 대해 반드시 한국어로만 답변하세요."
 TERMS = ("주식매수청구권", "실사", "진술과 보장", "영업양도", "합병비율", "우선협상대상자", "경업금지", "에스크로")

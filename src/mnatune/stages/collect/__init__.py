@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ... import __version__
-from ...errors import EnvironmentFault, UsageError, missing_extra
-from ...job import Job
-from ...records import DOCUMENT_SCHEMA, Document, Source, content_id, to_table, write_table
-from ...workspace import read_jsonl, write_jsonl
-from .extract import SHORTEST, Extracted, from_html, from_pdf
-from .plan import Plan
+from ...runs.errors import EnvironmentFault, UsageError, missing_extra
+from ...runs.job import Job
+from ...runs.records import DOCUMENT_SCHEMA, Document, Source, content_id, to_table, write_table
+from ...runs.workspace import read_jsonl, write_jsonl
+from .order import CrawlOrder
+from .page_text import SHORTEST, Extracted, from_html, from_pdf
 
 __all__ = ["collect"]
 
@@ -57,7 +57,7 @@ def collect(job: Job) -> None:
     write_jsonl(job.path("attachments.jsonl"), attachments)
 
 
-def plan_of(job: Job, folder: Path) -> Plan:
+def plan_of(job: Job, folder: Path) -> CrawlOrder:
     """The crawl's order from the recipe and the pack."""
     section = job.recipe.collect
     for pattern in [*section.allow, *section.deny]:
@@ -68,7 +68,7 @@ def plan_of(job: Job, folder: Path) -> Plan:
                 f"the pattern {pattern!r} is no regular expression: {error}", where="collect.allow, collect.deny"
             ) from error
     contact = f"; {section.contact}" if section.contact else ""
-    return Plan(
+    return CrawlOrder(
         folder=str(folder),
         start_urls=section.start_urls,
         sitemaps=section.sitemaps,
@@ -84,7 +84,7 @@ def plan_of(job: Job, folder: Path) -> Plan:
     )
 
 
-def crawl(plan: Plan) -> None:
+def crawl(plan: CrawlOrder) -> None:
     """Run the crawl in a process of its own, because Scrapy's reactor can be started only once in a process."""
     try:
         import scrapy  # noqa: F401

@@ -19,9 +19,9 @@ from scrapy.extensions.throttle import AutoThrottle
 from scrapy.resolver import CachingThreadedResolver
 from twisted.internet.error import DNSLookupError
 
-from ...models.endpoint.wire import retry_after
+from ...model.endpoint.wire import retry_after
 from .addresses import public, refusal
-from .plan import Plan
+from .order import CrawlOrder
 from .spider import SiteSpider, host_of
 
 JITTER = 0.25  # of the mean gap; the mean is so set that the least gap is the recipe's delay
@@ -126,7 +126,7 @@ class Throttle(AutoThrottle):  # type: ignore[misc]
         slot.delay = max(slot.delay, own, self._least.get(host, 0.0))
 
 
-def settings_of(plan: Plan) -> dict[str, Any]:
+def settings_of(plan: CrawlOrder) -> dict[str, Any]:
     """Scrapy's settings for a plan."""
     slots = {
         host: {"delay": max(delay, 0.001) / (1 - JITTER), "concurrency": 1, "jitter": JITTER}
@@ -170,7 +170,7 @@ def settings_of(plan: Plan) -> dict[str, Any]:
 
 def main() -> None:
     """Crawl as the plan says."""
-    plan = Plan.load(Path(sys.argv[1]))
+    plan = CrawlOrder.load(Path(sys.argv[1]))
     process = CrawlerProcess(settings_of(plan))
     failures: list[Any] = []
     process.crawl(SiteSpider, plan=plan).addErrback(failures.append)

@@ -19,7 +19,7 @@ from scrapy.utils.sitemap import Sitemap
 
 from .addresses import canonical, refusal, shape, trap
 from .encodings import decode
-from .plan import Plan
+from .order import CrawlOrder
 
 PDF = ".pdf"
 LISTED = (".hwp", ".hwpx", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".zip")
@@ -38,7 +38,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
 
     name = "mnatune"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: CrawlOrder) -> None:
         super().__init__()
         self._plan = plan
         self._folder = Path(plan.folder)

@@ -6,11 +6,11 @@ Does not: cut long rows (they are dropped with a reason), or mix rows of one sou
 from collections.abc import Iterator
 from typing import Any
 
-from ...job import Job
-from ...models.hf import load_tokenizer
-from ...models.prompt import Message, dialogue, examples
-from ...records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
-from ...workspace import write_json, write_jsonl
+from ...model.load import load_tokenizer
+from ...model.prompt import Message, dialogue, examples
+from ...runs.job import Job
+from ...runs.records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
+from ...runs.workspace import write_json, write_jsonl
 from .card import write_card
 from .splits import SPLITS, assign_splits, leakage
 

@@ -2,8 +2,8 @@
 
 import json
 
-from ...job import Job
-from ...workspace import atomic_text
+from ...runs.job import Job
+from ...runs.workspace import atomic_text
 
 
 def write_card(job: Job, counts: dict[str, int]) -> None:

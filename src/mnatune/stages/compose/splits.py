@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import DataError
-from ...records import QA
+from ...runs.errors import DataError
+from ...runs.records import QA
 
 SPLITS = ("train", "valid", "test")
 

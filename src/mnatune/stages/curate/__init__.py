@@ -2,9 +2,9 @@
 
 import shutil
 
-from ...job import Job
-from ...records import shards
-from ...workers import cores, spread
+from ...runs.job import Job
+from ...runs.records import shards
+from ...runs.workers import cores, spread
 from .clean import Cleaner, clean_shard
 from .documents import tidy_documents
 from .result import Fate, report, write

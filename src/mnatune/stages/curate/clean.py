@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...errors import EnvironmentFault, missing_extra
+from ...runs.errors import EnvironmentFault, missing_extra
 from ...text.shingles import resemblance
 from .near import BANDS, HASHES, SLACK, Components, band_keys, frame, neighbours, next_of
 

@@ -3,11 +3,11 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...job import Job
-from ...records import DOCUMENT_SCHEMA
+from ...runs.job import Job
+from ...runs.records import DOCUMENT_SCHEMA
+from ...runs.workspace import atomic_path
 from ...text.normalize import normalize
 from ...text.personal import Personal
-from ...workspace import atomic_path
 from .clean import BATCH, Cleaner
 
 

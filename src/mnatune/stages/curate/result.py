@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...job import Job
-from ...records import DROPPED_SCHEMA, QA_SCHEMA
-from ...workspace import atomic_path
+from ...runs.job import Job
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA
+from ...runs.workspace import atomic_path
 from .clean import ROWS_PER_SHARD, Cleaned
 
 KEPT, DUPLICATE, NEAR_DUPLICATE = range(3)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ...errors import DataError
 from ...pack import Pack
+from ...runs.errors import DataError
 from ...text.codes import MULTIPLIER, Bools, Codes, Ints
 
 OTHER, HANGUL, LETTER, SIGN, SPACE, BROKEN = range(6)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from ...recipe import CurateSection
+from ...runs.recipe import CurateSection
 from .clean import Cleaned
 from .near import Components, Signatures, candidates, connect, sign
 from .result import DUPLICATE, NEAR_DUPLICATE, Fate

@@ -26,17 +26,17 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ...job import Job
-from ...workspace import write_json, write_jsonl
+from ...runs.job import Job
+from ...runs.workspace import write_json, write_jsonl
 from . import exam
 from .agreement import agreement, read_labels
-from .backends import Served, Sides, in_process, open_sides
+from .backends import ServedSide, Sides, in_process, open_sides
 from .computable import check, not_computed
 from .consistency import consistency
 from .examine import Examined, examine, paired
-from .guards import Harness, Scores, guard_rows, harness_version
-from .items import Item, exam_items, held_out
-from .judging import Referee
+from .general_guards import Harness, Scores, guard_rows, harness_version
+from .items import HeldOut, exam_items, held_out
+from .judge_marks import Referee
 from .measures import Yardstick, case_summary, citation_summary
 from .metrics import BY_NAME, Sample, table, topics
 from .verdict import decide, most_changed
@@ -94,7 +94,7 @@ def _guards(harness: Harness, sides: Sides) -> dict[str, Scores]:
     """Scores of both models on the harness's tasks."""
     return {
         model: harness.served(side.url, side.model)
-        if isinstance(side, Served)
+        if isinstance(side, ServedSide)
         else harness.in_process(side.chat, tuned=side.tuned)
         for model, side in sides.items()
     }
@@ -113,7 +113,7 @@ def _exam(job: Job, sides: Sides, yardstick: Yardstick) -> tuple[list[dict[str, 
 
 
 def _judged(
-    job: Job, sides: Sides, items: Sequence[Item], examined: Mapping[str, Examined]
+    job: Job, sides: Sides, items: Sequence[HeldOut], examined: Mapping[str, Examined]
 ) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
     """Essays and the pairwise comparison, marked by the endpoint; and whether its marks agree with people's."""
     referee = Referee(job.pack, job.recipe, str(job.run.root.resolve()))
@@ -133,7 +133,7 @@ def _judged(
 
 def _counts(
     yardstick: Yardstick,
-    items: Sequence[Item],
+    items: Sequence[HeldOut],
     examined: Mapping[str, Examined],
     sides: Sides,
     harness: Harness | None,
@@ -146,14 +146,14 @@ def _counts(
         "cases": {model: case_summary(yardstick, found) for model, found in texts.items()},
     }
     if not in_process(sides):
-        counts["served"] = {model: side.facts() for model, side in sides.items() if isinstance(side, Served)}
+        counts["served"] = {model: side.facts() for model, side in sides.items() if isinstance(side, ServedSide)}
     if harness:
         counts["harness"] = {"version": harness_version(), "tasks": [task["task"] for task in harness.tasks]}
     return counts
 
 
 def _answer_rows(
-    items: Sequence[Item], examined: Mapping[str, Examined], samples: Sequence[Sample], primary: str
+    items: Sequence[HeldOut], examined: Mapping[str, Examined], samples: Sequence[Sample], primary: str
 ) -> list[dict[str, Any]]:
     """Lines of answers.jsonl, in the order of the held-out rows."""
     by_item: dict[str, list[Sample]] = {}
@@ -191,7 +191,7 @@ def _value(metric: str, pair: tuple[float, float]) -> float | None:
 
 
 def _metrics(
-    job: Job, items: Sequence[Item], rows: list[dict[str, Any]], samples: Sequence[Sample], counts: dict[str, Any]
+    job: Job, items: Sequence[HeldOut], rows: list[dict[str, Any]], samples: Sequence[Sample], counts: dict[str, Any]
 ) -> dict[str, Any]:
     """The value of metrics.json."""
     tuned = f"{job.recipe.model.id} + {job.run.folder('train').name}/adapter"

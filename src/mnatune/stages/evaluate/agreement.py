@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, UsageError
-from ...labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
 from ...pack import Pack
-from ...recipe import Recipe
-from ...workspace import file_hash
-from .judging import Referee
+from ...runs.errors import DataError, UsageError
+from ...runs.human_labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
+from ...runs.recipe import Recipe
+from ...runs.workspace import file_hash
+from .judge_marks import Referee
 from .statistics import wilson
 
 WINNERS = ("A", "tie", "B")  # in order, for the quadratic weights

@@ -9,25 +9,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...job import Job
-from ...models.hf import Answer, ChatModel
-from ...models.prompt import Message, prompt_ids
+from ...model.load import Answer, ChatModel
+from ...model.prompt import Message, prompt_ids
+from ...runs.job import Job
 from .decoding import Decoded, decode
 
 BATCH_TOKENS = 16_384  # prompt and answer tokens of a batch, padding included
 
-Work = Callable[[list["Ask"]], list[Decoded]]
+Work = Callable[[list["Question"]], list[Decoded]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Question:
     """A dialogue to be answered, under an id that is unique within its ledger."""
 
     id: str
     messages: Sequence[Message]
 
 
-class Ledger:
+class AnswerStore:
     """Answers already given, one JSON line each; a line that a crash cut off is forgotten.
 
     Args:
@@ -64,7 +64,7 @@ class Ledger:
 def answer_all(
     job: Job,
     chat: ChatModel,
-    asks: Sequence[Ask],
+    asks: Sequence[Question],
     name: str,
     *,
     tuned: bool,
@@ -82,23 +82,23 @@ def answer_all(
     served = job.recipe.generation
     generation = served if limit is None else served.model_copy(update={"max_new_tokens": limit})
 
-    def work(batch: list[Ask]) -> list[Decoded]:
+    def work(batch: list[Question]) -> list[Decoded]:
         return decode(chat, [prompts[ask.id] for ask in batch], generation, tuned=tuned, watched=watched)
 
     batches = plan({name: len(ids) for name, ids in prompts.items()}, asks, generation.max_new_tokens)
     return keep(job, f"{name}-{'tuned' if tuned else 'base'}", batches, work)
 
 
-def keep(job: Job, name: str, batches: Sequence[list[Ask]], work: Work) -> dict[str, Decoded]:
+def keep(job: Job, name: str, batches: Sequence[list[Question]], work: Work) -> dict[str, Decoded]:
     """The answers to all batches, each batch worked on once, even over several starts."""
-    ledger = Ledger(job.path(f"state/{name}.jsonl"), job.manifest.key)
+    ledger = AnswerStore(job.path(f"state/{name}.jsonl"), job.manifest.key)
     for batch in job.track(batches, name):
         if not all(ask.id in ledger.answers for ask in batch):
             ledger.add({ask.id: found for ask, found in zip(batch, work(batch), strict=True)})
     return {ask.id: ledger.answers[ask.id] for batch in batches for ask in batch}
 
 
-def plan(lengths: dict[str, int], asks: Sequence[Ask], limit: int) -> list[list[Ask]]:
+def plan(lengths: dict[str, int], asks: Sequence[Question], limit: int) -> list[list[Question]]:
     """Batches of like prompt length, longest first, each within `BATCH_TOKENS`."""
     order = sorted(asks, key=lambda ask: (-lengths[ask.id], ask.id))
     batches = []

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...errors import EnvironmentFault, UsageError
-from ...job import Job
-from ...models.endpoint import Ask as Request
-from ...models.endpoint import Endpoint, Ledger, Outcome, ledger_key
-from ...models.hf import Answer, ChatModel
-from ...models.prompt import prompt_ids, under_policy
-from ...recipe import GenerationSection
-from .answers import Ask, answer_all, keep, plan
+from ...model.endpoint import Ask as Request
+from ...model.endpoint import Endpoint, Ledger, Outcome, ledger_key
+from ...model.load import Answer, ChatModel
+from ...model.prompt import prompt_ids, under_policy
+from ...runs.errors import EnvironmentFault, UsageError
+from ...runs.job import Job
+from ...runs.recipe import GenerationSection
+from .answers import Question, answer_all, keep, plan
 from .decoding import Decoded
 
 EMPTY_THINKING = re.compile(r"\A\s*<think>\s*</think>\s*")
@@ -31,7 +31,7 @@ class InProcess:
     chat: ChatModel
     tuned: bool
 
-    def answers(self, job: Job, asks: Sequence[Ask], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
+    def answers(self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
         """Greedy answers by id.
 
         Args:
@@ -41,11 +41,11 @@ class InProcess:
         found = answer_all(job, self.chat, asks, kind, tuned=self.tuned, limit=limit)
         return {name: decoded.answer for name, decoded in found.items()}
 
-    def sampled(self, job: Job, asks: Sequence[Ask], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
+    def sampled(self, job: Job, asks: Sequence[Question], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
         """One sampled answer by id; another seed gives another."""
         lengths = {ask.id: len(prompt_ids(self.chat.tokenizer, ask.messages)) for ask in asks}
 
-        def work(batch: list[Ask]) -> list[Decoded]:
+        def work(batch: list[Question]) -> list[Decoded]:
             messages = [ask.messages for ask in batch]
             tokens = sum(lengths[ask.id] + sampling.max_new_tokens for ask in batch) * 2
             given = self.chat.answer(messages, tuned=self.tuned, generation=sampling, batch_tokens=tokens, seed=seed)
@@ -57,7 +57,7 @@ class InProcess:
 
 
 @dataclass
-class Served:
+class ServedSide:
     """A model behind an OpenAI-compatible server.
 
     Attributes:
@@ -70,12 +70,12 @@ class Served:
     failed: dict[str, int] = field(default_factory=dict)
     other_sampling: int = 0
 
-    def answers(self, job: Job, asks: Sequence[Ask], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
+    def answers(self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
         """As `InProcess.answers`; what the server could not answer is missing."""
         wanted = job.recipe.generation
         return self._ask(job, asks, {"repetition_penalty": wanted.repetition_penalty}, limit or wanted.max_new_tokens)
 
-    def sampled(self, job: Job, asks: Sequence[Ask], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
+    def sampled(self, job: Job, asks: Sequence[Question], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
         """As `InProcess.sampled`."""
         fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed}
         return self._ask(job, asks, fields, sampling.max_new_tokens)
@@ -89,7 +89,7 @@ class Served:
             "other_sampling": self.other_sampling,
         }
 
-    def _ask(self, job: Job, asks: Sequence[Ask], sampling: dict[str, Any], limit: int) -> dict[str, Answer]:
+    def _ask(self, job: Job, asks: Sequence[Question], sampling: dict[str, Any], limit: int) -> dict[str, Answer]:
         section = job.recipe.endpoint.model_copy(
             update={
                 "base_url": self.url,
@@ -138,7 +138,7 @@ class Served:
         return answers
 
 
-Backend = InProcess | Served
+Backend = InProcess | ServedSide
 Sides = Mapping[str, Backend]  # "base" and "tuned"
 
 
@@ -151,7 +151,7 @@ def open_sides(job: Job) -> dict[str, Backend]:
     return {"base": InProcess(chat, False), "tuned": InProcess(chat, True)}
 
 
-def served(address: str) -> Served:
+def served(address: str) -> ServedSide:
     """The served model at URL#MODEL.
 
     Raises:
@@ -163,7 +163,7 @@ def served(address: str) -> Served:
             f"not an address of a served model: {address!r}",
             next_step="write URL#MODEL, such as http://127.0.0.1:8000/v1#qwen3-8b",
         )
-    return Served(url, model)
+    return ServedSide(url, model)
 
 
 def in_process(sides: Sides) -> dict[str, InProcess]:

@@ -15,16 +15,16 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ...errors import DataError, UsageError
-from ...job import Job
-from ...models.hf import ChatModel, base_fingerprint
+from ...model.load import ChatModel, base_fingerprint
 from ...pack import Pack
-from ...recipe import ModelSection, Recipe, load_recipe
-from ...workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash
-from .backends import Backend, InProcess, Served, served
+from ...runs.errors import DataError, UsageError
+from ...runs.job import Job
+from ...runs.recipe import ModelSection, Recipe, load_recipe
+from ...runs.workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash
+from .backends import Backend, InProcess, ServedSide, served
 from .exam import exam_samples, take_choices, take_premises
 from .examine import examine
-from .guards import Scores, guard_rows
+from .general_guards import Scores, guard_rows
 from .items import exam_items, held_out
 from .measures import Yardstick
 from .metrics import BY_NAME, Sample, table
@@ -64,7 +64,7 @@ class Home:
         pack, limit = Pack.load(self.recipe.pack), self.recipe.evaluate.items
         section = self.recipe.section("evaluate", "generation", "model")
         inputs = pack.hashes("prompts.yaml", "exam", "evaluate.yaml") | self.run.output_hashes("compose")
-        key = value_hash([identity, section, inputs, code_hash("stages/evaluate", "text", "models")])
+        key = value_hash([identity, section, inputs, code_hash("stages/evaluate", "text", "law", "model")])
         folder = self.run.root / "compare" / key[:16]
         job = Job(
             self.recipe, pack, self.run, Stage(folder, Manifest("evaluate", key, section, inputs, self.recipe.seed))
@@ -153,7 +153,7 @@ def compare_models(first: str, second: str, home: Home | None = None) -> dict[st
             next_step="give the recipe and its run too: mnatune evaluate RECIPE --out RUN --compare A B",
         )
     sheets: dict[str, Sheet] = {}
-    fresh: dict[str, Local | Served] = {}
+    fresh: dict[str, Local | ServedSide] = {}
     for name in (first, second):
         run = Run(Path(name)) if _is_run(name) else None
         if run and run.manifest("evaluate"):
@@ -222,11 +222,11 @@ def _local(name: str, run: Run | None, home: Home) -> Local:
     return Local(home.recipe.model, Path(name))
 
 
-def _opened(subjects: Mapping[str, Local | Served]) -> Iterator[tuple[str, Backend, str]]:
+def _opened(subjects: Mapping[str, Local | ServedSide]) -> Iterator[tuple[str, Backend, str]]:
     """Name, model and identity of each; adapters of one base share it in memory."""
     loaded: dict[tuple[str, str | None], ChatModel] = {}
     for name, subject in subjects.items():
-        if isinstance(subject, Served):
+        if isinstance(subject, ServedSide):
             yield name, subject, f"{subject.url}#{subject.model}"
             continue
         base = (subject.base.id, subject.base.revision)

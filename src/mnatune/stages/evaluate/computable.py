@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from ...errors import UsageError
 from ...pack import Pack
-from ...recipe import Recipe
+from ...runs.errors import UsageError
+from ...runs.recipe import Recipe
 from .backends import served
-from .guards import guard_tasks
+from .general_guards import guard_tasks
 from .metrics import BY_NAME, METRICS
 
 NEEDS_LIKELIHOODS = ("loss", "token_accuracy", "exam_letter", "exam_text")

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from ...job import Job
-from ...models.prompt import dialogue, prompt_ids
-from ...recipe import GenerationSection
-from .answers import Ask, answer_all
+from ...model.prompt import dialogue, prompt_ids
+from ...runs.job import Job
+from ...runs.recipe import GenerationSection
+from .answers import Question, answer_all
 from .backends import Backend, InProcess, Sides, in_process
 from .decoding import decode
 from .exam import LETTER_TOKENS, LETTERS, choice_prompt, letter_tokens, read_letter
-from .items import Item, stratified
+from .items import HeldOut, stratified
 from .measures import chrf
 from .metrics import Sample
 
@@ -28,7 +28,7 @@ MODELS = ("base", "tuned")
 
 
 def consistency(
-    job: Job, sides: Sides, items: Sequence[Item], rows: Sequence[Mapping[str, Any]], words: Mapping[str, Any]
+    job: Job, sides: Sides, items: Sequence[HeldOut], rows: Sequence[Mapping[str, Any]], words: Mapping[str, Any]
 ) -> list[Sample]:
     """Samples of the three metrics; the last one for models in this process alone.
 
@@ -49,8 +49,8 @@ def paraphrase(question: str, rules: Sequence[Sequence[str]]) -> str:
     return question
 
 
-def _agreement(job: Job, sides: Sides, items: Sequence[Item]) -> list[Sample]:
-    asks = [Ask(item.id, item.messages) for item in items]
+def _agreement(job: Job, sides: Sides, items: Sequence[HeldOut]) -> list[Sample]:
+    asks = [Question(item.id, item.messages) for item in items]
     sampling = SAMPLING.model_copy(update={"max_new_tokens": job.recipe.generation.max_new_tokens})
     texts: dict[str, dict[str, list[str]]] = {model: {item.id: [] for item in items} for model in sides}
     for model, side in sides.items():
@@ -68,7 +68,7 @@ def _mean_likeness(texts: Sequence[str]) -> tuple[float, float]:
     return sum(chrf(a, b) if a != b else 1.0 for a, b in pairs), float(len(pairs))
 
 
-def _batch_changes(job: Job, sides: Mapping[str, InProcess], items: Sequence[Item]) -> list[Sample]:
+def _batch_changes(job: Job, sides: Mapping[str, InProcess], items: Sequence[HeldOut]) -> list[Sample]:
     changed = {}
     for model, side in sides.items():
         prompts = [prompt_ids(side.chat.tokenizer, item.messages) for item in items]
@@ -94,7 +94,7 @@ def _flips(
         for kind, question in wordings.items():
             if not kind or question != row["question"]:
                 text = choice_prompt(template, {**row, "question": question})
-                asks.append(Ask(f"{row['id']}/{kind}", dialogue(text, system)))
+                asks.append(Question(f"{row['id']}/{kind}", dialogue(text, system)))
     picked = {model: _picked(job, side, asks) for model, side in sides.items()}
     asked = [ask.id for ask in asks if all(ask.id in by_id for by_id in picked.values())]
     samples = []
@@ -108,7 +108,7 @@ def _flips(
     return samples
 
 
-def _picked(job: Job, side: Backend, asks: Sequence[Ask]) -> dict[str, str]:
+def _picked(job: Job, side: Backend, asks: Sequence[Question]) -> dict[str, str]:
     """The letter by id: the likeliest, or for a served model the one that its answer names."""
     if not isinstance(side, InProcess):
         answers = side.answers(job, asks, "paraphrases", limit=LETTER_TOKENS)

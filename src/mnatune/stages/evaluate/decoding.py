@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...models.hf import Answer, ChatModel, cache_argument
-from ...models.prompt import common_prefix
-from ...recipe import GenerationSection
+from ...model.load import Answer, ChatModel, cache_argument
+from ...model.prompt import common_prefix
+from ...runs.recipe import GenerationSection
 from .likelihood import causal, head
 
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from ...job import Job
-from ...models.hf import ChatModel
-from ...models.prompt import dialogue, prompt_ids
+from ...model.load import ChatModel
+from ...model.prompt import dialogue, prompt_ids
+from ...runs.job import Job
 from ...text.untrusted import fill
-from .answers import BATCH_TOKENS, Ask, answer_all
+from .answers import BATCH_TOKENS, Question, answer_all
 from .backends import Backend, InProcess, Sides, in_process
 from .decoding import choice_costs
 from .metrics import Sample
@@ -39,7 +39,7 @@ def letters(job: Job, side: Backend, rows: Sequence[dict[str, Any]]) -> dict[str
     none where it did not answer.
     """
     template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
-    asks = [Ask(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
+    asks = [Question(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
     if not isinstance(side, InProcess):
         answers = side.answers(job, asks, "exam", limit=LETTER_TOKENS)
         return {"exam_generated": {name: read_letter(answer.text) for name, answer in answers.items()}}
@@ -189,6 +189,6 @@ def exam_samples(row: Mapping[str, Any], base: Mapping[str, Any], tuned: Mapping
 
 def _texts(job: Job, sides: Sides, rows: Sequence[dict[str, Any]], kind: str) -> dict[str, dict[str, str]]:
     """Greedy answers to bare questions: model → item id → text."""
-    asks = [Ask(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
+    asks = [Question(str(row["id"]), dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
     given = {model: side.answers(job, asks, kind) for model, side in sides.items()}
     return {model: {name: answer.text for name, answer in by_id.items()} for model, by_id in given.items()}

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...job import Job
-from ...models.hf import Answer
-from .answers import Ask
+from ...model.load import Answer
+from ...runs.job import Job
+from .answers import Question
 from .backends import Backend, InProcess
-from .items import Item
+from .items import HeldOut
 from .likelihood import score_completions
 from .measures import Measured, Pair, Yardstick
 from .metrics import Sample
@@ -22,9 +22,9 @@ class Examined:
     pairs: dict[str, dict[str, Pair]]
 
 
-def examine(job: Job, side: Backend, items: Sequence[Item], yardstick: Yardstick) -> Examined:
+def examine(job: Job, side: Backend, items: Sequence[HeldOut], yardstick: Yardstick) -> Examined:
     """Let one model answer the items greedily, and measure; loss and token accuracy for a model in this process."""
-    answers = side.answers(job, [Ask(item.id, item.messages) for item in items], "answers")
+    answers = side.answers(job, [Question(item.id, item.messages) for item in items], "answers")
     items = [item for item in items if item.id in answers]
     measured = {item.id: yardstick.measure(answers[item.id], item.question, item.reference) for item in items}
     pairs = {name: dict(found.pairs) for name, found in measured.items()}
@@ -35,7 +35,7 @@ def examine(job: Job, side: Backend, items: Sequence[Item], yardstick: Yardstick
     return Examined(answers, measured, pairs)
 
 
-def paired(items: Sequence[Item], examined: Mapping[str, Examined]) -> list[Sample]:
+def paired(items: Sequence[HeldOut], examined: Mapping[str, Examined]) -> list[Sample]:
     """Base and tuned item by item, under every metric that both have."""
     base, tuned = examined["base"].pairs, examined["tuned"].pairs
     return [

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import DataError
-from ...job import Job
-from ...models.prompt import Example, Message, examples
-from ...workspace import read_jsonl
+from ...model.prompt import Example, Message, examples
+from ...runs.errors import DataError
+from ...runs.job import Job
+from ...runs.workspace import read_jsonl
 
 SMALL_TEST = 30  # rows below which the validation split is asked too
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class HeldOut:
     """A held-out question.
 
     Attributes:
@@ -44,7 +44,7 @@ class Item:
         return examples(tokenizer, [*self.messages, {"role": "assistant", "content": self.reference}])[-1]
 
 
-def held_out(job: Job) -> list[Item]:
+def held_out(job: Job) -> list[HeldOut]:
     """At most `evaluate.items` held-out rows; the validation split joins in if test has fewer than 30."""
     wanted = job.recipe.evaluate.items
     items = _read(job.run.require("compose", "test.jsonl"), "test")
@@ -82,7 +82,7 @@ def exam_items(job: Job, name: str, limit: int) -> list[dict[str, Any]]:
     return stratified(rows, limit, job.recipe.seed, lambda row: str(row.get("topic", "")), lambda row: str(row["id"]))
 
 
-def _read(path: Path, split: str) -> list[Item]:
+def _read(path: Path, split: str) -> list[HeldOut]:
     found = []
     for number, row in enumerate(read_jsonl(path), 1):
         turns = row.get("messages") or []
@@ -90,7 +90,7 @@ def _read(path: Path, split: str) -> list[Item]:
             raise DataError("not a chat example: the last turn must be the assistant's", where=f"{path}:{number}")
         source = row.get("source") or {}
         found.append(
-            Item(
+            HeldOut(
                 id=str(row["id"]),
                 messages=turns[:-1],
                 reference=str(turns[-1]["content"]),

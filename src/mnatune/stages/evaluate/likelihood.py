@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...models.hf import ChatModel
-from ...models.prompt import Example
+from ...model.load import ChatModel
+from ...model.prompt import Example
 
 LOGIT_ROWS = 1024  # rows of logits held at once
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ...models.hf import Answer
+from ...law.citations import Citation, CitationChecker
+from ...model.load import Answer
 from ...pack import Pack
 from ...text import language
-from ...text.citations import Citation, CitationChecker
 from ...text.facts import facts
 from ...text.morphemes import content_words, rouge, spacing_edits
 

@@ -9,7 +9,7 @@ hold:    everything between.
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import UsageError
+from ...runs.errors import UsageError
 from .metrics import BY_NAME, Sample
 
 SHOWN = 20

@@ -10,14 +10,14 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-from ...job import Job
-from ...records import DROPPED_SCHEMA, QA_SCHEMA, write_table
+from ...runs.job import Job
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, write_table
+from ...runs.workspace import write_json
 from ...text.lexicon import Lexicon
-from ...workspace import write_json
 from .calibrate import calibrate
 from .estimate import estimate, estimate_table
-from .rows import Row, Rows, Sink, Verdict
-from .summary import Summary
+from .judge_rows import JudgeRows, Row, Sink, Verdict
+from .judge_summary import Summary
 
 __all__ = ["calibrate", "estimate", "estimate_table", "judge"]
 
@@ -26,7 +26,7 @@ GiveVerdict = Callable[[int, Row], Verdict]
 
 def judge(job: Job) -> None:
     """Write qa.parquet (kept), dropped.parquet, scores.parquet (all) and judge.json (see `summary`)."""
-    rows = Rows(job.run)
+    rows = JudgeRows(job.run)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
     if job.recipe.judge.scorer == "lexicon":
         extra: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def _lexicon_verdict(lexicon: Lexicon) -> GiveVerdict:
     return give
 
 
-def _by_endpoint(job: Job, rows: Rows) -> tuple[GiveVerdict, dict[str, Any]]:
+def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]]:
     """Do all asking of `llm` and `cascade`; returns the way to a row's verdict and the facts of the asking."""
     from .canaries import REPEATED, run_canaries
     from .cascade import Cascade
@@ -74,7 +74,7 @@ def _by_endpoint(job: Job, rows: Rows) -> tuple[GiveVerdict, dict[str, Any]]:
     return give, extra
 
 
-def _write(job: Job, rows: Rows, give: GiveVerdict, summary: Summary) -> Summary:
+def _write(job: Job, rows: JudgeRows, give: GiveVerdict, summary: Summary) -> Summary:
     """Give every row its verdict and its place; memory stays flat but for ids and scores."""
     import pyarrow as pa
 

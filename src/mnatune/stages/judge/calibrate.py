@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError, missing_extra
-from ...labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
-from ...models.endpoint import Endpoint, Ledger, Outcome
+from ...model.endpoint import Endpoint, Ledger, Outcome
 from ...pack import Pack
-from ...recipe import Recipe
-from ...records import content_id
+from ...runs.errors import DataError, missing_extra
+from ...runs.human_labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
+from ...runs.recipe import Recipe
+from ...runs.records import content_id
+from ...runs.workspace import file_hash
 from ...text.lexicon import Lexicon
-from ...workspace import file_hash
-from .rows import Row
+from .judge_rows import Row
 from .rubric import Rubric
 
 COLUMNS = ("question", "answer", "score")

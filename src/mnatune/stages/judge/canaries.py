@@ -8,8 +8,8 @@ counted as such.
 
 from typing import Any
 
+from .judge_rows import Row
 from .llm import LlmJudge
-from .rows import Row
 
 REPEATED = 100
 INJECTED = 24

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ...job import Job
+from ...runs.job import Job
 from ...text.lexicon import Lexicon
 from . import canaries
 from .classifier import ScoreModel, read_text
+from .judge_rows import JudgeRows, Row, Verdict
 from .llm import LlmJudge
 from .recall import audit_strata, interval_of_recall
-from .rows import Row, Rows, Verdict
 
 MOST_CALLS = 0.15  # of all rows
 SAMPLE_SHARE = 0.06  # of all rows at most, however large judge.sample is
@@ -36,7 +36,7 @@ STRATA = (0, 10, 20, 30, 50, 100)  # upper edges of lexicon score
 
 
 @dataclass
-class Plan:
+class CascadePlan:
     """What the cascade decided: numbers of rows by who judges them, and predicted scores."""
 
     everything: bool = False
@@ -55,13 +55,13 @@ class Cascade:
         self._lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
         self._keep = job.recipe.judge.keep_above
         self._random = np.random.default_rng(job.recipe.seed)
-        self.plan = Plan()
+        self.plan = CascadePlan()
 
-    def prepare(self, rows: Rows) -> None:
+    def prepare(self, rows: JudgeRows) -> None:
         """Do all asking; afterwards `verdict` knows every row."""
         size = sample_size(self._job.recipe.judge.sample, rows.count)
         if not size:
-            self.plan = Plan(everything=True, facts={"mode": "everything-judged", "rows": rows.count})
+            self.plan = CascadePlan(everything=True, facts={"mode": "everything-judged", "rows": rows.count})
             self._judge.judge(rows, rows.count, "judging every row")
             return
         lexical = np.fromiter(
@@ -117,7 +117,7 @@ class Cascade:
         order = np.argsort(numbers)
         return numbers[order], weight[order]
 
-    def _label(self, rows: Rows, numbers: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    def _label(self, rows: JudgeRows, numbers: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Let the judge score these rows; returns those with a score, the scores, and the texts."""
         found, scores, texts = [], [], []
         self._judge.judge((row for _, row in rows.chosen(numbers.tolist())), len(numbers), label)
@@ -137,7 +137,7 @@ class Cascade:
         weights: np.ndarray,
         sample: np.ndarray,
         budget: int,
-    ) -> Plan:
+    ) -> CascadePlan:
         """Choose the band of predicted scores that the judge reads."""
         taken = _mask(len(predicted), sample)
         low = _recalling(held_out, good, weights, self._job.recipe.judge.recall) - MARGIN
@@ -155,9 +155,9 @@ class Cascade:
             "recall": round(_recall_at(held_out, good, weights, low), 4),
         }
         facts["curve"] = _curve(predicted, taken, held_out, good, weights, high)
-        return Plan(False, taken | inside, predicted, low, high, facts)
+        return CascadePlan(False, taken | inside, predicted, low, high, facts)
 
-    def _audit(self, rows: Rows, size: int) -> None:
+    def _audit(self, rows: JudgeRows, size: int) -> None:
         """Judge a random slice of what was not judged, and say how much was found in all."""
         plan = self.plan
         strata = audit_strata(plan.judged, plan.predicted, plan.high, size, self._random)

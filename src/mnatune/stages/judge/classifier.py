@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import missing_extra
-from .rows import Row
+from ...runs.errors import missing_extra
+from .judge_rows import Row
 
 FEATURES = 2**18
 NGRAMS = (2, 4)

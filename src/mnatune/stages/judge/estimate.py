@@ -3,13 +3,13 @@
 import random
 from typing import Any
 
-from ...errors import EnvironmentFault
-from ...models.hf import load_tokenizer
+from ...model.load import load_tokenizer
 from ...pack import Pack
-from ...recipe import Recipe
+from ...runs.errors import EnvironmentFault
+from ...runs.recipe import Recipe
+from ...runs.workspace import Run
 from ...text.lexicon import Lexicon
-from ...workspace import Run
-from .rows import Rows
+from .judge_rows import JudgeRows
 from .rubric import Rubric
 
 SAMPLED = 2000  # rows whose prompts are tokenised
@@ -33,7 +33,7 @@ def estimate(recipe: Recipe, run: Run) -> dict[str, Any]:
     from .cascade import AUDIT_SHARE, MOST_CALLS, sample_size
 
     pack = Pack.load(recipe.pack)
-    rows, rubric = Rows(run), Rubric(pack)
+    rows, rubric = JudgeRows(run), Rubric(pack)
     lexicon = Lexicon(pack.yaml("lexicon.yaml"))
     drawn = set(random.Random(recipe.seed).sample(range(rows.count), min(SAMPLED, rows.count)))
     chosen = [row for _, row in rows.chosen(sorted(drawn))]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ...errors import EnvironmentFault
-from ...job import Job
-from ...models.endpoint import Ask, Clock, Endpoint, Outcome, Tally, meter
-from .rows import Row, Verdict
+from ...model.endpoint import Ask, Clock, Endpoint, Outcome, Tally, meter
+from ...runs.errors import EnvironmentFault
+from ...runs.job import Job
+from .judge_rows import Row, Verdict
 from .rubric import Rubric
 
 NOT_ASKED = "not-asked"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ...models.endpoint import Ask, BadReply, check_flat, json_in, ledger_key
-from ...models.prompt import Message
+from ...model.endpoint import Ask, BadReply, check_flat, json_in, ledger_key
+from ...model.prompt import Message
 from ...pack import Pack
-from ...text.untrusted import Guard, fill, squeezed, without_markers
-from ...workspace import value_hash
-from .rows import Row
+from ...runs.workspace import value_hash
+from ...text.untrusted import InstructionFilter, fill, squeezed, without_markers
+from .judge_rows import Row
 
 JUDGED_CHARS = 4000  # of question and of answer each; a longer text is judged by its beginning
 REPLY_TOKENS = 400
@@ -25,7 +25,7 @@ class Rubric:
         self._cap = data["cap"]
         self._most = int(data["scale"]["max"])
         self._markers = (self._prompts["data_begin"].strip(), self._prompts["data_end"].strip())
-        self._guard = Guard(data["guard"])
+        self._guard = InstructionFilter(data["guard"])
         self.injections: list[str] = data["injections"]
         self.text = self._rendered(data["rule"])
         levels = list(range(int(data["scale"]["min"]), self._most + 1))

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...errors import DataError, UsageError
-from ...records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
-from ...workers import cores, spread
-from ...workspace import atomic_path
+from ...runs.errors import DataError, UsageError
+from ...runs.records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
+from ...runs.workers import cores, spread
+from ...runs.workspace import atomic_path
 from .archive import find_archives
+from .counts import ReadTally
 from .fieldmap import load_map
 from .law import read_law
 from .members import shape_of
 from .precedent import LICENCE as DECISIONS
 from .precedent import read_precedents
+from .qa_files import read_tables
 from .shards import DocumentWriter, Origin, ShardWriter, write_dropped
-from .tables import read_tables
-from .tally import Tally
-from .tasks import Task, batches_of, cost, read_task
+from .tasks import ReadTask, batches_of, cost, read_task
 from .zips import entries_of
 
 if TYPE_CHECKING:  # workers import this package, and need not build the recipe's models
-    from ...job import Job
-    from ...recipe import SourceSection
+    from ...runs.job import Job
+    from ...runs.recipe import SourceSection
 
 PARALLEL_FROM = 48 << 20  # bytes of JSON below which worker processes do not pay
 
@@ -62,7 +62,7 @@ def source_name(job: "Job", source: "SourceSection") -> str:
     return load_map(source.map, job.pack).name if source.kind == "archive" else Path(source.path).stem
 
 
-def _read_source(job: "Job", source: "SourceSection", number: str, documents: DocumentWriter) -> Tally:
+def _read_source(job: "Job", source: "SourceSection", number: str, documents: DocumentWriter) -> ReadTally:
     path = Path(source.path)
     if source.kind == "archive":
         return _read_archives(job, source, number)
@@ -72,7 +72,7 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
         raise UsageError("the source does not exist", where=source.path, next_step="correct read.sources in the recipe")
     name = source_name(job, source)
     if source.kind == "law":
-        tally = Tally()
+        tally = ReadTally()
         for document in read_law(path, name, source.licence, tally):
             documents.add(document)
             tally.documents += 1
@@ -89,9 +89,9 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
     return tally
 
 
-def _read_pages(job: "Job", documents: DocumentWriter) -> Tally:
+def _read_pages(job: "Job", documents: DocumentWriter) -> ReadTally:
     """The pages that `collect` fetched."""
-    tally = Tally(members=1)
+    tally = ReadTally(members=1)
     with pq.ParquetFile(job.run.require("collect", "pages.parquet")) as file:
         for batch in file.iter_batches():
             documents.add_table(pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA))
@@ -99,8 +99,8 @@ def _read_pages(job: "Job", documents: DocumentWriter) -> Tally:
     return tally
 
 
-def _read_archives(job: "Job", source: "SourceSection", number: str) -> Tally:
-    tally = Tally()
+def _read_archives(job: "Job", source: "SourceSection", number: str) -> ReadTally:
+    tally = ReadTally()
     tasks = _plan(job, source, number, tally)
     processes = cores() if sum(map(cost, tasks)) > PARALLEL_FROM else 1
     tasks.sort(key=lambda task: task.archive.size)  # the many even tasks of a big archive end together
@@ -118,13 +118,13 @@ def _read_archives(job: "Job", source: "SourceSection", number: str) -> Tally:
     return tally
 
 
-def _plan(job: "Job", source: "SourceSection", number: str, tally: Tally) -> list[Task]:
+def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) -> list[ReadTask]:
     """The tasks of a source; what is skipped on the way is counted."""
     field_map = load_map(source.map, job.pack)
     archives, others = find_archives(Path(source.path), Path(field_map.members).suffix)
     for _, reason in others:
         tally.archives_skipped[reason] += 1
-    tasks: list[Task] = []
+    tasks: list[ReadTask] = []
     for archive in archives:
         rule = field_map.rule_for(archive.name)
         entries, fault = ([], rule.skip) if rule.skip else entries_of(archive)
@@ -135,6 +135,6 @@ def _plan(job: "Job", source: "SourceSection", number: str, tally: Tally) -> lis
         for batch in batches_of(entries):
             shard = f"{number}-{len(tasks):05d}.parquet"
             tasks.append(
-                Task(archive, tuple(batch), origin, field_map, job.path(f"qa/{shard}"), job.path(f".work/{shard}"))
+                ReadTask(archive, tuple(batch), origin, field_map, job.path(f"qa/{shard}"), job.path(f".work/{shard}"))
             )
     return tasks

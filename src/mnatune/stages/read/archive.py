@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
-from ...errors import DataError
+from ...runs.errors import DataError
 
 PART = re.compile(r"^(?P<stem>.+\.zip)\.part(?P<number>\d+)$", re.IGNORECASE)
 OPEN_FILES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteSpan:
     """A stretch of a file, in bytes."""
 
     file: Path
@@ -40,7 +40,7 @@ class Archive:
     """
 
     name: str
-    spans: tuple[Span, ...]
+    spans: tuple[ByteSpan, ...]
     members: tuple[tuple[str, int], ...] = ()
     fault: str = ""
 
@@ -57,7 +57,7 @@ class Archive:
 class _Joined(io.RawIOBase):
     """Spans of files read as one stream."""
 
-    def __init__(self, spans: tuple[Span, ...]) -> None:
+    def __init__(self, spans: tuple[ByteSpan, ...]) -> None:
         self._spans = spans
         self._starts = [0, *accumulate(span.size for span in spans)]
         self._at = 0
@@ -109,8 +109,8 @@ def find_archives(root: Path, loose: str) -> tuple[list[Archive], list[tuple[str
     """
     named, skipped = _files(root)
     whole = {name for name, _ in named if name.lower().endswith(".zip")}
-    zips: dict[str, list[tuple[int, Span]]] = {}
-    others: list[tuple[str, Span]] = []
+    zips: dict[str, list[tuple[int, ByteSpan]]] = {}
+    others: list[tuple[str, ByteSpan]] = []
     for name, span in named:
         part = PART.match(name)
         if part and part["stem"] in whole:
@@ -127,11 +127,11 @@ def find_archives(root: Path, loose: str) -> tuple[list[Archive], list[tuple[str
     return archives, [*skipped, *((name, "not an archive") for name, _ in others)]
 
 
-def _files(root: Path) -> tuple[list[tuple[str, Span]], list[tuple[str, str]]]:
+def _files(root: Path) -> tuple[list[tuple[str, ByteSpan]], list[tuple[str, str]]]:
     """Every file below the root and within its tars."""
     files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     base = root if root.is_dir() else root.parent
-    named: list[tuple[str, Span]] = []
+    named: list[tuple[str, ByteSpan]] = []
     skipped: list[tuple[str, str]] = []
     for file in files:
         name = unicodedata.normalize("NFC", file.relative_to(base).as_posix())
@@ -141,23 +141,23 @@ def _files(root: Path) -> tuple[list[tuple[str, Span]], list[tuple[str, str]]]:
         elif lower.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".egg", ".alz")):
             skipped.append((name, "compressed archive of another kind: unpack it first"))
         else:
-            named.append((name, Span(file, 0, file.stat().st_size)))
+            named.append((name, ByteSpan(file, 0, file.stat().st_size)))
     return named, skipped
 
 
-def _tar_members(name: str, file: Path) -> Iterator[tuple[str, Span]]:
+def _tar_members(name: str, file: Path) -> Iterator[tuple[str, ByteSpan]]:
     size = file.stat().st_size
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
                 if member.isreg() and not member.issparse():
                     inner = unicodedata.normalize("NFC", member.name.lstrip("./"))
-                    yield inner, Span(file, member.offset_data, max(0, min(member.size, size - member.offset_data)))
+                    yield inner, ByteSpan(file, member.offset_data, max(0, min(member.size, size - member.offset_data)))
     except tarfile.TarError as error:
         raise DataError(f"the tar cannot be read: {error}", where=name, next_step="download the file again") from error
 
 
-def _assemble(name: str, parts: list[tuple[int, Span]]) -> Archive:
+def _assemble(name: str, parts: list[tuple[int, ByteSpan]]) -> Archive:
     """A zip from its parts; what follows a gap is left out and named as a fault."""
     parts.sort(key=lambda part: part[0])
     numbers = [number for number, _ in parts]
@@ -169,8 +169,8 @@ def _assemble(name: str, parts: list[tuple[int, Span]]) -> Archive:
     return Archive(name, tuple(span for _, span in parts[:whole]), fault=fault)
 
 
-def _folders(others: list[tuple[str, Span]], loose: str) -> tuple[list[Archive], list[tuple[str, Span]]]:
-    folders: dict[str, list[tuple[str, Span]]] = {}
+def _folders(others: list[tuple[str, ByteSpan]], loose: str) -> tuple[list[Archive], list[tuple[str, ByteSpan]]]:
+    folders: dict[str, list[tuple[str, ByteSpan]]] = {}
     left = []
     for name, span in others:
         if name.lower().endswith(loose):

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import DataError, UsageError
+from ...runs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ...pack import Pack
@@ -49,7 +49,7 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Layout:
+class JsonLayout:
     """One JSON layout; see the module's docstring for the path language."""
 
     __pydantic_config__ = FORBID
@@ -80,7 +80,7 @@ class FieldMap:
     name: str
     title: str
     licence: str
-    layouts: list[Layout]
+    layouts: list[JsonLayout]
     homepage: str = ""
     members: str = "*.json"
     rules: list[Rule] = field(default_factory=list)

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...records import Document, Source, content_id
+from ...runs.records import Document, Source, content_id
+from .counts import ReadTally
 from .markdown import Page, fact, pages, plain
-from .tally import Tally
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(법령)"
 HEADING = re.compile(r"^(#{1,6}) +(.+?) *$", re.MULTILINE)
@@ -18,7 +18,7 @@ ARTICLE = re.compile(r"^(제\d+조(?:의\d+)*) *(?:\((.+)\))?")
 DELETED = re.compile(r"^삭제\b|^삭제 *<|^$")
 
 
-def read_law(root: Path, name: str, licence: str, tally: Tally) -> Iterator[Document]:
+def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[Document]:
     """The articles of every law below `root`; what is left out is counted in the tally."""
     laws: Counter[str] = Counter()
     index = 0

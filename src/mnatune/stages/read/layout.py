@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .fieldmap import Layout, Paths
+from .fieldmap import JsonLayout, Paths
 
 STEP = re.compile(r"([^.\[\]]+)|\[(\d*)\]")
 Steps = list[str | int | None]
@@ -115,7 +115,7 @@ class Reader:
         ValueError: a path climbs higher than the record.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: JsonLayout) -> None:
         self.layout = layout
         self.under = [step for step in steps_of(layout.unit) if isinstance(step, str)]
         self.listed = layout.unit.endswith("[]")

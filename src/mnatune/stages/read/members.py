@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from .layout import Reader, Trail
-from .shards import Columns, Row, ShardWriter
+from .shards import Columns, ReadRow, ShardWriter
 from .split import Broken, split_records
 from .wholesale import repeats, take
 
@@ -189,12 +189,12 @@ def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: An
         if reason:
             columns.drop(name, index, reason, _text(answer), _text(question))
         elif plain:
-            columns.add(Row(name, index, question, answer, _text(category), _text(group)))
+            columns.add(ReadRow(name, index, question, answer, _text(category), _text(group)))
         else:
             passage = _text(reader.passage(trail)).strip()
             asked = f"{question}\n\n{passage}" if passage else question
             reference = _text(reader.reference(trail))
-            columns.add(Row(name, index, asked, answer, _text(category), _text(group), reference, alternatives))
+            columns.add(ReadRow(name, index, asked, answer, _text(category), _text(group), reference, alternatives))
         index += 1
     return index - first
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...text.shingles import spaceless
 from .markdown import Page, fact, pages, plain
-from .shards import Row, ShardWriter
+from .shards import ReadRow, ShardWriter
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(판결)"
 SECTION = re.compile(r"^## +(.+?) *$", re.MULTILINE)
@@ -39,7 +39,7 @@ def read_precedents(root: Path, writer: ShardWriter) -> None:
                 continue
             kind, case = fact(page, "사건종류"), fact(page, "사건번호")
             cited, flags = reference(page, found.get("참조조문", "")), () if paired else (UNPAIRED,)
-            writer.columns.add(Row(file, index, question, answer, kind, case, cited, flags=flags))
+            writer.columns.add(ReadRow(file, index, question, answer, kind, case, cited, flags=flags))
         writer.flush()
 
 

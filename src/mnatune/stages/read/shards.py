@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...records import (
+from ...runs.records import (
     DOCUMENT_SCHEMA,
     DROPPED_SCHEMA,
     QA_SCHEMA,
@@ -20,8 +20,8 @@ from ...records import (
     content_ids,
     to_table,
 )
-from ...workspace import atomic_path
-from .tally import Tally
+from ...runs.workspace import atomic_path
+from .counts import ReadTally
 
 SHOWN = 2000  # characters of a dropped row that are kept
 
@@ -36,7 +36,7 @@ class Origin:
     split: str
 
 
-class Row(NamedTuple):
+class ReadRow(NamedTuple):
     """A row as read. Without a group it is its own."""
 
     member: str
@@ -55,13 +55,13 @@ class Columns:
     """Rows of one origin, column by column."""
 
     origin: Origin
-    tally: Tally = field(default_factory=Tally)
+    tally: ReadTally = field(default_factory=ReadTally)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     drops: list[dict[str, Any]] = field(default_factory=list)
     characters: int = 0
     _tables: list[pa.Table] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: ReadRow) -> None:
         """Append a row."""
         self.rows.append(row)
         self.characters += len(row.question) + len(row.answer) + sum(map(len, row.alternatives))
@@ -119,7 +119,7 @@ class Columns:
         """Make the rows that came one by one a table."""
         if not self.rows:
             return
-        read = dict(zip(Row._fields, zip(*self.rows, strict=True), strict=True))
+        read = dict(zip(ReadRow._fields, zip(*self.rows, strict=True), strict=True))
         kinds = {"position": lambda v: pa.array(v, pa.int64()), "alternatives": _lists, "flags": _lists}
         columns = {name: kinds.get(name, _texts)(values) for name, values in read.items()}
         self._tables.append(table_of(self.origin, columns))
@@ -136,7 +136,7 @@ def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
     """A table of `QA_SCHEMA` from what was read; a row without a group is its own.
 
     Args:
-        read: `Row`'s fields as columns; reference, alternatives and flags may be left out.
+        read: `ReadRow`'s fields as columns; reference, alternatives and flags may be left out.
     """
     question, answer, group = read["question"], read["answer"], read["group"]
     count = len(question)

@@ -9,32 +9,32 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from .archive import Archive
+from .counts import ReadTally
 from .fieldmap import FieldMap
 from .layout import Reader
 from .members import WHOLE, read_member
 from .shards import Origin, ShardWriter, write_dropped
-from .tally import Tally
-from .zips import Entry, MemberFault, chunks_of
+from .zips import MemberFault, ZipEntry, chunks_of
 
 TASK_BYTES = 32 << 20
 TASK_MEMBERS = 5000
 
 
 @dataclass(frozen=True)
-class Task:
+class ReadTask:
     """Members of one archive to read into `shard`; rows that cannot be read go to `dropped`."""
 
     archive: Archive
-    entries: tuple[Entry, ...]
+    entries: tuple[ZipEntry, ...]
     origin: Origin
     field_map: FieldMap
     shard: Path
     dropped: Path
 
 
-def batches_of(entries: list[Entry]) -> Iterator[list[Entry]]:
+def batches_of(entries: list[ZipEntry]) -> Iterator[list[ZipEntry]]:
     """The entries in order, in batches; a member too big to be read whole is a batch of its own."""
-    batch: list[Entry] = []
+    batch: list[ZipEntry] = []
     size = 0
     for entry in entries:
         big = entry.size > WHOLE
@@ -50,7 +50,7 @@ def batches_of(entries: list[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def read_task(task: Task) -> Tally:
+def read_task(task: ReadTask) -> ReadTally:
     """Read the task's members into its shard; a member that fails leaves no row behind."""
     gc.disable()  # what is made here holds no cycles, and the collector would walk through millions of rows
     try:
@@ -59,7 +59,7 @@ def read_task(task: Task) -> Tally:
         gc.enable()
 
 
-def _read_members(task: Task) -> Tally:
+def _read_members(task: ReadTask) -> ReadTally:
     readers = [Reader(layout) for layout in task.field_map.layouts]
     with task.archive.open() as stream:
         alone = len(task.entries) == 1 and task.entries[0].size > WHOLE
@@ -68,14 +68,14 @@ def _read_members(task: Task) -> Tally:
                 for entry in task.entries:
                     _read_entry(stream, entry, task.field_map, readers, writer, alone=alone)
         except MemberFault as fault:  # only of a member alone in its shard, which is then not written at all
-            return Tally(members_skipped=Counter({str(fault): 1}), warnings=[f"{task.entries[0].name}: {fault}"])
+            return ReadTally(members_skipped=Counter({str(fault): 1}), warnings=[f"{task.entries[0].name}: {fault}"])
     if writer.columns.drops:
         write_dropped(task.dropped, writer.columns.drops)
     return writer.columns.tally
 
 
 def _read_entry(
-    stream: IO[bytes], entry: Entry, field_map: FieldMap, readers: list[Reader], writer: ShardWriter, *, alone: bool
+    stream: IO[bytes], entry: ZipEntry, field_map: FieldMap, readers: list[Reader], writer: ShardWriter, *, alone: bool
 ) -> None:
     tally = writer.columns.tally
     reason = entry.fault
@@ -95,6 +95,6 @@ def _read_entry(
         tally.members += 1
 
 
-def cost(task: Task) -> int:
+def cost(task: ReadTask) -> int:
     """Bytes that the task inflates to, for deciding whether processes pay."""
     return sum(max(0, entry.size) for entry in task.entries)

@@ -48,7 +48,7 @@ class MemberFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ZipEntry:
     """A member: where it lies, its sizes in bytes, and why it is not to be read (empty if it is)."""
 
     name: str
@@ -62,7 +62,7 @@ class Entry:
     raw: bool = False
 
 
-def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[Entry], str]:
+def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[ZipEntry], str]:
     """The members of an archive, and what is wrong with the archive as a whole (empty if nothing is)."""
     if archive.members:
         return _loose(archive), ""
@@ -82,19 +82,19 @@ def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[Entry], 
     return _check(infos, start, limits), archive.fault or ("" if infos else "empty archive")
 
 
-def _loose(archive: Archive) -> list[Entry]:
+def _loose(archive: Archive) -> list[ZipEntry]:
     entries, at = [], 0
     for name, size in archive.members:
-        entries.append(Entry(name, at, size, size, STORED, 0, at + size, raw=True))
+        entries.append(ZipEntry(name, at, size, size, STORED, 0, at + size, raw=True))
         at += size
     return entries
 
 
-def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[Entry]:
+def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[ZipEntry]:
     """Directory entries in their order, each with its fault."""
     offsets = sorted({info.header_offset for info in infos} | {start})
     following = dict(pairwise(offsets))
-    entries: list[Entry] = []
+    entries: list[ZipEntry] = []
     names: set[str] = set()
     taken: set[int] = set()
     for info in infos:
@@ -110,7 +110,7 @@ def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[Ent
         names.add(name)
         taken.add(info.header_offset)
         packed, size = info.compress_size, info.file_size
-        entries.append(Entry(name, info.header_offset, packed, size, info.compress_type, info.CRC, end, fault))
+        entries.append(ZipEntry(name, info.header_offset, packed, size, info.compress_type, info.CRC, end, fault))
     return entries
 
 
@@ -145,7 +145,7 @@ def member_name(name: str, utf8: bool) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/")).lstrip("/")
 
 
-def chunks_of(stream: IO[bytes], entry: Entry, limits: Limits = LIMITS) -> Iterator[bytes]:
+def chunks_of(stream: IO[bytes], entry: ZipEntry, limits: Limits = LIMITS) -> Iterator[bytes]:
     """The member's bytes, inflated piece by piece.
 
     Raises:
@@ -174,7 +174,7 @@ def chunks_of(stream: IO[bytes], entry: Entry, limits: Limits = LIMITS) -> Itera
         raise MemberFault("bad CRC")
 
 
-def _data_offset(stream: IO[bytes], entry: Entry) -> int:
+def _data_offset(stream: IO[bytes], entry: ZipEntry) -> int:
     """Where the member's bytes begin, after its own header has been compared with the directory."""
     stream.seek(entry.offset)
     header = stream.read(LOCAL.size)
@@ -187,7 +187,7 @@ def _data_offset(stream: IO[bytes], entry: Entry) -> int:
     return start
 
 
-def _inflated(stream: IO[bytes], entry: Entry) -> Iterator[bytes]:
+def _inflated(stream: IO[bytes], entry: ZipEntry) -> Iterator[bytes]:
     left = entry.packed if entry.packed != UNKNOWN else 1 << 62
     if entry.method == STORED:
         while left and (block := stream.read(min(CHUNK, left))):
@@ -209,9 +209,9 @@ def _inflated(stream: IO[bytes], entry: Entry) -> Iterator[bytes]:
             yield piece
 
 
-def _salvage(stream: IO[bytes]) -> list[Entry]:
+def _salvage(stream: IO[bytes]) -> list[ZipEntry]:
     """The members of an archive whose directory is lost, by their own headers, up to the first that is not whole."""
-    entries: list[Entry] = []
+    entries: list[ZipEntry] = []
     at = 0
     while True:
         stream.seek(at)
@@ -230,7 +230,7 @@ def _salvage(stream: IO[bytes]) -> list[Entry]:
         text = member_name(name.decode("utf-8" if flags & UTF8 else "cp437", "replace"), bool(flags & UTF8))
         fault = "" if method in (STORED, DEFLATED) else "unsupported compression"
         fault = "encrypted" if flags & ENCRYPTED else fault
-        entries.append(Entry(text, at, packed, size, method, crc, start + packed if known else 1 << 62, fault))
+        entries.append(ZipEntry(text, at, packed, size, method, crc, start + packed if known else 1 << 62, fault))
         end = start + packed if known else _end_of_deflated(stream, start, method)
         if end is None:
             return entries

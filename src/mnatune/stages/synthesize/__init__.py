@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ...job import Job
-from ...models.hf import load_tokenizer
-from ...records import DROPPED_SCHEMA, QA, QA_SCHEMA, Document, content_id, iter_qa, to_table, write_table
+from ...model.load import load_tokenizer
+from ...runs.job import Job
+from ...runs.records import DROPPED_SCHEMA, QA, QA_SCHEMA, Document, content_id, iter_qa, to_table, write_table
+from ...runs.workspace import write_jsonl
 from ...text.lexicon import Lexicon
 from ...text.shingles import ExamOverlap
-from ...workspace import write_jsonl
+from .by_rule import Made, extract
 from .duplicates import SeenQuestions
-from .extract import Made, extract
 from .grounding import fault
 from .passages import Passage, passages
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ...errors import EnvironmentFault
-from ...job import Job
-from ...models.endpoint import Ask, BadReply, Endpoint, Outcome, Tally, check_flat, json_in, ledger_key, meter
-from ...models.prompt import Message
-from ...text.untrusted import Guard, fill, without_markers
-from ...workspace import value_hash
-from .extract import Made
+from ...model.endpoint import Ask, BadReply, Endpoint, Outcome, Tally, check_flat, json_in, ledger_key, meter
+from ...model.prompt import Message
+from ...runs.errors import EnvironmentFault
+from ...runs.job import Job
+from ...runs.workspace import value_hash
+from ...text.untrusted import InstructionFilter, fill, without_markers
+from .by_rule import Made
 from .passages import Passage
 
 TOKENS_PER_PAIR = 500
@@ -33,7 +33,7 @@ class Maker:
     def __init__(self, job: Job) -> None:
         self._prompts = job.pack.prompts
         self._markers = (str(self._prompts["data_begin"]).strip(), str(self._prompts["data_end"]).strip())
-        self._guard = Guard(job.pack.yaml("rubric.yaml")["guard"])
+        self._guard = InstructionFilter(job.pack.yaml("rubric.yaml")["guard"])
         self._count = job.recipe.synthesize.per_passage
         self._version = value_hash({k: v for k, v in self._prompts.items() if k.startswith(PROMPTS)})
         self.endpoint = Endpoint(job.recipe.endpoint, str(job.run.root.resolve()))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from ...records import Document, content_id
+from ...runs.records import Document, content_id
 
 HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 SENTENCE_END = re.compile(r"(?<=[다요음됨함][.])\s+|(?<=[.!?])\s+(?=[가-힣A-Z])")

@@ -8,7 +8,7 @@ from the newest checkpoint that verifies; the result after an interruption equal
     checkpoints/     state for continuing; not a result
 """
 
-from ...job import Job
+from ...runs.job import Job
 
 __all__ = ["train"]
 

@@ -4,8 +4,8 @@ import json
 import shutil
 from typing import Any
 
-from ...job import Job
-from ...workspace import atomic_path, file_hash, in_charge, write_json
+from ...runs.job import Job
+from ...runs.workspace import atomic_path, file_hash, in_charge, write_json
 from .processes import wait_for_all
 
 WEIGHTS = "adapter_model.safetensors"

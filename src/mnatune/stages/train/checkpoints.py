@@ -19,8 +19,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ...errors import EnvironmentFault, UsageError
-from ...workspace import file_hash, sync_folder, value_hash, write_json
+from ...runs.errors import EnvironmentFault, UsageError
+from ...runs.workspace import file_hash, sync_folder, value_hash, write_json
 
 MANIFEST = "MANIFEST.json"
 WRITING = ".writing"

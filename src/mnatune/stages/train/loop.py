@@ -15,17 +15,17 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig
 
-from ...errors import EnvironmentFault, Interrupted, UsageError
-from ...job import Job
-from ...models.hf import attach_adapter, base_fingerprint, load_base, load_tokenizer
-from ...recipe import Recipe, TrainSection
-from ...workspace import file_hash, in_charge, value_hash
+from ...model.load import attach_adapter, base_fingerprint, load_base, load_tokenizer
+from ...runs.errors import EnvironmentFault, Interrupted, UsageError
+from ...runs.job import Job
+from ...runs.recipe import Recipe, TrainSection
+from ...runs.workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
-from .data import Rows, as_dataset, load_rows, step_order, tokens_by_step
 from .dropout import cheapen_dropout
 from .processes import main_first, process_count
 from .setting import Setting, decide
+from .token_rows import TokenRows, as_dataset, load_rows, step_order, tokens_by_step
 from .tracking import MetricsFile, ProgressLine, mean_loss, prepare_tracker
 from .trainer import AnswerTrainer
 
@@ -135,7 +135,7 @@ def run_trainer(job: Job, trainer: Any, keeper: CheckpointKeeper, metrics: Metri
     job.manifest.facts["measured"] = measured(trainer, metrics)
 
 
-def identity_of(recipe: Recipe, rows: Rows) -> dict[str, str]:
+def identity_of(recipe: Recipe, rows: TokenRows) -> dict[str, str]:
     """What a checkpoint belongs to: recipe, data and base model, each as a hash."""
     return {
         "recipe": recipe_hash(recipe),

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import EnvironmentFault
-from ...models.hf import model_path
-from ...recipe import Recipe, TrainSection
+from ...model.load import model_path
+from ...runs.errors import EnvironmentFault
+from ...runs.recipe import Recipe, TrainSection
 
 GIB = 2**30
 HEAD_CHUNK_ELEMENTS = 1 << 26
@@ -98,7 +98,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """The estimate. Bytes by part in `memory`; `hours` is None on a device whose peak is not known."""
 
     parameters: int
@@ -169,7 +169,7 @@ def activation_bytes(shape: Shape, train: TrainSection) -> int:
     return norms + attention + gated + ranks + inputs
 
 
-def make_plan(recipe: Recipe, lengths: Sequence[int]) -> Plan:
+def make_plan(recipe: Recipe, lengths: Sequence[int]) -> TrainPlan:
     """The plan of a recipe on rows of these token lengths.
 
     Args:
@@ -188,7 +188,7 @@ def make_plan(recipe: Recipe, lengths: Sequence[int]) -> Plan:
     matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
     attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
     flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
-    return Plan(
+    return TrainPlan(
         parameters=shape.parameters,
         trainable=trainable,
         memory=memory,
@@ -237,7 +237,7 @@ def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
     budget = train.memory_gb if card is None else min(train.memory_gb, card)
     product = train.batch * train.accumulate
     kinds = [train.quantize] if train.quantize != "none" else ["none", "nf4"]
-    smallest: Plan | None = None
+    smallest: TrainPlan | None = None
     for quantize in kinds:
         for checkpointing in (False, True):
             for batch in (b for b in range(product, 0, -1) if product % b == 0):
@@ -260,7 +260,7 @@ def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
     )
 
 
-def refuse_unfitting(plan: Plan) -> None:
+def refuse_unfitting(plan: TrainPlan) -> None:
     """Raise `EnvironmentFault` if the plan needs more than this machine's card has."""
     have = card_gb()
     if have is not None and plan.total_gb > have:

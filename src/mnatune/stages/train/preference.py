@@ -13,18 +13,18 @@ from typing import Any
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
-from ...errors import DataError, UsageError
-from ...job import Job
-from ...models.hf import base_fingerprint, load_tokenizer
-from ...models.prompt import TURN_END, prompt_text
-from ...recipe import Recipe
-from ...workspace import file_hash, in_charge, read_jsonl
+from ...model.load import base_fingerprint, load_tokenizer
+from ...model.prompt import TURN_END, prompt_text
+from ...runs.errors import DataError, UsageError
+from ...runs.job import Job
+from ...runs.recipe import Recipe
+from ...runs.workspace import file_hash, in_charge, read_jsonl
 from .adapter import save_adapter
 from .checkpoints import WRITING, CheckpointKeeper
-from .data import step_order, tokens_by_step
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, run_trainer
 from .processes import micro_batches
 from .setting import Setting, fitted
+from .token_rows import step_order, tokens_by_step
 from .tracking import MetricsFile, prepare_tracker
 from .trainer import keep_adapter_precise
 

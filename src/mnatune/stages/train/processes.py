@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...errors import UsageError
+from ...runs.errors import UsageError
 
 
 def process_count() -> int:

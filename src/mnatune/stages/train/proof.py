@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from ...errors import EnvironmentFault
-from ...models.hf import load_tokenizer
-from ...recipe import Recipe, load_recipe, save_lock
-from ...workspace import Run, file_hash, read_jsonl, write_jsonl
-from .data import load_rows
+from ...model.load import load_tokenizer
+from ...runs.errors import EnvironmentFault
+from ...runs.recipe import Recipe, load_recipe, save_lock
+from ...runs.workspace import Run, file_hash, read_jsonl, write_jsonl
+from .token_rows import load_rows
 
 STEPS = 20
 SAVE_EVERY = 2  # so that a random moment falls into saving often
@@ -123,15 +123,15 @@ def _context() -> ForkServerContext | SpawnContext:
         "ignore:resource_tracker:UserWarning"  # what a killed process held is no leak of ours
     )
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mnatune.stages.train.loop", "mnatune.journey"])
+    context.set_forkserver_preload(["mnatune.stages.train.loop", "mnatune.runs.journey"])
     return context
 
 
 def _train_here(lock: str, out: str) -> None:
     """In a process of its own: the train stage; what it says goes into a file beside the run."""
-    from ...errors import MnatuneError
-    from ...job import Job
     from ...pack import Pack
+    from ...runs.errors import MnatuneError
+    from ...runs.job import Job
     from .loop import train_adapter
 
     told = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -7,11 +7,11 @@ import psutil
 import torch
 from transformers.utils import is_flash_attn_2_available
 
-from ...errors import EnvironmentFault, UsageError
-from ...recipe import Recipe, TrainSection
-from .data import Rows, shared_prefix
-from .plan import GIB, Plan, fit, make_plan, refuse_unfitting
+from ...runs.errors import EnvironmentFault, UsageError
+from ...runs.recipe import Recipe, TrainSection
+from .plan import GIB, TrainPlan, fit, make_plan, refuse_unfitting
 from .processes import micro_batches, process_count
+from .token_rows import TokenRows, shared_prefix
 
 MIN_SHARED_SHARE = 0.08  # below this share of the tokens the second forward costs more than it saves
 EAGER_BELOW = 200  # mean tokens of a row below which a CPU is faster without torch's fused attention; docs/training.md
@@ -36,7 +36,7 @@ class Setting:
     accumulate: int
     prefix: int
     padding_free: bool
-    plan: Plan
+    plan: TrainPlan
     eager_attention: bool = False
 
     def facts(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Setting:
         }
 
 
-def decide(recipe: Recipe, rows: Rows, valid: Rows) -> Setting:
+def decide(recipe: Recipe, rows: TokenRows, valid: TokenRows) -> Setting:
     """How supervised training is done on this machine.
 
     Raises:
@@ -84,7 +84,7 @@ def decide(recipe: Recipe, rows: Rows, valid: Rows) -> Setting:
     return Setting(train, batch, accumulate, prefix, mode == "packing", plan, eager)
 
 
-def fitted(recipe: Recipe, lengths: list[int]) -> tuple[TrainSection, Plan]:
+def fitted(recipe: Recipe, lengths: list[int]) -> tuple[TrainSection, TrainPlan]:
     """The train section fitted to the machine, and its plan.
 
     `memory_gb` may change all that does not change the training's result on paper; without it, `throughput: auto`

@@ -1,11 +1,11 @@
 """The plan as a table for the terminal."""
 
-from ...models.hf import load_tokenizer
-from ...recipe import Recipe
-from ...workspace import Run
-from .data import load_rows
-from .plan import GIB, Plan
+from ...model.load import load_tokenizer
+from ...runs.recipe import Recipe
+from ...runs.workspace import Run
+from .plan import GIB, TrainPlan
 from .setting import fitted
+from .token_rows import load_rows
 
 
 def plan_table(recipe: Recipe, run: Run) -> str:
@@ -34,7 +34,7 @@ def plan_table(recipe: Recipe, run: Run) -> str:
     )
 
 
-def _lines(plan: Plan) -> list[str]:
+def _lines(plan: TrainPlan) -> list[str]:
     share = plan.trainable / plan.parameters
     hours = f"{plan.hours:.2f}" if plan.hours is not None else "not estimated for this device"
     return [

@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 from transformers import TrainerCallback
 
-from ...errors import missing_extra
-from ...recipe import TrainSection
-from ...workspace import atomic_text, in_charge, read_jsonl
+from ...runs.errors import missing_extra
+from ...runs.recipe import TrainSection
+from ...runs.workspace import atomic_text, in_charge, read_jsonl
 
 logger = logging.getLogger("mnatune.train")
 

@@ -18,13 +18,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 from trl import SFTTrainer
 
-from ...models.hf import cache_argument
-from .data import IGNORED
+from ...model.load import cache_argument
+from .token_rows import IGNORED
 
 HEAD_CHUNK_ELEMENTS = 1 << 26  # logits held at once by the head; a larger product is done in recomputed chunks
 
 
-class Tally:
+class LossTally:
     """Sums since the last log line, kept on the device (no synchronisation per micro-batch) in double precision.
 
     They go into each checkpoint, so that a line whose steps were interrupted is the line of the uninterrupted run.
@@ -91,7 +91,7 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         self.prefix = prefix
         self.own_loss = own_loss
         self.tokens_by_step = tokens_by_step
-        self.tally = {"train": Tally(), "eval": Tally()}
+        self.tally = {"train": LossTally(), "eval": LossTally()}
         self.processing_class = None  # else each checkpoint would hold the tokenizer, 11 MB for Qwen3
         keep_adapter_precise(self.model)
 

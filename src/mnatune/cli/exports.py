@@ -1,0 +1,140 @@
+"""`mnatune export`: the tuned model for other servers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..model.export import Checked, Subject
+
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder whose adapter is exported.")]
+Name = Annotated[str, typer.Option("--model", help="Registered model; by default the one in production.")]
+Folder = Annotated[Path, typer.Option("--models", envvar="MNATUNE_MODELS", help="Folder of the registered models.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")]
+Check = Annotated[bool, typer.Option("--check", help="Render 50 dialogues and compare them with training.")]
+Context = Annotated[int, typer.Option("--context", min=64, help="Tokens of prompt and answer together.")]
+LlamaCpp = Annotated[Path | None, typer.Option("--llama-cpp", help="Checkout of llama.cpp; also $LLAMA_CPP.")]
+Kind = Annotated[str, typer.Option("--type", help="Weights: q8_0, bf16, f16 or f32.")]
+ROOT = Path("models")
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write the tuned model for other servers.")
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    cli.add_typer(app, name="export")
+
+
+def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
+    """What the options name: a run's adapter, or a registered model."""
+    from ..model.export import Subject
+    from ..model.registry import Registry
+    from ..runs.errors import UsageError
+    from ..runs.workspace import Run
+
+    if run is not None and model:
+        raise UsageError("--run and --model name two different things", next_step="give one of them")
+    return Subject.of_run(Run(run)) if run is not None else Subject.of_model(Registry(models), model)
+
+
+@app.command()
+def merged(out: Out, run: RunFolder = None, model: Name = "", models: Folder = ROOT, check: Check = False) -> None:
+    """One folder of safetensors, the adapter merged into its base."""
+    from ..model.export import check_merged, merge
+
+    subject = subject_of(run, model, models)
+    merge(subject, out)
+    if check:
+        _tell(check_merged(subject, out))
+    typer.echo(str(out))
+
+
+@app.command()
+def gguf(
+    out: Out,
+    run: RunFolder = None,
+    model: Name = "",
+    models: Folder = ROOT,
+    llama_cpp: LlamaCpp = None,
+    kind: Kind = "q8_0",
+) -> None:
+    """A GGUF file for llama.cpp, through llama.cpp's own converter."""
+    typer.echo(str(_gguf(subject_of(run, model, models), out, kind, llama_cpp)))
+
+
+@app.command()
+def ollama(
+    out: Out,
+    run: RunFolder = None,
+    model: Name = "",
+    models: Folder = ROOT,
+    llama_cpp: LlamaCpp = None,
+    kind: Kind = "q8_0",
+    context: Context = 4096,
+    check: Check = False,
+) -> None:
+    """A GGUF file with a Modelfile that gives the model the tokens it was trained on."""
+    from ..model.export import check_rendering, dialogues, ollama_ids, ollama_template, write_modelfile
+    from ..model.load import load_tokenizer
+
+    subject = subject_of(run, model, models)
+    if check:
+        tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
+        _tell(check_rendering(tokenizer, dialogues(subject.pack), ollama_ids(tokenizer, ollama_template())))
+    file = _gguf(subject, out, kind, llama_cpp)
+    modelfile = write_modelfile(subject, file, out / "Modelfile", context)
+    typer.echo(f"{modelfile}\nnext: cd {out} && ollama create {subject.name} -f Modelfile")
+
+
+@app.command()
+def vllm(
+    out: Out,
+    run: RunFolder = None,
+    model: Name = "",
+    models: Folder = ROOT,
+    context: Context = 4096,
+    check: Check = False,
+) -> None:
+    """Launch script, adapter and template for a vLLM server."""
+    from ..model.export import check_rendering, dialogues, policy_template, template_ids, write_vllm
+    from ..model.load import load_tokenizer
+
+    subject = subject_of(run, model, models)
+    if check:
+        tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
+        _tell(check_rendering(tokenizer, dialogues(subject.pack), template_ids(tokenizer, policy_template())))
+    write_vllm(subject, out, context)
+    typer.echo(f"{out}\nnext: {out / 'launch.sh'}")
+
+
+@app.command()
+def hub(
+    repo: Annotated[str, typer.Argument(help="Repository: owner/name.")],
+    run: RunFolder = None,
+    model: Name = "",
+    models: Folder = ROOT,
+    folder: Annotated[Path | None, typer.Option(help="Push this merged folder instead of the adapter.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
+) -> None:
+    """Push the adapter, or a merged folder, with its card to the Hugging Face hub."""
+    from ..model.export import push
+
+    typer.echo(push(folder or subject_of(run, model, models).adapter, repo, public=public))
+
+
+def _gguf(subject: "Subject", out: Path, kind: str, llama_cpp: Path | None) -> Path:
+    from ..model.export import to_gguf
+    from ..model.export.gguf import TYPES
+    from ..runs.errors import UsageError
+
+    if kind not in TYPES:
+        raise UsageError(f"--type is one of {', '.join(TYPES)}, not {kind!r}")
+    return to_gguf(subject, out / f"{subject.name}-{kind}.gguf", kind, llama_cpp)
+
+
+def _tell(checked: "Checked") -> None:
+    checked.require()
+    typer.echo(f"checked: {checked.dialogues} dialogues, token ids equal")
+    if checked.answers:
+        typer.echo(f"checked: {checked.answers} answers, {checked.equal_answers} equal, {checked.near_ties} near-ties")

@@ -1,0 +1,156 @@
+"""`mnatune feedback`: review, export, statistics, erasure and retention of what users said."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..service.feedback.store import FeedbackStore
+
+Database = Annotated[
+    str, typer.Option("--db", envvar="MNATUNE_FEEDBACK_URL", help="SQLite file, or postgresql://user@host/name.")
+]
+PackName = Annotated[str, typer.Option("--pack", help="Pack whose patterns mask personal data.")]
+URL = "feedback.db"
+PACK = "mna_ko"
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Review, export and erase what users said.")
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    cli.add_typer(app, name="feedback")
+
+
+def open_feedback(url: str, pack: str) -> "FeedbackStore":
+    """The store, with the pack's masking; names the extra if a library is missing."""
+    import importlib.util
+
+    from ..pack import Pack
+    from ..runs.errors import missing_extra
+
+    for library in ("sqlalchemy", "alembic"):
+        if importlib.util.find_spec(library) is None:
+            raise missing_extra(library, "serve")
+    from ..service.feedback.store import open_store
+
+    return open_store(url, Pack.load(pack))
+
+
+@app.command("export")
+def export_feedback(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the export.")],
+    db: Database = URL,
+    pack: PackName = PACK,
+    held_out: Annotated[Path | None, typer.Option(help="Run whose held-out rows must not be trained on.")] = None,
+    per_rater: Annotated[int, typer.Option(min=1, help="Rows of one rater in one file, at most.")] = 200,
+    unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Take thumbs and picks before review too.")] = False,
+) -> None:
+    """Write reviewed feedback as SFT, DPO and KTO rows, with what was left out and why."""
+    from ..pack import Pack
+    from ..runs.workspace import Run
+    from ..service.feedback.datasets import Options, export
+    from ..service.feedback.known import known_of
+
+    store = open_feedback(db, pack)
+    known = known_of(Pack.load(pack), Run(held_out) if held_out else None)
+    result = export(store, out, known, Options(per_rater=per_rater, unreviewed=unreviewed))
+    for name in ("train.jsonl", "preferences.jsonl", "unpaired.jsonl"):
+        typer.echo(f"{name:20} {result.rows[name]:6,}")
+    for reason, count in result.dropped.items():
+        typer.echo(f"left out: {reason:20} {count:6,}")
+    typer.echo(f"{out}  {result.id[:12]}")
+
+
+@app.command()
+def labels(
+    out: Annotated[Path, typer.Option("--out", help="JSON Lines file for the labels.")],
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Write blind picks as human labels, for `mnatune evaluate RECIPE --labels`."""
+    from ..service.feedback.picks import write_labels
+
+    typer.echo(f"{write_labels(open_feedback(db, pack), out)} labelled pairs  {out}")
+
+
+@app.command("list")
+def list_items(
+    state: Annotated[str, typer.Option(help="open, approved or rejected.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """List the review queue, oldest first."""
+    from ..runs.errors import UsageError
+    from ..service.feedback.store import STATES
+
+    if state not in STATES:
+        raise UsageError(f"--state is one of {', '.join(STATES)}, not {state!r}")
+    page = open_feedback(db, pack).review_queue(state, limit)  # type: ignore[arg-type]
+    for item in page.items:
+        typer.echo(f"{item.id}  {item.kind:6}  {item.model:16}  {_short(item.value):40}  {_short(item.question)}")
+    typer.echo(f"{len(page.items)} of {page.total}")
+
+
+@app.command()
+def review(
+    item: Annotated[str, typer.Argument(help="Id from `mnatune feedback list`.")],
+    state: Annotated[str, typer.Argument(help="approved, rejected or open.")],
+    reviewer: Annotated[str, typer.Option(help="Who decides.")],
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+    text: Annotated[str | None, typer.Option(help="Your own wording of a corrected answer.")] = None,
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Approve or reject a piece of feedback."""
+    open_feedback(db, pack).review(item, reviewer, state, note, text)  # type: ignore[arg-type]
+    typer.echo(f"{item}  {state}")
+
+
+@app.command()
+def stats(
+    days: Annotated[int, typer.Option(min=1, help="Days back from today, UTC.")] = 30,
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Print usage and ratings by day and model."""
+    typer.echo(f"{'day':10}  {'model':20} answers  up  down  edits  won  lost  tied")
+    for day in open_feedback(db, pack).usage(days):
+        counts = f"{day.generations:7} {day.up:3} {day.down:5} {day.edits:6} {day.wins:4} {day.losses:5} {day.ties:5}"
+        typer.echo(f"{day.day:10}  {day.model:20} {counts}")
+
+
+@app.command("delete-user")
+def delete_user(
+    rater: Annotated[str, typer.Argument(help="Rater as the server names it, such as key:3f2a.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Erase everything of a user, and name the exports that were made from it."""
+    store = open_feedback(db, pack)
+    if not yes:
+        typer.confirm(f"erase everything of {rater!r}?", abort=True)
+    exports = store.exports_with(rater)
+    typer.echo(f"{store.delete_user(rater)} answers of {rater} erased")
+    for export in exports:
+        typer.echo(f"an earlier export holds rows of this user: {export[:12]}; remove its folder and train without it")
+
+
+@app.command()
+def retain(
+    days: Annotated[int, typer.Option(min=1, help="Keep answers nobody rated for so many days.")] = 90,
+    rated_days: Annotated[int, typer.Option(min=1, help="Keep rated answers for so many days.")] = 730,
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Erase what is older than the retention times; run it daily."""
+    gone = open_feedback(db, pack).retain(days, rated_days)
+    typer.echo(f"{gone} answers erased")
+
+
+def _short(text: str, width: int = 40) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"

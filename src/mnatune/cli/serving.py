@@ -1,0 +1,107 @@
+"""`mnatune serve` and `mnatune keys`: the API with the chat page, and who may use it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+KeyFile = Annotated[Path, typer.Option("--file", help="The file of keys.")]
+
+keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.add_typer(keys_app, name="keys")
+
+
+def serve(
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder: its adapter over its base model.")] = None,
+    models: Annotated[Path | None, typer.Option("--models", help="Registry: the promoted model, followed.")] = None,
+    base: Annotated[str, typer.Option(help="With --models: the base before anything is promoted.")] = "starter",
+    upstream: Annotated[str, typer.Option(help="An OpenAI-compatible server, such as http://127.0.0.1:8001/v1.")] = "",
+    upstream_model: Annotated[
+        list[str] | None, typer.Option(help="Model of the upstream to serve; tuned first, then base. Repeatable.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A public host that may get prompts as upstream. Repeatable.")
+    ] = None,
+    echo: Annotated[bool, typer.Option("--echo", help="Answer with the question; for trying things out.")] = False,
+    pack: Annotated[str, typer.Option(help="Domain pack for the system prompt, unless a recipe names one.")] = "mna_ko",
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    feedback: Annotated[str, typer.Option(help="Feedback database: file or URL; empty keeps none.")] = "feedback.db",
+    keys: Annotated[Path, typer.Option(help="The file of API keys; with one in it, every request needs a key.")] = Path(
+        "keys.json"
+    ),
+    drain: Annotated[int, typer.Option(min=0, help="Seconds that answers may still take after SIGTERM.")] = 60,
+) -> None:
+    """Serve the API, the chat page at / and the admin page at /admin."""
+    import logging
+
+    from ..runs.errors import missing_extra
+
+    try:
+        from ..model.engine.upstream import Upstream
+        from ..service.server import ServeOptions
+        from ..service.server import serve as run_server
+    except ModuleNotFoundError as error:
+        raise missing_extra(error.name or "fastapi", "serve") from error
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    there = (
+        Upstream(upstream, tuple(upstream_model or ()), allow_hosts=frozenset(allow_host or ())) if upstream else None
+    )
+    options = ServeOptions(
+        run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
+        host=host, port=port, feedback=feedback, keys=keys, drain_seconds=drain,
+    )  # fmt: skip
+    run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))
+
+
+@keys_app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    file: KeyFile = Path("keys.json"),
+    days: Annotated[float, typer.Option(min=0, help="Days until it expires; 0 never.")] = 90.0,
+    requests: Annotated[int, typer.Option(min=0, help="Requests per minute; 0 no limit.")] = 60,
+    tokens: Annotated[int, typer.Option(min=0, help="Tokens per minute; 0 no limit.")] = 60_000,
+    admin: Annotated[bool, typer.Option("--admin", help="May use the admin page.")] = False,
+) -> None:
+    """Create a key and show it, once."""
+    from ..service.keys import KeyStore, KeyTerms
+
+    key, secret = KeyStore(file).create(name, KeyTerms(days, requests, tokens, admin))
+    typer.echo(secret)
+    typer.echo(f"key {key.id} for {name}; it is shown this once and stored as a hash only", err=True)
+
+
+@keys_app.command("list")
+def show(file: KeyFile = Path("keys.json")) -> None:
+    """List the keys, never the keys themselves."""
+    import time
+    from datetime import UTC, datetime
+
+    from ..service.keys import KeyStore
+
+    for key in KeyStore(file).all():
+        until = datetime.fromtimestamp(key.expires, UTC).date().isoformat() if key.expires else "never"
+        role = "admin" if key.admin else "user"
+        limits = f"{key.requests_per_minute} req/min  {key.tokens_per_minute} tok/min"
+        typer.echo(
+            f"{key.id}  {key.shown}…  {key.state(time.time()):8}  {role:5}  expires {until}  {limits}  {key.name}"
+        )
+
+
+@keys_app.command("revoke")
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, from the list.")], file: KeyFile = Path("keys.json")
+) -> None:
+    """Revoke a key; a running server refuses it within a second."""
+    from ..service.keys import KeyStore
+
+    gone = KeyStore(file).revoke(key)
+    typer.echo(f"revoked {gone.id} ({gone.name})")

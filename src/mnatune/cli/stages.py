@@ -1,0 +1,189 @@
+"""`mnatune run` and a command for each stage."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..runs.recipe import Recipe
+    from ..runs.workspace import Manifest
+
+RecipeArg = Annotated[str, typer.Argument(help="Recipe: a YAML file or a bundled name such as quickstart.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; by default runs/<name of the recipe file>.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: section.key=value. Repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if it is done.")]
+
+SIMPLE_STAGES = {
+    "collect": "Crawl the recipe's sites into pages.",
+    "read": "Read archives, QA files, laws and pages into records.",
+    "curate": "Clean, mask, and merge duplicates; every drop has a reason.",
+    "synthesize": "Make grounded questions and answers from documents.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run")(run)
+    for stage, text in SIMPLE_STAGES.items():
+        app.command(stage, help=text)(_stage_command(stage))
+    app.command("judge")(judge)
+    app.command("compose", help="Write chat examples in three splits that cannot leak.")(_stage_command("compose"))
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+    app.command("report")(report)
+
+
+def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[Recipe, Path]":
+    """The recipe and the run folder that a command works in."""
+    from ..runs.recipe import find_recipe, load_recipe
+
+    return load_recipe(recipe, overrides or ()), out or Path("runs") / find_recipe(recipe).stem
+
+
+def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
+    """One line for a stage."""
+    if skipped:
+        typer.echo(f"  {stage:<11} done before, skipped")
+        return
+    dropped = sum(manifest.dropped.values())
+    rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,} rows"
+    lost = f", {dropped:,} dropped" if dropped else ""
+    typer.echo(f"  {stage:<11} {rows}{lost}  ({manifest.seconds:.1f} s)")
+
+
+def run(
+    recipe: RecipeArg,
+    out: Out = None,
+    set_: Set = None,
+    force: Annotated[list[str] | None, typer.Option("--force", help="Stage to do again. Repeatable.")] = None,
+) -> None:
+    """Do the whole journey; stages that are done are skipped. Run it again to continue after an interruption."""
+    from ..runs import journey
+
+    loaded, folder = load(recipe, set_, out)
+    typer.echo(f"{loaded.name} -> {folder}")
+    journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
+    from ..reports.terminal import summarize
+    from ..runs.workspace import Run
+
+    typer.echo(summarize(Run(folder)))
+
+
+def _stage_command(stage: str) -> Any:
+    def command(recipe: RecipeArg, out: Out = None, set_: Set = None, force: Force = False) -> None:
+        _perform(stage, recipe, out, set_, force)
+
+    return command
+
+
+def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, force: bool) -> None:
+    from ..runs import journey
+    from ..runs.workspace import Run, in_charge
+
+    loaded, folder = load(recipe, set_, out)
+    manifest, skipped = journey.perform(stage, loaded, Run(folder), force=force)
+    if not in_charge():  # of several processes one tells
+        return
+    tell(stage, manifest, skipped)
+    for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
+        typer.echo(f"    {count:>9,}  {reason}")
+
+
+def judge(
+    recipe: RecipeArg,
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print rows, tokens, cost and hours of each way; ask nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score every row 0-100 for usefulness and keep the best; --estimate tells the price before the first call."""
+    if not estimate:
+        _perform("judge", recipe, out, set_, force)
+        return
+    import json
+
+    from ..runs.workspace import Run
+    from ..stages.judge import estimate as priced
+    from ..stages.judge import estimate_table
+
+    loaded, folder = load(recipe, set_, out)
+    facts = priced(loaded, Run(folder))
+    typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else estimate_table(facts))
+
+
+def train(
+    recipe: RecipeArg,
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print memory, steps, tokens and hours; train nothing.")] = False,
+    prove_resume: Annotated[
+        int, typer.Option("--prove-resume", help="Kill and resume a short training N times; compare the results.")
+    ] = 0,
+) -> None:
+    """Train the LoRA adapter; continues after an interruption."""
+    if plan:
+        from ..runs.workspace import Run
+        from ..stages.train.show import plan_table
+
+        loaded, folder = load(recipe, set_, out)
+        typer.echo(plan_table(loaded, Run(folder)))
+    elif prove_resume:
+        from ..stages.train.proof import prove
+
+        loaded, folder = load(recipe, set_, out)
+        typer.echo(prove(loaded, folder, prove_resume))
+    else:
+        _perform("train", recipe, out, set_, force)
+
+
+def evaluate(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe: a YAML file or a bundled name.")] = None,
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", help="Compare two: run folders, adapter folders or served models (URL#MODEL)."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Compare the recipe's judge with human labels (CSV or JSONL).")
+    ] = None,
+) -> None:
+    """Compare base and tuned on held-out items and the exam, any two models, or the judge with people.
+
+    With --compare, what has no stored answers is asked the questions of the run among the two, or of RECIPE's --out.
+    """
+    if compare:
+        from ..runs.workspace import Run
+        from ..stages.evaluate.compare import Home, compare_models, comparison_text
+
+        home = None
+        if recipe is not None:
+            loaded, folder = load(recipe, set_, out)
+            home = Home(Run(folder), loaded)
+        typer.echo(comparison_text(compare_models(*compare, home)))
+    elif recipe is None:
+        raise typer.BadParameter("give a recipe, or --compare A B")
+    elif labels:
+        from ..stages.evaluate.agreement import agreement_text, judge_agreement
+
+        typer.echo(agreement_text(judge_agreement(load(recipe, set_, out)[0], labels)))
+    else:
+        _perform("evaluate", recipe, out, set_, force)
+
+
+def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+    """Write the run's report.html again."""
+    from ..runs import journey
+    from ..runs.errors import UsageError
+    from ..runs.workspace import Run
+
+    if not run.is_dir():
+        raise UsageError(f"there is no run folder {str(run)!r}", next_step="mnatune run RECIPE --out " + str(run))
+    typer.echo(journey.report(Run(run)))

@@ -1,0 +1,379 @@
+"""`Endpoint`: asks many questions at once, each paid once, each ending in exactly one state."""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...runs.errors import EnvironmentFault, MnatuneError, UsageError
+from ...runs.recipe import EndpointSection
+from ..prompt import Message
+from .ledger import Ledger, LedgerEntry, ledger_key
+from .limits import Breaker, Budget, CallGate, Clock, TokenBucket
+from .replies import BadReply, check_flat, json_in
+from .tally import CallUsage, Tally
+from .wire import Fault, Reply, Wire, guess_tokens
+
+ROW_ATTEMPTS = 6  # transport faults of one request before it is given up
+LOST = ("no-connection", "reset")
+BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
+QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
+CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
+# What servers accept: a JSON schema as OpenAI words it, and all sampling; the schema as llama-cpp-python has it and
+# OpenAI's own sampling; no schema; max_completion_tokens only.
+DIALECTS = ("guided", "object", "plain", "bare")
+OWN_SAMPLING = ("temperature", "top_p", "seed")
+REPAIR = "방금 보낸 답은 쓸 수 없습니다. 까닭: {error}\n설명 없이 요구한 모양의 JSON만 출력하십시오."
+
+Check = Callable[[str], tuple[dict[str, Any], bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question for the model.
+
+    Attributes:
+        key: `ledger_key` of all that the reply depends on.
+        messages: the prompt.
+        schema: flat JSON schema for servers that can guide decoding; None for other shapes.
+        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`; None
+            takes any text, cut or whole: the value is {"text", "stopped"}.
+        max_tokens: longest reply; one that `check` refuses because it is cut is asked again with twice as much.
+        repair: what to say after an unusable reply; {error} is replaced by the fault.
+        sampling: fields of the request that say how to sample; greedy without them. A server that refuses those that
+            are not OpenAI's own gets the rest, and the outcome's `how` is "tolerated".
+    """
+
+    key: str
+    messages: list[Message]
+    schema: dict[str, Any] | None
+    check: Check | None
+    max_tokens: int = 400
+    repair: str = REPAIR
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one state in which an `Ask` ends: "ok" with its value, or "failed" with a code."""
+
+    key: str
+    state: str
+    code: str
+    how: str
+    value: dict[str, Any]
+    cached: bool
+
+
+class Endpoint:
+    """An endpoint of the recipe, with its ledger.
+
+    Args:
+        section: where and how fast to ask, at which price.
+        run: name under which spending is summed up against the cap, the run folder's path.
+        ledger: the open ledger; None opens `section.ledger`.
+        clock: replaced in tests.
+    """
+
+    def __init__(
+        self, section: EndpointSection, run: str, ledger: Ledger | None = None, clock: Clock | None = None
+    ) -> None:
+        if not section.base_url or not section.model:
+            raise UsageError(
+                "the recipe names no endpoint to ask",
+                where="endpoint",
+                next_step="set endpoint.base_url and endpoint.model, or judge.scorer: lexicon",
+            )
+        self.section = section
+        self.ledger = ledger or Ledger(Path(section.ledger))
+        self.model = section.model
+        self._run = run
+        self._clock = clock or Clock()
+
+    def complete(self, messages: list[Message], schema: dict[str, Any], max_tokens: int = 400) -> dict[str, Any]:
+        """One answer as an object of the flat schema, from the ledger if it has been paid before.
+
+        Raises:
+            BadReply: the model gave none, even after a repair request.
+            EnvironmentFault: the endpoint cannot be reached, or the spend cap is reached.
+        """
+        return self.complete_all([messages], schema, max_tokens)[0]
+
+    def complete_all(
+        self, prompts: Iterable[list[Message]], schema: dict[str, Any], max_tokens: int = 400
+    ) -> list[dict[str, Any]]:
+        """`complete` for many prompts at once, in their order."""
+
+        def check(text: str) -> tuple[dict[str, Any], bool]:
+            value, clean = json_in(text)
+            return check_flat(value, schema), clean
+
+        asks = [Ask(ledger_key("complete", m, schema, self.model), m, schema, check, max_tokens) for m in prompts]
+        found: dict[str, Outcome] = {}
+        self.ask(asks, lambda outcome: found.__setitem__(outcome.key, outcome))
+        answers = []
+        for ask in asks:
+            outcome = found[ask.key]
+            if outcome.state != "ok":
+                raise BadReply(outcome.code, f"the endpoint gave no usable reply ({outcome.code})")
+            answers.append(outcome.value)
+        return answers
+
+    def ask(
+        self,
+        asks: Iterable[Ask],
+        each: Callable[[Outcome], None] = lambda outcome: None,
+        tell: Callable[[Tally], None] = lambda tally: None,
+        *,
+        afresh: bool = False,
+    ) -> Tally:
+        """Ask everything; returns what it took. Works inside a notebook's running event loop too.
+
+        Args:
+            asks: taken one by one as places become free, so that memory stays flat.
+            each: called once per ask, in the order in which they are settled.
+            tell: called with the running tally after every outcome.
+            afresh: ask even what the ledger has, and do not record it (for canaries).
+
+        Raises:
+            EnvironmentFault: the spend cap is reached, the key is refused or nothing answers any more. What has been
+                paid is in the ledger; the same call goes on from there.
+        """
+        work = _Round(self, each, tell, afresh)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work.go(iter(asks)))
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, work.go(iter(asks))).result()
+
+
+class _Round:
+    """One call of `Endpoint.ask`: the workers and what they share."""
+
+    def __init__(
+        self, endpoint: Endpoint, each: Callable[[Outcome], None], tell: Callable[[Tally], None], afresh: bool
+    ) -> None:
+        section, clock = endpoint.section, endpoint._clock
+        self._endpoint, self._each, self._tell, self._afresh = endpoint, each, tell, afresh
+        self._ledger, self._run, self._clock = endpoint.ledger, endpoint._run, clock
+        self._gate = CallGate(section.concurrency, clock)
+        self._breaker = Breaker(clock)
+        self._requests = TokenBucket(section.requests_per_minute, clock)
+        self._tokens = TokenBucket(section.tokens_per_minute, clock)
+        self._budget = Budget(section.max_cost, section.max_tokens, self._ledger.spent(self._run))
+        self._dialect = 0
+        self._spoken = len(DIALECTS)  # the first dialect in which a call has succeeded
+        self._halt: MnatuneError | None = None
+        self._random = random.Random(0)
+        self._dearer = 1.0  # the most by which a prompt's real tokens have exceeded the guess
+        self._started = clock.now()
+        self.tally = Tally()
+
+    async def go(self, asks: Iterator[Ask]) -> Tally:
+        self._wire = Wire(self._endpoint.section)
+        workers = [asyncio.create_task(self._work(asks)) for _ in range(self._endpoint.section.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await self._wire.close()
+            self._ledger.commit()
+            self._refresh()
+        if self._halt:
+            raise self._halt
+        return self.tally
+
+    async def _work(self, asks: Iterator[Ask]) -> None:
+        for ask in asks:
+            entry = None if self._afresh else self._ledger.find(ask.key)
+            if entry:
+                self._finish(ask, entry, cached=True)
+                if self.tally.cached % CACHED_BATCH == 0:
+                    await self._clock.sleep(0)
+                continue
+            entry = await self._settle(ask)
+            if entry is None:
+                return
+            self._finish(ask, entry, cached=False)
+
+    def _finish(self, ask: Ask, entry: LedgerEntry, *, cached: bool) -> None:
+        self.tally.done += 1
+        self.tally.cached += cached
+        if entry.state == "ok":
+            self.tally.how[entry.how] += 1
+        else:
+            self.tally.failed[entry.code] += 1
+        self._refresh()
+        self._each(Outcome(ask.key, entry.state, entry.code, entry.how, entry.value, cached))
+        self._tell(self.tally)
+
+    def _refresh(self) -> None:
+        self.tally.seconds = self._clock.now() - self._started
+        self.tally.busy = self._gate.busy
+
+    async def _settle(self, ask: Ask) -> LedgerEntry | None:
+        """Ask, and once more after an unusable reply; None if all asking has come to a halt."""
+        messages, limit, code = ask.messages, ask.max_tokens, ""
+        for turn in ("clean", "repaired"):
+            reply = await self._reply(ask, messages, limit, turn)
+            if reply is None:
+                return None
+            if isinstance(reply, Fault):
+                if not code or reply.kind != "refused":
+                    return LedgerEntry(
+                        "failed", f"http-{reply.name}", "", {}
+                    )  # not recorded: the next run may be luckier
+                break  # the server will not take the repair request, being too long for its context: what is paid stands
+            if ask.check is None:
+                entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
+                self._record(ask, reply.usage, entry)
+                return entry
+            try:
+                value, clean = self._checked(ask.check, reply)
+            except BadReply as bad:
+                code = bad.code
+                limit = 2 * ask.max_tokens if reply.cut else limit
+                self._record(ask, reply.usage, None)
+                said: Message = {"role": "assistant", "content": reply.text[:QUOTED_CHARS] or "(빈 답)"}
+                wish: Message = {"role": "user", "content": ask.repair.replace("{error}", bad.what)}
+                messages = [*ask.messages, said, wish]
+            else:
+                entry = LedgerEntry("ok", "", turn if turn == "repaired" or clean else "tolerated", value)
+                self._record(ask, reply.usage, entry)
+                return entry
+        failed = LedgerEntry("failed", code, "", {})
+        self._record(ask, CallUsage(), failed)
+        return failed
+
+    @staticmethod
+    def _as_it_is(reply: Reply) -> dict[str, Any]:
+        return {"text": reply.text, "stopped": not reply.cut}
+
+    @staticmethod
+    def _checked(check: Check, reply: Reply) -> tuple[dict[str, Any], bool]:
+        try:
+            return check(reply.text)
+        except BadReply as bad:
+            raise BadReply("cut", "답이 도중에 끊겼습니다. 더 짧게 쓰십시오") if reply.cut else bad from None
+
+    def _record(self, ask: Ask, usage: CallUsage, entry: LedgerEntry | None) -> None:
+        """Book the call and, if the row is settled, its reply; one commit for all replies of this turn of the loop."""
+        if self._ledger.begin():
+            asyncio.get_running_loop().call_soon(self._ledger.commit)
+        self._ledger.pay(self._run, usage)
+        if entry and not self._afresh:
+            self._ledger.record(ask.key, entry)
+        self._budget.pay(usage)
+        self.tally.paid = self.tally.paid + usage
+
+    async def _reply(self, ask: Ask, messages: list[Message], limit: int, turn: str) -> Reply | Fault | None:
+        """An answered call, a lasting fault of this request, or None when all asking has come to a halt."""
+        attempts = 0
+        while True:
+            await self._breaker.ready()
+            if self._breaker.given_up:
+                self._stop(self._unreachable())
+            if self._halt:
+                return None
+            was_open, dialect = self._breaker.is_open, self._dialect
+            result = await self._call(ask, messages, limit, turn)
+            if result is None or isinstance(result, Reply):
+                return result
+            self.tally.faults[result.name] += 1
+            if result.kind == "fatal":
+                self._stop(result.error or self._unreachable())
+                return None
+            if result.kind == "refused":
+                if dialect >= min(self._spoken, len(DIALECTS) - 1):
+                    self.tally.refusal = result.detail
+                    return result
+                following = (
+                    dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
+                )  # the others differ in it alone
+                self._dialect = max(self._dialect, following)
+                continue
+            gone = was_open or self._breaker.is_open  # then a lost connection is no fault of this row
+            attempts += result.kind == "transport" and not (gone and result.name in LOST)
+            if attempts >= ROW_ATTEMPTS:
+                return result
+            if result.pause is None:
+                wait = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2 ** min(attempts, 10))
+                await self._clock.sleep(wait * self._random.uniform(0.5, 1.0))
+
+    async def _call(self, ask: Ask, messages: list[Message], limit: int, turn: str) -> Reply | Fault | None:
+        """One call through all limits; None if the budget does not allow it."""
+        dialect, result = self._dialect, None
+        body = self._body(ask, messages, limit, DIALECTS[dialect])
+        guess = guess_tokens(body["messages"])
+        most = self._wire.priced(math.ceil(guess * self._dearer), limit)
+        await self._requests.take(1)
+        await self._tokens.take(most.tokens)
+        entered = await self._gate.enter()
+        try:
+            if self._halt or not self._budget.allows(most):
+                self._stop(self._over_budget())
+                return None
+            with self._budget.reserved(most):
+                once = f"-{self._clock.now()}" if self._afresh else ""
+                result = await self._wire.call(body, f"{ask.key}-{turn}{once}")
+            self._learn(result, entered)
+            if isinstance(result, Reply):
+                self._dearer = max(self._dearer, result.usage.tokens_in / guess)
+                self._spoken = min(self._spoken, dialect)
+                self._dialect = min(self._dialect, self._spoken)
+            return result
+        finally:
+            self._gate.leave()
+            self._tokens.give_back(most.tokens - (result.usage.tokens if isinstance(result, Reply) else 0))
+
+    def _body(self, ask: Ask, messages: list[Message], limit: int, dialect: str) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self._endpoint.model, "messages": messages}
+        if dialect == "bare":
+            return {**body, "max_completion_tokens": limit}
+        if dialect == "guided" and ask.schema is not None:
+            form = {"name": "reply", "strict": True, "schema": ask.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
+        if dialect == "object" and ask.schema is not None:
+            body["response_format"] = {"type": "json_object", "schema": ask.schema}
+        sampling = {k: v for k, v in ask.sampling.items() if dialect == "guided" or k in OWN_SAMPLING}
+        return {**body, "temperature": 0, "max_tokens": limit, **sampling}
+
+    def _learn(self, result: Reply | Fault, entered: float) -> None:
+        """Tell the limits what a call has shown about the endpoint."""
+        if isinstance(result, Reply) or result.kind == "refused":
+            self._breaker.succeeded()
+            self._gate.succeeded()
+        elif result.kind == "crowded":
+            self._breaker.crowded()
+            self._gate.crowded(entered)
+        else:
+            self._breaker.failed()
+        if isinstance(result, Fault) and result.pause is not None:
+            self._gate.pause(result.pause)
+
+    def _stop(self, error: MnatuneError) -> None:
+        """Let what is in flight finish, and ask nothing more."""
+        self._halt = self._halt or error
+
+    def _over_budget(self) -> EnvironmentFault:
+        spent, section = self._budget.spent, self._endpoint.section
+        return EnvironmentFault(
+            f"the spend cap is reached: {spent.calls:,} calls, {spent.tokens:,} tokens, cost {spent.cost:,.4f}"
+            f" (endpoint.max_cost {section.max_cost:g}, endpoint.max_tokens {section.max_tokens:,})",
+            where=str(self._ledger.path),
+            next_step="raise the cap or choose judge.scorer: cascade, then run again; what is paid is kept",
+        )
+
+    def _unreachable(self) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"the endpoint has not answered for a long time (last faults: {dict(self.tally.faults)})",
+            where=self._endpoint.section.base_url,
+            next_step="check the server and the network, then run again; what is paid is kept",
+        )

@@ -1,0 +1,29 @@
+"""The tuned model for other servers: merged safetensors, GGUF, Ollama, vLLM, the hub; each checked against training.
+
+`Subject` says what is exported. Unlike the stages of the journey, an export writes outside the run folder.
+"""
+
+from .comparison import Checked, check_merged, check_rendering, dialogues, ollama_ids, template_ids
+from .gguf import to_gguf
+from .hub import push
+from .merged import merge, policy_template
+from .ollama import ollama_template, write_modelfile
+from .subject import Subject
+from .vllm import write_vllm
+
+__all__ = [
+    "Checked",
+    "Subject",
+    "check_merged",
+    "check_rendering",
+    "dialogues",
+    "merge",
+    "ollama_ids",
+    "ollama_template",
+    "policy_template",
+    "push",
+    "template_ids",
+    "to_gguf",
+    "write_modelfile",
+    "write_vllm",
+]

@@ -1,0 +1,140 @@
+"""`export --check`: does the exported model see the same tokens, and say the same, as base and adapter before merging?
+
+Fifty dialogues from the pack, of one to three turns, are rendered as in training and as the export renders them; the
+token ids must be equal. Then both models answer greedily. Merging rounds weights, so two tokens whose scores all but
+tie may change places: a difference counts as a fault only if the adapter's own scores at that place lie further apart
+than the tolerance.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...pack import Pack
+from ...runs.errors import DataError
+from ...runs.workspace import read_jsonl
+from ..load import GREEDY, ChatModel
+from ..prompt import NO_THINK, Message, dialogue, prompt_ids
+from .gotemplate import render
+from .subject import Subject
+
+COUNT = 50
+ANSWERED = 8  # dialogues answered by both models
+NEW_TOKENS = 48
+IdsOf = Callable[[list[Message]], list[int]]
+TIE = {"torch.float32": 1e-3, "torch.bfloat16": 0.25}  # logits; bf16 keeps 8 bits, and logits are about 10 to 30
+
+
+@dataclass
+class Checked:
+    """What was compared: dialogues with equal ids, answers, equal answers, and near-ties among the unequal ones."""
+
+    dialogues: int = 0
+    answers: int = 0
+    equal_answers: int = 0
+    near_ties: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def require(self) -> "Checked":
+        """Itself, or `DataError` with the first fault."""
+        if self.faults:
+            raise DataError(f"the export differs in {len(self.faults)} places: {self.faults[0]}")
+        return self
+
+
+def dialogues(pack: Pack, count: int = COUNT) -> list[list[Message]]:
+    """Dialogues from the pack's own questions and answers, of one, two and three turns in turn, always the same.
+
+    The last one ends with /no_think already: the policy must not mark it twice.
+    """
+    rows = read_jsonl(pack.path("mna_qa.jsonl"))
+    made: list[list[Message]] = []
+    for number in range(count):
+        turns = [rows[(number * 7 + k) % len(rows)] for k in range(number % 3 + 1)]
+        history: list[Message] = []
+        for row in turns[:-1]:
+            history += [
+                Message(role="user", content=row["question"]),
+                Message(role="assistant", content=row["answer"]),
+            ]
+        made.append(dialogue(turns[-1]["question"], pack.system_prompt, history))
+    made[-1][-1] = Message(role="user", content=f"{made[-1][-1]['content']} {NO_THINK}")
+    return made
+
+
+def check_rendering(tokenizer: Any, asked: Sequence[list[Message]], ids_of: IdsOf) -> Checked:
+    """Token ids of training against those of `ids_of`."""
+    checked = Checked()
+    for number, messages in enumerate(asked):
+        wanted, found = prompt_ids(tokenizer, messages), ids_of(messages)
+        checked.dialogues += 1
+        if wanted != found:
+            at = _first_difference(wanted, found)
+            near = tokenizer.decode(found[max(0, at - 8) : at + 8])
+            checked.faults.append(f"dialogue {number}: other tokens from token {at} on, near {near!r}")
+    return checked
+
+
+def template_ids(tokenizer: Any, template: str) -> IdsOf:
+    """Ids as a server makes them from a Jinja template alone, without knowing the policy."""
+
+    def ids(messages: list[Message]) -> list[int]:
+        options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
+        text = tokenizer.apply_chat_template(messages, **options)
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return ids
+
+
+def ollama_ids(tokenizer: Any, template: str) -> IdsOf:
+    """Ids as Ollama makes them from its Go template (no token is added at the beginning: Qwen3 has none)."""
+
+    def ids(messages: list[Message]) -> list[int]:
+        turns = [{"Role": m["role"], "Content": m["content"]} for m in messages]
+        return list(tokenizer(render(template, {"Messages": turns}), add_special_tokens=False)["input_ids"])
+
+    return ids
+
+
+def check_merged(subject: Subject, folder: Path, count: int = COUNT) -> Checked:
+    """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter."""
+    from transformers import AutoTokenizer
+
+    tuned = ChatModel(subject.recipe.model.id, subject.adapter, subject.recipe.model.revision)
+    asked = dialogues(subject.pack, count)
+    own = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    checked = check_rendering(tuned.tokenizer, asked, template_ids(own, own.chat_template))
+    merged = ChatModel(str(folder))
+    generation = GREEDY.model_copy(update={"max_new_tokens": NEW_TOKENS})
+    shown = asked[:: max(1, len(asked) // ANSWERED)][:ANSWERED]
+    before = tuned.answer(shown, generation=generation)
+    after = merged.answer(shown, generation=generation, tuned=False)
+    for messages, one, two in zip(shown, before, after, strict=True):
+        checked.answers += 1
+        if one.ids == two.ids:
+            checked.equal_answers += 1
+        elif _near_tie(tuned, messages, one.ids, two.ids):
+            checked.near_ties += 1
+        else:
+            checked.faults.append(f"another answer to {messages[-1]['content'][:40]!r}")
+    return checked
+
+
+def _near_tie(model: ChatModel, messages: list[Message], one: list[int], two: list[int]) -> bool:
+    """Whether the model's scores of the first two differing tokens all but tie."""
+    import torch
+
+    at = _first_difference(one, two)
+    if at >= min(len(one), len(two)):
+        return False
+    ids = torch.tensor([prompt_ids(model.tokenizer, messages) + one[:at]], device=model.model.device)
+    with torch.inference_mode():
+        scores = model.model(input_ids=ids).logits[0, -1].float()
+    return float((scores[one[at]] - scores[two[at]]).abs()) <= TIE.get(str(model.model.dtype), TIE["torch.bfloat16"])
+
+
+def _first_difference(one: Sequence[int], two: Sequence[int]) -> int:
+    """Where two lists part, or the shorter one's length if it begins the other."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))

@@ -1,0 +1,47 @@
+"""Pushing a model folder with its card to the Hugging Face hub, privately unless said otherwise.
+
+Does not: decide whether the training data's terms allow publication. The card states the sources; you decide.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...runs.errors import DataError, EnvironmentFault
+from ..load import refuse_unsafe
+
+PUSHED = ("*.safetensors", "*.json", "*.jinja", "README.md", "*.txt")
+
+
+class Hub(Protocol):
+    """What is needed of `huggingface_hub.HfApi`."""
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
+        """Make the repository."""
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str) -> Any:
+        """Upload a folder in one commit."""
+
+
+def push(folder: Path, repo: str, *, public: bool = False, hub: Hub | None = None) -> str:
+    """Push a merged or adapter folder; returns its address.
+
+    Raises:
+        DataError: the folder has no card, or pickled weights.
+        EnvironmentFault: no token, no network, or the hub refuses.
+    """
+    refuse_unsafe(folder)
+    if not (folder / "README.md").is_file():
+        raise DataError("a model is pushed with its card (README.md)", where=str(folder))
+    if hub is None:
+        from huggingface_hub import HfApi
+
+        hub = HfApi()
+    try:
+        hub.create_repo(repo, private=not public, exist_ok=True)
+        done = hub.upload_folder(
+            repo_id=repo, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Upload by mnatune"
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise EnvironmentFault(f"the hub refused: {reason}", next_step="hf auth login, and check the name") from error
+    return str(getattr(done, "commit_url", "") or f"https://huggingface.co/{repo}")

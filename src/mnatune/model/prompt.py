@@ -1,0 +1,106 @@
+"""The one place where a dialogue becomes token ids, for training, evaluation, `ask`, the API and exports.
+
+Think policy `off` (Qwen3): every user turn ends with /no_think, and the answer starts with an empty think block. The
+block belongs to the prompt, so it carries no loss; the completion is the answer and <|im_end|>, nothing else.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from ..runs.errors import DataError
+
+NO_THINK = "/no_think"
+TURN_END = "<|im_end|>"
+CONTROL = re.compile(r"<(?=\|[^|<>\s]+\|>)")  # how a control token such as <|im_start|> begins
+
+
+class Message(TypedDict):
+    """One turn of a dialogue."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A training row as token ids: loss on `completion` only."""
+
+    prompt: list[int]
+    completion: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+def dialogue(question: str, system: str, history: Sequence[Message] = ()) -> list[Message]:
+    """System prompt, earlier turns and the question as messages."""
+    opening: list[Message] = [{"role": "system", "content": system}] if system else []
+    return [*opening, *history, {"role": "user", "content": question}]
+
+
+def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The prompt up to where the answer begins, as the chat template renders it under the think policy."""
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise DataError("a dialogue must end with a user turn before it can be answered")
+    return str(
+        tokenizer.apply_chat_template(
+            under_policy(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+    )
+
+
+def under_policy(messages: Sequence[Message]) -> list[Message]:
+    """The messages with every user turn marked /no_think; all that a server which renders by itself has to be told."""
+    return [_marked(message) if message["role"] == "user" else message for message in messages]
+
+
+def without_control_tokens(messages: Sequence[Message]) -> list[Message]:
+    """The messages with control tokens in their text broken up, so that nobody can write a turn of another's.
+
+    For dialogues from outside, before they are rendered here or by another server.
+    """
+    return [{"role": m["role"], "content": CONTROL.sub("<\u200b", m["content"])} for m in messages]
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """`prompt_text` as token ids."""
+    return list(tokenizer(prompt_text(tokenizer, messages), add_special_tokens=False)["input_ids"])
+
+
+def examples(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
+    """One training row per assistant turn: the turn's history as prompt, the turn as completion.
+
+    A dialogue of several turns gives several rows, so that every answer is trained after exactly the tokens that
+    stand before it when it is generated (a history shows earlier answers without their think blocks).
+    """
+    rows = []
+    for at, message in enumerate(messages):
+        if message["role"] == "assistant":
+            prompt = prompt_ids(tokenizer, messages[:at])
+            answer = tokenizer(message["content"].strip(), add_special_tokens=False)["input_ids"]
+            rows.append(Example(prompt, [*answer, turn_end_id(tokenizer)]))
+    return rows
+
+
+def common_prefix(rows: Sequence[list[int]]) -> int:
+    """How many token ids all the rows begin with: mostly the system prompt, which is then computed once."""
+    if not rows:
+        return 0
+    first, last = min(rows), max(rows)  # in lexicographic order: the farthest pair
+    pairs = zip(first, last, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+
+
+def turn_end_id(tokenizer: Any) -> int:
+    """Id of <|im_end|>, which every answer ends with."""
+    ids = tokenizer.convert_tokens_to_ids([TURN_END])
+    if ids[0] is None or ids[0] == tokenizer.unk_token_id:
+        raise DataError(f"the tokenizer has no {TURN_END}: not a Qwen3-style chat model")
+    return int(ids[0])
+
+
+def _marked(message: Message) -> Message:
+    text = message["content"].rstrip()
+    return message if text.endswith(NO_THINK) else {"role": "user", "content": f"{text} {NO_THINK}"}

@@ -1,0 +1,277 @@
+"""The models that were trained here, which of them is in production, and how it came to be.
+
+    models/
+      production.json        the pointer: which model serves, and what served before it (written atomically)
+      history.jsonl          every registration, promotion, rollback and hold, appended and flushed
+      3f2a9c01b7de/          one registered model, named by the hash of its weights
+        adapter/             the adapter, copied: the run folder may be moved or deleted
+        model.json           lineage: base, parent, run, feedback export, verdict
+        recipe.yaml          the recipe it was trained by
+        feedback.jsonl       feedback id → training row, where the model learned from feedback
+
+A server reads `Registry.pointer` now and then: it is one small file that is always whole. Nothing here loads a model.
+
+Rank: below the stages (the server reads the pointer), above `feedback`, `text` and `models`.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ..runs.errors import DataError, UsageError
+from ..runs.workspace import Run, atomic_path, file_hash, read_jsonl, write_json
+from .load import refuse_unsafe
+
+POINTER = "production.json"
+HISTORY = "history.jsonl"
+WEIGHTS = "adapter_model.safetensors"
+FEEDBACK = "feedback.jsonl"
+RECIPE = "recipe.yaml"
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "mnatune.json", "README.md")
+NAME_LENGTH = 12  # hex digits of the weights' hash
+PROMOTE = "promote"  # the verdict that lets a model into production
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a model came from.
+
+    Attributes:
+        base: base model id, and `base_sha256` its fingerprint (`models.hf.base_fingerprint`).
+        parent: the model in production when this one was trained; empty for a first model.
+        run: the run folder, absolute, as text; it may be gone.
+        data: name → hash of the training files.
+        feedback: hash of the feedback export; empty where none was used.
+        verdict: verdict.json of the evaluation; empty if it was never evaluated.
+    """
+
+    base: str = ""
+    base_sha256: str = ""
+    parent: str = ""
+    run: str = ""
+    data: dict[str, str] = field(default_factory=dict)
+    feedback: str = ""
+    verdict: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: Run, *, parent: str = "", feedback: str = "") -> Self:
+        """What a run's own files say of its adapter; the verdict is left empty if it was not evaluated."""
+        facts = run.require("train", "adapter") / "mnatune.json"
+        told = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        verdict = run.folder("evaluate") / "verdict.json"
+        return cls(
+            base=str(told.get("base", "")),
+            base_sha256=str(told.get("base_sha256", "")),
+            parent=parent,
+            run=str(run.root.resolve()),
+            data=run.output_hashes("compose"),
+            feedback=feedback,
+            verdict=json.loads(verdict.read_text(encoding="utf-8")) if verdict.is_file() else {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A registered model: its name, its adapter folder, the hash of its weights, and its lineage."""
+
+    name: str
+    adapter: Path
+    adapter_sha256: str
+    created: str
+    lineage: Lineage
+
+    @property
+    def decision(self) -> str:
+        """The verdict's word: "promote", "hold", "reject", or "" if the model was never evaluated."""
+        return str(self.lineage.verdict.get("verdict", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What serves now; an empty `model` is the base alone. `previous` are the models before it, oldest first."""
+
+    model: str = ""
+    adapter_sha256: str = ""
+    since: str = ""
+    previous: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(values["model"], values["adapter_sha256"], values["since"], tuple(values["previous"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(
+                "the production pointer is damaged",
+                where=str(path),
+                next_step=f"remove it and promote again; {HISTORY} beside it says what served",
+            ) from error
+
+
+class Registry:
+    """The folder of registered models."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    @property
+    def pointer_path(self) -> Path:
+        """The pointer file; a change of its content is a promotion or a rollback."""
+        return self.root / POINTER
+
+    @property
+    def pointer(self) -> Pointer:
+        """What serves now; the empty pointer before the first promotion."""
+        return Pointer.load(self.pointer_path) if self.pointer_path.is_file() else Pointer()
+
+    def production(self) -> Model | None:
+        """The model in production with its weights verified, or None if the base serves alone."""
+        name = self.pointer.model
+        return self.get(name, verify=True) if name else None
+
+    def models(self) -> list[Model]:
+        """All registered models, oldest first."""
+        names = [p.parent.name for p in self.root.glob("*/model.json")]
+        return sorted((self.get(name) for name in names), key=lambda m: (m.created, m.name))
+
+    def get(self, name: str, *, verify: bool = False) -> Model:
+        """A model by its name or an unambiguous beginning of it.
+
+        Args:
+            verify: hash the weights and compare.
+
+        Raises:
+            UsageError: no such model, or several.
+            DataError: the weights are not those that were registered.
+        """
+        known = sorted(p.parent.name for p in self.root.glob("*/model.json"))
+        found = [n for n in known if n == name] or [n for n in known if name and n.startswith(name)]
+        if len(found) != 1:
+            told = f"several models begin with {name!r}" if found else f"there is no model {name!r}"
+            raise UsageError(told, where=str(self.root), next_step=f"registered: {', '.join(known) or 'none'}")
+        folder = self.root / found[0]
+        values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        lineage = Lineage(**values.pop("lineage"))
+        model = Model(adapter=folder / "adapter", lineage=lineage, **values)
+        if verify and _weights_hash(model.adapter) != model.adapter_sha256:
+            raise DataError(
+                f"the weights of model {model.name} are not those that were registered",
+                where=str(model.adapter),
+                next_step="mnatune models rollback",
+            )
+        return model
+
+    def register(
+        self, adapter: Path, lineage: Lineage, *, recipe: Path | None = None, feedback_items: Path | None = None
+    ) -> Model:
+        """Copy an adapter into the registry; the same weights again give the same model, with the newer lineage.
+
+        Args:
+            adapter: a folder with adapter_config.json and adapter_model.safetensors.
+            recipe: recipe.lock.yaml of the run, kept for exports.
+            feedback_items: items.jsonl of the feedback export that it learned from.
+        """
+        refuse_unsafe(adapter)
+        digest = _weights_hash(adapter)
+        name = digest[:NAME_LENGTH]
+        with self._locked():
+            folder = self.root / name
+            if not (folder / "adapter").is_dir():  # never touch the files of a model that may be serving
+                _copy_adapter(adapter, folder / "adapter")
+            for source, target in ((recipe, RECIPE), (feedback_items, FEEDBACK)):
+                if source is not None:
+                    with atomic_path(folder / target) as copy:
+                        shutil.copyfile(source, copy)
+            facts = {"name": name, "adapter_sha256": digest, "created": _now(), "lineage": asdict(lineage)}
+            write_json(folder / "model.json", facts)
+            self._log("register", name, "")
+        return self.get(name)
+
+    def promote(self, name: str, *, override: str = "") -> Model:
+        """Put a model into production.
+
+        Args:
+            override: why a model may serve although its verdict is not "promote"; it goes into the history.
+
+        Raises:
+            UsageError: the verdict is not "promote" and no reason was given.
+        """
+        model = self.get(name, verify=True)
+        if model.decision != PROMOTE and not override.strip():
+            raise UsageError(
+                f"model {model.name} has the verdict {model.decision or 'not evaluated'!r}, not {PROMOTE!r}",
+                next_step=f"mnatune models promote {model.name} --override 'why it may serve all the same'",
+            )
+        with self._locked():
+            now = self.pointer
+            if now.model != model.name:
+                self._point(model.name, model.adapter_sha256, (*now.previous, now.model))
+                self._log("promote", model.name, override.strip())
+        return model
+
+    def rollback(self) -> Model | None:
+        """Put back what served before the last promotion; returns it, or None if that was the base alone."""
+        with self._locked():
+            now = self.pointer
+            if not now.previous:
+                raise UsageError("there is nothing to roll back to", where=str(self.pointer_path))
+            name = now.previous[-1]
+            before = self.get(name, verify=True) if name else None
+            self._point(name, before.adapter_sha256 if before else "", now.previous[:-1])
+            self._log("rollback", name, f"from {now.model or 'base'}")
+        return before
+
+    def hold(self, name: str, why: str) -> None:
+        """Note in the history that a model was not promoted."""
+        with self._locked():
+            self._log("hold", name, why)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every event: at, action, model (empty: the base), reason; oldest first."""
+        path = self.root / HISTORY
+        return read_jsonl(path) if path.is_file() else []
+
+    def _point(self, name: str, digest: str, previous: tuple[str, ...]) -> None:
+        facts = {"model": name, "adapter_sha256": digest, "since": _now(), "previous": list(previous)}
+        write_json(self.pointer_path, facts)
+
+    def _log(self, action: str, name: str, reason: str) -> None:
+        event = {"at": _now(), "action": action, "model": name, "reason": reason}
+        with (self.root / HISTORY).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(event, ensure_ascii=False) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, over processes; the lock goes with the process that held it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _copy_adapter(source: Path, target: Path) -> None:
+    with atomic_path(target) as partial:
+        partial.mkdir()
+        for file in ADAPTER_FILES:
+            if (source / file).is_file():
+                shutil.copyfile(source / file, partial / file)
+
+
+def _weights_hash(adapter: Path) -> str:
+    weights = adapter / WEIGHTS
+    if not weights.is_file() or not (adapter / "adapter_config.json").is_file():
+        raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
+    return file_hash(weights)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,327 @@
+"""Checking a pack: is every file well formed, every citation real, every exam item apart from what is trained on?
+
+`check` returns one outcome per question asked of the pack; what fails is one line with file and row.
+
+Does not: judge whether an answer is right. A lawyer reads; this finds what a reader would overlook.
+"""
+
+import math
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..law.citations import CitationChecker
+from ..runs.errors import DataError
+from ..runs.recipe import CurateSection, JudgeSection
+from ..text.language import chinese_leaks, kana
+from ..text.lexicon import Lexicon
+from ..text.normalize import INVISIBLE
+from ..text.personal import Personal
+from ..text.shingles import facts_of, shingles, spaceless
+from . import Pack
+from .data import PackData
+from .schema import LETTERS, OPTIONAL_FILES, PLACEHOLDERS, YAML_FILES, ChoiceItem, LabelledRow
+
+EXAM_LIMIT = 0.5  # Jaccard similarity of character 5-grams from which a training row gives an exam item away
+GRAM = 5
+LEAST_QUALITY = 0.9  # precision and recall of the lexicon on the labelled rows
+SIGMAS = 3  # how far a blind strategy may stray from chance before the exam counts as unbalanced
+BANDS = (80, 160, 240, 320)  # upper bounds of the answer lengths that are counted apart, in characters
+TEXT_SUFFIXES = (".yaml", ".jsonl", ".json", ".md")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found: `facts` for the reader, one line in `failures` for each fault."""
+
+    name: str
+    facts: str
+    failures: list[str] = field(default_factory=list)
+
+
+def check(pack: Pack, owned: Mapping[str, type] | None = None) -> tuple[list[CheckResult], PackData]:
+    """Ask everything of a pack.
+
+    Args:
+        owned: pattern of YAML files → the form that a stage reads them with.
+    """
+    data = PackData(pack)
+    outcomes = [_schema(data, owned or {})]
+    for name, question in CHECKS.items():
+        try:
+            facts, failures = question(data)
+        except DataError as error:
+            facts, failures = "could not be checked", [f"{error.where}: {error.what}"]
+        outcomes.append(CheckResult(name, facts, failures))
+    return outcomes, data
+
+
+def topics(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """Question–answer rows by topic and length of the answer: headings, and rows of counts, the largest topic first."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(BANDS) + 1))
+    for _, row in data.qa:
+        counts[row.topic][sum(len(row.answer) > bound for bound in BANDS)] += 1
+    heads = [f"<= {bound}" for bound in BANDS] + [f"> {BANDS[-1]}"]
+    return heads, sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))
+
+
+def _schema(data: PackData, owned: Mapping[str, type]) -> CheckResult:
+    for name, form in YAML_FILES.items():
+        if name != "pack.yaml" and (name not in OPTIONAL_FILES or (data.pack.root / name).is_file()):
+            data.fits(name, form)
+    for pattern, form in owned.items():
+        names = sorted(p.relative_to(data.pack.root).as_posix() for p in data.pack.root.glob(pattern))
+        data.faults += [] if names else [f"{pattern}: the pack lacks it"]
+        for name in names:
+            data.fits(name, form)
+    return CheckResult("form of every file", f"{data.read} files", data.faults)
+
+
+def _identity(data: PackData) -> tuple[str, list[str]]:
+    failures = []
+    ids = Counter(item.id for item in data.items())
+    failures += [f"{name}: {n} exam items have this id" for name, n in ids.items() if n > 1]
+    for kind, rows in (
+        ("training rows", [(p, q) for p, q, _ in data.trained()]),
+        ("exam items", [(p, q) for p, q, _ in data.examined()]),
+    ):
+        seen: dict[str, str] = {}
+        for place, question in rows:
+            first = seen.setdefault(spaceless(question), place)
+            if first != place:
+                failures.append(f"{place}: the question of {first} again ({kind})")
+    return f"{len(list(data.trained()))} training rows, {len(ids)} exam items", failures
+
+
+def _apart(data: PackData) -> tuple[str, list[str]]:
+    exam, rows = list(data.examined()), list(data.trained())
+    failures: list[str] = []
+    nearest = 0.0
+    for label, text in (("question", _question), ("question and answer", _whole)):
+        for one, other, share in similar([text(i) for i in exam], [text(r) for r in rows], at_least=0.1):
+            nearest = max(nearest, share)
+            if share >= EXAM_LIMIT:
+                failures.append(f"{rows[other][0]}: gives away {exam[one][0]} ({label}, Jaccard {share:.2f})")
+    return f"nearest pair {nearest:.2f}, limit {EXAM_LIMIT}", failures
+
+
+def _unlike(data: PackData) -> tuple[str, list[str]]:
+    rows = [(place, row.question, row.answer) for place, row in data.qa]
+    limit = CurateSection().near_duplicates
+    texts = [_whole(row) for row in rows]
+    failures = []
+    nearest = 0.0
+    for one, other, share in similar(texts, texts, at_least=0.1):
+        if one < other:
+            nearest = max(nearest, share)
+            if share >= limit and facts_of(texts[one]) == facts_of(texts[other]):
+                failures.append(f"{rows[other][0]}: nearly the same as {rows[one][0]} (Jaccard {share:.2f})")
+    return f"nearest pair {nearest:.2f}, limit {limit}", failures
+
+
+def _citations(data: PackData) -> tuple[str, list[str]]:
+    checker = CitationChecker(data.pack)
+    counts: Counter[str] = Counter()
+    failures = []
+    for place, text in data.stated():
+        for cited in checker.find(text):
+            counts[cited.verdict] += 1
+            if cited.verdict == "invalid":
+                failures.append(f"{place}: {text[cited.start : cited.end]!r}: {cited.note}")
+    for place, text in data.rests_on():
+        failures += [
+            f"{place}: rests on {text[c.start : c.end]!r}: {c.note}"
+            for c in checker.find(text)
+            if c.verdict == "valid" and not c.in_force
+        ]
+    owners: dict[str, str] = {}
+    for law, aliases in data.pack.yaml("citations.yaml")["aliases"].items():
+        if law not in checker.index.laws:
+            failures.append(f"citations.yaml: {law!r} is not in the index")
+        for alias in aliases:
+            first = owners.setdefault(spaceless(alias), law)
+            if first != law:
+                failures.append(f"citations.yaml: {alias!r} stands for both {first!r} and {law!r}")
+    laws = len(checker.index.laws)
+    return f"{counts['valid']} valid, {counts['unresolved']} outside the index of {laws} laws", failures
+
+
+def _balance(data: PackData) -> tuple[str, list[str]]:
+    """Blind strategies must not beat chance: always one letter, or always the longest, second longest, … choice."""
+    items = [item for _, item in data.choice]
+    if not items:
+        return "no items", []
+    gains: dict[str, float] = {f"always {letter}": sum(i.answer == letter for i in items) for letter in LETTERS}
+    for rank, label in enumerate(("longest", "second longest", "second shortest", "shortest")):
+        gains[f"always the {label} choice"] = round(sum(_share_at(item, rank) for item in items), 1)
+    spread = SIGMAS * math.sqrt(len(items) * 0.25 * 0.75)
+    low, high = len(items) / 4 - spread, len(items) / 4 + spread
+    failures = [
+        f"exam/choice.jsonl: {name} is right {n:g} times of {len(items)}, outside {low:.0f}-{high:.0f}"
+        for name, n in gains.items()
+        if not low <= n <= high
+    ]
+    letters, lengths = list(gains.values())[:4], list(gains.values())[4:]
+    return f"letters {_slashed(letters)}, by length {_slashed(lengths)} (chance {len(items) / 4:.0f})", failures
+
+
+def _share_at(item: ChoiceItem, rank: int) -> float:
+    """Chance that the right choice is picked by one who takes the `rank`-th longest and tosses for ties."""
+    lengths = [len(choice) for choice in item.choices]
+    wanted = sorted(lengths, reverse=True)[rank]
+    return 1 / lengths.count(wanted) if len(item.right) == wanted else 0.0
+
+
+def _lengths(data: PackData) -> tuple[str, list[str]]:
+    if data.facts is None or not data.qa:
+        return "no rows", []
+    limits = {"question": data.facts.max_question_chars, "answer": data.facts.max_answer_chars}
+    failures = [
+        f"{place}: the {key} has {len(getattr(row, key))} characters, limit {limit}"
+        for place, row in data.qa
+        for key, limit in limits.items()
+        if len(getattr(row, key)) > limit
+    ]
+    longest = {key: max(len(getattr(row, key)) for _, row in data.qa) for key in limits}
+    return ", ".join(f"{key} up to {longest[key]} of {limits[key]}" for key in limits), failures
+
+
+def _personal(data: PackData) -> tuple[str, list[str]]:
+    rules = data.pack.yaml("pii.yaml")
+    failures, examples = [], 0
+    for kind in rules["kinds"]:
+        alone = Personal({**rules, "kinds": [kind]}, every=True)
+        for wanted, key in ((True, "match"), (False, "no_match")):
+            for example in kind.get(key, []):
+                examples += 1
+                if bool(alone.find(example)) is not wanted:
+                    failures.append(f"pii.yaml: {kind['kind']} {'misses' if wanted else 'matches'} {example!r}")
+    together = Personal(rules)
+    failures += [
+        f"pii.yaml: {example!r} is left unmasked when all kinds work together"
+        for kind in rules["kinds"]
+        if kind.get("enabled", True)
+        for example in kind.get("match", [])
+        if not together.find(example)
+    ]
+    return f"{len(rules['kinds'])} kinds, {examples} examples", failures
+
+
+def _lexicon(data: PackData) -> tuple[str, list[str]]:
+    raw = data.pack.yaml("lexicon.yaml")
+    names = Counter([term["term"] for term in raw["terms"]] + [law["name"] for law in raw["statutes"]])
+    failures = [f"lexicon.yaml: {name!r} is listed {n} times" for name, n in names.items() if n > 1]
+    failures += [
+        f"lexicon.yaml: the false friend {friend['why']!r} cancels {name!r}, which is no term"
+        for friend in raw["false_friends"]
+        for name in friend["cancels"]
+        if name not in names
+    ]
+    lexicon = Lexicon(raw)
+    facts = [f"{len(raw['terms'])} terms, {len(raw['false_friends'])} false friends"]
+    for label, rows in (("labels", data.labels), ("holdout", data.holdout)):
+        if rows:
+            precision, recall = _quality(lexicon, [row for _, row in rows])
+            facts.append(f"{label} precision {precision:.3f} recall {recall:.3f} (n={len(rows)})")
+            if label == "labels" and min(precision, recall) < LEAST_QUALITY:
+                failures.append(
+                    f"lexicon.yaml: precision {precision:.3f}, recall {recall:.3f} on the labelled rows; "
+                    f"at least {LEAST_QUALITY} is wanted"
+                )
+    return "; ".join(facts), failures
+
+
+def _quality(lexicon: Lexicon, rows: list[LabelledRow]) -> tuple[float, float]:
+    """Precision and recall of "score above the default threshold"."""
+    threshold = JudgeSection().keep_above
+    kept = [(lexicon.score(row.question, row.answer)[0] > threshold, row.label) for row in rows]
+    hits = sum(found and label for found, label in kept)
+    return hits / max(1, sum(found for found, _ in kept)), hits / max(1, sum(label for _, label in kept))
+
+
+def _text(data: PackData) -> tuple[str, list[str]]:
+    files = sorted(p for p in data.pack.root.rglob("*") if p.is_file() and p.suffix in TEXT_SUFFIXES)
+    failures = [f"{file.relative_to(data.pack.root).as_posix()}:{fault}" for file in files for fault in _untidy(file)]
+    return f"{len(files)} files in NFC", failures
+
+
+def _untidy(file: Path) -> Iterator[str]:
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        yield f" not UTF-8: {error.reason}"
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not unicodedata.is_normalized("NFC", line):
+            yield f"{number}: not in NFC"
+        if "\r" in line or "\ufffd" in line or INVISIBLE.search(line):
+            yield f"{number}: an invisible or broken character"
+
+
+def _glossary(data: PackData) -> tuple[str, list[str]]:
+    owners: dict[str, str] = {}
+    failures = []
+    for place, row in data.glossary:
+        for name in (row.term, *row.aliases):
+            first = owners.setdefault(spaceless(name.lower()), place)
+            if first != place:
+                failures.append(f"{place}: {name!r} stands in {first} too")
+        if any(leak.kind == "simplified" for leak in chinese_leaks(row.hanja)) or kana(row.definition):
+            failures.append(f"{place}: Chinese or Japanese characters in {row.term!r}")
+    return f"{len(data.glossary)} terms, {len(owners) - len(data.glossary)} further names", failures
+
+
+def _prompts(data: PackData) -> tuple[str, list[str]]:
+    prompts = data.pack.prompts
+    failures = []
+    for name, places in PLACEHOLDERS.items():
+        text = prompts.get(name)
+        if not isinstance(text, str) or not text.strip():
+            failures.append(f"prompts.yaml: {name} is missing")
+            continue
+        failures += [f"prompts.yaml: {name} lacks {{{place}}}" for place in places if f"{{{place}}}" not in text]
+    return f"{len(PLACEHOLDERS)} prompts", failures
+
+
+def similar(ones: list[str], others: list[str], *, at_least: float) -> Iterator[tuple[int, int, float]]:
+    """(index, index, Jaccard similarity of character 5-grams) of all pairs that reach a similarity."""
+    sets = [shingles(spaceless(text), GRAM) for text in others]
+    where: dict[str, list[int]] = defaultdict(list)
+    for index, pieces in enumerate(sets):
+        for piece in pieces:
+            where[piece].append(index)
+    for index, text in enumerate(ones):
+        pieces = shingles(spaceless(text), GRAM)
+        for other, common in Counter(o for piece in pieces for o in where.get(piece, ())).items():
+            share = common / (len(pieces) + len(sets[other]) - common)
+            if share >= at_least:
+                yield index, other, share
+
+
+def _question(row: tuple[str, str, str]) -> str:
+    return row[1]
+
+
+def _whole(row: tuple[str, str, str]) -> str:
+    return f"{row[1]} {row[2]}"
+
+
+def _slashed(numbers: Iterable[float]) -> str:
+    return "/".join(f"{n:.0f}" for n in numbers)
+
+
+CHECKS: dict[str, Callable[[PackData], tuple[str, list[str]]]] = {
+    "ids and questions are unique": _identity,
+    "exam apart from training": _apart,
+    "no near-duplicates": _unlike,
+    "citations": _citations,
+    "answers not guessable": _balance,
+    "lengths": _lengths,
+    "personal data": _personal,
+    "lexicon": _lexicon,
+    "text": _text,
+    "glossary": _glossary,
+    "prompts": _prompts,
+}

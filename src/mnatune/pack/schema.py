@@ -1,0 +1,319 @@
+"""The form of every file of a pack.
+
+Forms that a stage owns (`drops.yaml`, `maps/*.yaml`) are not repeated here; the command hands them in.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ..text.personal import PersonalData
+
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(?:[\s\S]*\S)?$")]
+"""Text that is neither empty nor begins or ends with white space."""
+Difficulty = Literal["상", "중", "하"]
+LETTERS = "ABCD"
+HAN = re.compile(r"[\u3400-\u9fff]+(?:[ ·][\u3400-\u9fff]+)*")
+
+
+class Form(BaseModel):
+    """A row or file of a pack: no unknown keys, no converted types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PackFacts(Form):
+    """pack.yaml."""
+
+    name: Text
+    version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+    exam_version: int = Field(1, ge=1)
+    """Goes up when an exam item changes: scores of two versions are not compared."""
+    title: Text
+    language: Text
+    licence: Text
+    max_question_chars: int = Field(ge=1)
+    max_answer_chars: int = Field(ge=1)
+
+
+class PairForm(Form):
+    """What every row of questions and answers has."""
+
+    question: Text
+    answer: str
+
+
+class QARow(PairForm):
+    """A row of mna_qa.jsonl; `source` names the article, standard or practice that the answer rests on."""
+
+    answer: Text
+    source: Text
+    topic: Text
+
+
+class ExamItem(Form):
+    """What every exam item has; `article` decides it."""
+
+    id: Text
+    topic: Text
+    question: Text
+    article: Text
+
+
+class ChoiceItem(ExamItem):
+    """A four-choice item."""
+
+    difficulty: Difficulty
+    choices: Annotated[list[Text], Field(min_length=4, max_length=4)]
+    answer: Literal["A", "B", "C", "D"]
+    explanation: Text
+
+    @model_validator(mode="after")
+    def _choices_differ(self) -> Self:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("two choices are the same")
+        return self
+
+    @property
+    def right(self) -> str:
+        """The text of the right choice."""
+        return self.choices[LETTERS.index(self.answer)]
+
+
+class RubricLine(Form):
+    """A line of an essay item that a judge answers with yes or no."""
+
+    id: Text
+    points: int = Field(ge=1)
+    text: Text
+
+
+class EssayItem(ExamItem):
+    """An essay item with four to eight rubric lines and a reference answer."""
+
+    difficulty: Difficulty
+    rubric: Annotated[list[RubricLine], Field(min_length=4, max_length=8)]
+    reference: Text
+
+    @model_validator(mode="after")
+    def _lines_differ(self) -> Self:
+        if len({line.id for line in self.rubric}) < len(self.rubric):
+            raise ValueError("two rubric lines have one id")
+        return self
+
+
+class FalsePremiseItem(ExamItem):
+    """A question that rests on something untrue.
+
+    Attributes:
+        must_mention: marks of an answer that says so.
+        accepting: marks of an answer that fell for it.
+    """
+
+    premise: Text
+    answer: Text
+    must_mention: Annotated[list[Text], Field(min_length=1)]
+    accepting: list[Text]
+
+    @model_validator(mode="after")
+    def _marks_fit_the_answer(self) -> Self:
+        missing = [mark for mark in self.must_mention if mark not in self.answer]
+        fallen = [mark for mark in self.accepting if mark in self.answer]
+        if missing or fallen:
+            raise ValueError(f"the right answer lacks {missing} or holds {fallen}")
+        return self
+
+
+class LabelledRow(PairForm):
+    """A row labelled by hand: does it belong to the field?"""
+
+    answer: Text
+    label: bool
+    topic: Text
+
+
+class GlossaryRow(Form):
+    """A term of the field."""
+
+    term: Text
+    english: str
+    hanja: str
+    definition: Annotated[str, StringConstraints(min_length=10, max_length=200, pattern=r"^\S[^\n]*\.$")]
+    aliases: list[Text]
+
+    @model_validator(mode="after")
+    def _is_tidy(self) -> Self:
+        if self.hanja and not HAN.fullmatch(self.hanja):
+            raise ValueError(f"not Hanja: {self.hanja!r}")
+        if ". " in self.definition:
+            raise ValueError("the definition has more than one sentence")
+        return self
+
+
+class SampleRowForm(PairForm):
+    """A row of the sample archive; `kind` says which filter it is for, so that its answer may be empty or broken."""
+
+    category: Text
+    title: Text
+    kind: Literal["general", "mna", "false_friend", "pii", "refusal", "short", "foreign"]
+
+
+class TwinRow(PairForm):
+    """A row of the sample archive that differs from its family in numbers alone."""
+
+    answer: Text
+    category: Text
+    title: Text
+    twin: Text
+
+
+class Term(Form):
+    """A term of the lexicon."""
+
+    term: Text
+    weight: int | float = Field(gt=0)
+    group: Text
+
+
+class Statute(Form):
+    """A statute's name in the lexicon."""
+
+    name: Text
+    weight: int | float = Field(gt=0)
+
+
+class FalseFriend(Form):
+    """A context in which terms mean something else."""
+
+    pattern: Text
+    cancels: Annotated[list[Text], Field(min_length=1)]
+    penalty: int | float = Field(ge=0)
+    why: Text
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        _compiled(self.pattern)
+        return self
+
+
+class LexiconFile(Form):
+    """lexicon.yaml."""
+
+    version: int
+    terms: list[Term]
+    statutes: list[Statute]
+    false_friends: list[FalseFriend]
+    numbers: dict[Literal["amount", "percent", "article"], int | float]
+    length: dict[Literal["min_chars", "bonus"], int | float]
+    question_boost: int | float = Field(gt=0)
+    saturate: int | float = Field(gt=0)
+
+
+class RubricPart(Form):
+    """A sub-score of the judge, with an anchor for each value of the scale."""
+
+    name: Text
+    question: Text
+    weight: float = Field(gt=0, le=1)
+    anchors: dict[int, Text]
+
+
+class GuardForm(Form):
+    """Sentences that speak to the judge, and what stands in their place before it reads a row."""
+
+    replacement: Text
+    patterns: list[Text]
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in self.patterns:
+            _compiled(pattern)
+        return self
+
+
+class RubricFile(Form):
+    """rubric.yaml."""
+
+    version: int
+    scale: dict[Literal["min", "max"], int]
+    rule: str = ""
+    cap: dict[str, Any] = {}
+    parts: dict[str, RubricPart]
+    guard: GuardForm
+    injections: list[Text] = []
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = sum(part.weight for part in self.parts.values())
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"the weights sum to {total:g}, not to 1")
+        wanted = list(range(self.scale["min"], self.scale["max"] + 1))
+        for name, part in self.parts.items():
+            if sorted(part.anchors) != wanted:
+                raise ValueError(f"the anchors of {name} are not {wanted[0]}-{wanted[-1]}")
+        return self
+
+
+class EvaluateFile(Form):
+    """evaluate.yaml: foreign words that answers may use, phrases that deny or decline, paraphrases, outside tasks."""
+
+    version: int
+    latin: list[Text]
+    denials: Annotated[list[Text], Field(min_length=1)]
+    refusals: list[Text]
+    paraphrases: dict[str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
+    guards: list[dict[str, str]] = []
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in (edit[0] for edits in self.paraphrases.values() for edit in edits):
+            _compiled(pattern)
+        return self
+
+
+class CitationsFile(Form):
+    """citations.yaml."""
+
+    version: int
+    aliases: dict[str, list[Text]]
+    former_names: list[Text] = []
+    unindexed: list[Text] = []
+    anaphora: list[Text] = []
+    own_act_words: list[Text] = []
+    foreign: list[Text] = []
+    case_kinds: list[Text] = []
+
+
+OPTIONAL_FILES = frozenset({"evaluate.yaml"})
+YAML_FILES: dict[str, type[BaseModel]] = {
+    "pack.yaml": PackFacts,
+    "lexicon.yaml": LexiconFile,
+    "rubric.yaml": RubricFile,
+    "citations.yaml": CitationsFile,
+    "evaluate.yaml": EvaluateFile,
+    "pii.yaml": PersonalData,
+}
+PLACEHOLDERS = {
+    "system": (),
+    "judge_system": (),
+    "judge_user": ("rubric", "row_id", "question", "answer"),
+    "judge_repair": ("error",),
+    "grounding_system": (),
+    "grounding_user": ("passage", "question", "answer"),
+    "synthesize_system": (),
+    "synthesize_user": ("passage", "title", "count", "question_types"),
+    "essay_judge_system": (),
+    "essay_judge_user": ("question", "answer", "rubric_line"),
+    "pairwise_system": (),
+    "pairwise_user": ("question", "answer_a", "answer_b"),
+    "choice_user": ("question", "a", "b", "c", "d"),
+}
+"""Prompts that a pack must have, and the places in them that code fills."""
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {pattern!r}: {error}") from None

@@ -1,0 +1,175 @@
+"""What `evaluate` has found: metrics.json and verdict.json, and the report's one-sentence conclusion."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..runs.errors import DataError
+from ..runs.workspace import STAGES, Run
+from . import korean
+
+VERDICTS = ("valid", "invalid", "unresolved")
+LAWS = 12  # laws in the table of citations
+SENTENCES = {
+    "promote": ("good", "학습 후 모델이 더 낫습니다. 배포를 권합니다."),
+    "hold": ("warn", "더 나아졌다고 단정하기 이릅니다. 배포를 보류합니다."),
+    "reject": ("bad", "학습 후 모델이 더 낫지 않습니다. 배포하지 않기를 권합니다."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The content of metrics.json and verdict.json."""
+
+    metrics: dict[str, Any]
+    verdict: dict[str, Any]
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric that decides."""
+        return str(self.verdict.get("primary", ""))
+
+    @property
+    def citations(self) -> list[tuple[str, list[int]]]:
+        """Citations in all and per law, most cited first: (law, base and tuned by `VERDICTS`)."""
+        counts = (self.metrics.get("counts") or {}).get("citations") or {}
+        sides = [counts.get(model) or {} for model in ("base", "tuned")]
+        laws = dict.fromkeys(law for side in reversed(sides) for law in side.get("per_law", {}))
+        rows = [("모든 법령", [int(side.get(v, 0)) for side in sides for v in VERDICTS])]
+        for law in laws:
+            cells = [side.get("per_law", {}).get(law, {}) for side in sides]
+            rows.append((law, [int(cell.get(v, 0)) for cell in cells for v in VERDICTS]))
+        ranked = sorted(rows[1:], key=lambda row: (-sum(row[1]), row[0]))[:LAWS]
+        return [rows[0], *ranked] if sum(rows[0][1]) else []
+
+    @property
+    def premises(self) -> list[tuple[str, int, int]]:
+        """Answers to false premises by verdict: (verdict, base, tuned)."""
+        counts = (self.metrics.get("counts") or {}).get("false_premise") or {}
+        return [(v, counts["base"][v], counts["tuned"][v]) for v in counts.get("base", {})]
+
+    @property
+    def apart(self) -> list[tuple[str, int, int]]:
+        """What is counted apart from the metrics, where there is any: (label, base, tuned)."""
+        counts = self.metrics.get("counts") or {}
+
+        def of(*path: str) -> list[int]:
+            found = []
+            for model in ("base", "tuned"):
+                cell: Any = (counts.get(path[0]) or {}).get(model)
+                for key in path[1:]:
+                    cell = (cell or {}).get(key)
+                found.append(sum(cell.values()) if isinstance(cell, dict) else int(cell or 0))
+            return found
+
+        rows = [
+            ("생성한 답에서 글자를 읽지 못한 객관식 문항", of("exam_unparsed")),
+            ("인용한 조문 가운데 지금은 시행되지 않는 것", of("citations", "not_in_force")),
+            ("적은 사건번호", of("cases", "found")),
+            ("그 가운데 법원이 붙일 수 없는 형식", of("cases", "malformed")),
+            ("서버가 답하지 못한 질문", of("served", "failed")),
+            ("서버가 받지 않아 다른 표집 값으로 얻은 답", of("served", "other_sampling")),
+        ]
+        return [(label, cells[0], cells[1]) for label, cells in rows if any(cells)]
+
+    @property
+    def served(self) -> list[str]:
+        """Addresses of the served models that answered, base and tuned; empty if they answered in process."""
+        found = (self.metrics.get("counts") or {}).get("served") or {}
+        return [f"{side['url']}#{side['model']}" for side in found.values()]
+
+    @property
+    def judge(self) -> "Judge | None":
+        """The judge of essays and pairs; None without one."""
+        counts = self.metrics.get("counts") or {}
+        return Judge(counts["judge"], counts.get("pairwise") or {}) if counts.get("judge") else None
+
+    @property
+    def primary_metric(self) -> dict[str, Any] | None:
+        """The primary metric's row of metrics.json."""
+        return next((metric for metric in self.metrics["metrics"] if metric["name"] == self.primary), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What counts.judge and counts.pairwise of metrics.json say."""
+
+    facts: dict[str, Any]
+    pairwise: dict[str, Any]
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, value in words), the control of the judge last."""
+        found = [("판정 모델", f"{self.facts['judge']} · 프롬프트 {str(self.facts['prompts_sha256'])[:12]}")]
+        if self.facts.get("same_family"):
+            found.append(
+                ("주의", "학습한 모델과 같은 계열의 모델이 판정했습니다. 다른 계열로 다시 판정하기를 권합니다.")
+            )
+        if self.pairwise:
+            wins, losses, ties = (korean.count(int(self.pairwise[name])) for name in ("wins", "losses", "ties"))
+            found.append(("쌍대 비교", f"학습 후 승 {wins} · 패 {losses} · 무승부 {ties}"))
+            share = korean.number(100 * float(self.pairwise["consistency"]), 1)
+            found.append(("두 순서의 판정이 같은 비율", f"{share}% (다르면 무승부로 셉니다)"))
+        unusable = self.facts.get("unusable") or {}
+        told = ", ".join(f"{code} {korean.count(int(count))}" for code, count in unusable.items())
+        found.append(("쓸 수 없는 응답", told or "없음"))
+        return found
+
+    @property
+    def agreement(self) -> list[tuple[str, int, list[str]]]:
+        """Agreement with people: (kind of label, rows, raw agreement, kappa and weighted kappa in words)."""
+        names = {"pairs": "두 답변 가운데 나은 쪽", "lines": "서술형 채점 항목"}
+        measures = ("agreement", "kappa", "quadratic_kappa")
+        return [
+            (names.get(kind, kind), int(found["rows"]), [_with_interval(found[name]) for name in measures])
+            for kind, found in (self.facts.get("agreement") or {}).items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The conclusion: one sentence with its tone (good, warn, bad, none) and the reasons for it."""
+
+    tone: str
+    sentence: str
+    reasons: list[str] = field(default_factory=list)
+
+
+def evaluation(run: Run) -> Evaluation | None:
+    """The evaluation of a run; None before `evaluate`."""
+    if run.manifest("evaluate") is None:
+        return None
+    folder = run.folder("evaluate")
+    again = f"mnatune evaluate RECIPE --out {run.root} --force"
+    metrics, verdict = _load(folder / "metrics.json", again), _load(folder / "verdict.json", again)
+    if not isinstance(metrics.get("metrics"), list):
+        raise DataError("no list of metrics", where=str(folder / "metrics.json"), next_step=again)
+    return Evaluation(metrics, verdict)
+
+
+def headline(run: Run, found: Evaluation | None) -> Headline:
+    """The verdict in one sentence, or how far the run has come."""
+    if found is not None:
+        tone, sentence = SENTENCES.get(str(found.verdict.get("verdict")), ("none", "평가를 마쳤으나 판정이 없습니다."))
+        return Headline(tone, sentence, [str(reason) for reason in found.verdict.get("reasons", [])])
+    done = [stage for stage in STAGES if run.manifest(stage) is not None]
+    last = korean.name("stages", done[-1])
+    return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])
+
+
+def _with_interval(found: dict[str, float | None]) -> str:
+    value, low, high = (found[part] for part in ("value", "low", "high"))
+    return korean.NONE if value is None else f"{value:.2f} ({low:.2f} ~ {high:.2f})"
+
+
+def _load(path: Path, again: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"the evaluation lacks {path.name}", where=str(path), next_step=again) from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+    if not isinstance(found, dict):
+        raise DataError("not a JSON object", where=str(path))
+    return found

@@ -1,0 +1,242 @@
+"""Training: the seed's six curves, what the machine did meanwhile, and the plan against what was measured."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runs.errors import DataError
+from ..runs.workspace import Manifest, Run
+from . import korean
+from .charts import Caption, Chart, Series, in_units, lines
+
+STEP_AXIS = "스텝"
+# key → (title, d3 format of the axis)
+CURVES = {
+    "loss": ("손실", ".2~f"),
+    "mean_token_accuracy": ("토큰 정확도", ".0%"),
+    "learning_rate": ("학습률", ".1~e"),
+    "grad_norm": ("기울기 노름", ".2~f"),
+    "rewards/accuracies": ("선호 정확도", ".0%"),
+    "rewards/margins": ("보상 차이", ".2~f"),
+}
+SYSTEM = {
+    "cpu_percent": ("CPU 사용률", "%", 1.0),
+    "rss_mb": ("주 메모리", " GiB", 1 / 1024),
+    "gpu_percent": ("GPU 사용률", "%", 1.0),
+    "gpu_memory_mb": ("GPU 메모리", " GiB", 1 / 1024),
+    "tokens_per_second": ("처리 속도", " 토큰/초", 1.0),
+}
+MEMORY_PARTS = {
+    "weights": "가중치",
+    "adapter": "어댑터",
+    "optimizer": "최적화 상태",
+    "activations": "활성값",
+    "head": "출력층",
+    "overhead": "여유분",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A line of the table "plan against measured"."""
+
+    label: str
+    plan: str
+    measured: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the training section shows.
+
+    Attributes:
+        done: False while the stage has no manifest (training, or stopped).
+        highlights: label → value of the four figures on top.
+        without_gpu: True if no row carries a GPU figure.
+    """
+
+    done: bool
+    highlights: dict[str, str]
+    settings: dict[str, str]
+    measures: list[Measure]
+    curves: list[Chart]
+    system: list[Chart]
+    without_gpu: bool
+
+
+def training(run: Run) -> Training | None:
+    """The training section; None before the first logged step."""
+    manifest = run.manifest("train")
+    path = run.folder("train") / "metrics.jsonl"
+    rows = _rows(path) if path.is_file() else []
+    if manifest is None and not rows:
+        return None
+    steps = [row for row in rows if "loss" in row]
+    evals = [row for row in rows if "eval_loss" in row]
+    return Training(
+        done=manifest is not None,
+        highlights=_highlights(manifest, steps, evals),
+        settings=_settings(manifest),
+        measures=_measures(manifest),
+        curves=_curves(steps, evals) if steps else [],
+        system=[chart for key in SYSTEM if (chart := _system(key, steps)) is not None],
+        without_gpu=bool(steps) and not any(korean.finite(row.get("gpu_memory_mb")) for row in steps),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl; a last line that is still being written is left out."""
+    lines_ = path.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = []
+    for number, line in enumerate(lines_, 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(f"not a JSON line: {error.msg}", where=f"{path}:{number}") from error
+    return rows
+
+
+def _column(rows: Sequence[dict[str, Any]], key: str) -> list[float | None]:
+    return [korean.finite(row.get(key)) for row in rows]
+
+
+def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Chart]:
+    x = _column(steps, "step")
+    charts = []
+    for key, (title, tick) in CURVES.items():
+        if not any(key in row for row in steps):
+            continue
+        series = [Series("학습", x, _column(steps, key))]
+        if any(f"eval_{key}" in row for row in evals):
+            series.append(Series("검증", _column(evals, "step"), _column(evals, f"eval_{key}"), "good", dots=True))
+        caption = Caption(f"curve-{key.replace('/', '-')}", title, _tells(series, tick))
+        charts.append(lines(caption, series, x_title=STEP_AXIS, tick=tick))
+    tokens, unit = in_units(_column(steps, "num_tokens"), "토큰")
+    total = _last(_column(steps, "num_tokens"))
+    caption = Caption("curve-tokens", f"누적 토큰 ({unit})", f"모두 {korean.rough(total)} 토큰을 학습했습니다.")
+    charts.append(lines(caption, [Series("토큰", x, tokens)], x_title=STEP_AXIS))
+    seconds = _column(steps, "seconds")
+    minutes = max((s for s in seconds if s is not None), default=0) >= 300
+    elapsed = [None if s is None else s / 60 if minutes else s for s in seconds]
+    summary = f"{korean.duration(_last(seconds))} 동안 {korean.count(_last(x))}스텝을 마쳤습니다."
+    caption = Caption("curve-steps", "시간에 따른 스텝", summary)
+    charts.append(lines(caption, [Series("스텝", elapsed, x)], x_title="분" if minutes else "초"))
+    return charts
+
+
+def _system(key: str, steps: list[dict[str, Any]]) -> Chart | None:
+    title, unit, scale = SYSTEM[key]
+    values = [None if v is None else v * scale for v in _column(steps, key)]
+    known = [v for v in values if v is not None]
+    if not known:
+        return None
+    digits = 0 if max(known) >= 100 else 1
+    mean, peak = (korean.number(v, digits) for v in (sum(known) / len(known), max(known)))
+    summary = f"평균 {mean}{unit}, 최대 {peak}{unit}."
+    series = [Series(title, _column(steps, "step"), values, "base")]
+    return lines(Caption(f"system-{key}", title, summary), series, x_title=STEP_AXIS, from_zero=True)
+
+
+def _power(value: float) -> str:
+    """1e-4 rather than 1.0e-04."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if value else "0"
+
+
+def _tells(series: list[Series], tick: str) -> str:
+    def shown(value: float | None) -> str:
+        if value is None:
+            return korean.NONE
+        return f"{value:.1%}" if tick.endswith("%") else f"{value:.3f}"
+
+    parts = []
+    for one in series:
+        known = [v for v in one.y if v is not None]
+        if known and tick.endswith("e"):
+            parts.append(f"최고 {_power(max(known))}, 마지막 {_power(known[-1])}")
+        elif known:
+            parts.append(f"{one.label} {shown(known[0])} → {shown(known[-1])}")
+    return f"{', '.join(parts)}." if parts else "기록이 없습니다."
+
+
+def _highlights(manifest: Manifest | None, steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> dict[str, str]:
+    measured = (manifest.facts.get("measured") or {}) if manifest else {}
+
+    def found(name: str, column: str) -> float | None:
+        value = korean.finite(measured.get(name))
+        return value if value is not None else _last(_column(steps, column))
+
+    shown = {
+        "걸린 시간": korean.duration(found("seconds", "seconds")),
+        "스텝": korean.count(found("steps", "step")),
+        "학습 토큰": korean.rough(found("tokens", "num_tokens")),
+    }
+    losses = [v for v in _column(evals, "eval_loss") if v is not None]
+    if losses:
+        shown["검증 손실"] = f"{losses[0]:.3f} → {losses[-1]:.3f}" if len(losses) > 1 else f"{losses[0]:.3f}"
+    elif steps:
+        shown["학습 손실"] = f"{korean.number(_last(_column(steps, 'loss')), 3)}"
+    return shown
+
+
+def _settings(manifest: Manifest | None) -> dict[str, str]:
+    if manifest is None:
+        return {}
+    train = manifest.section.get("train", {})
+    model = manifest.section.get("model", {})
+    kind = {"none": "LoRA", "nf4": "QLoRA (nf4)", "fp8": "LoRA (fp8 기반 모델)"}.get(str(train.get("quantize")), "LoRA")
+    return {
+        "기본 모델": str(model.get("id", korean.NONE)),
+        "방법": f"{str(train.get('method', 'sft')).upper()} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
+        "에폭": f"{train.get('epochs', korean.NONE):g}" if train.get("epochs") else korean.NONE,
+        "배치": f"{train.get('batch')} × 누적 {train.get('accumulate')}",
+        "학습률": f"{train.get('learning_rate', 0):g}, {train.get('scheduler')}",
+        "최대 길이": f"{korean.count(model.get('max_length'))} 토큰",
+    }
+
+
+def _measures(manifest: Manifest | None) -> list[Measure]:
+    """The plan made before training beside what was measured; lines without either are left out."""
+    if manifest is None:
+        return []
+    plan, measured = (manifest.facts.get(name) or {} for name in ("plan", "measured"))
+    hours, gpu = korean.finite(plan.get("hours")), korean.finite(measured.get("peak_gpu_mb"))
+    loss, resident = korean.finite(measured.get("mean_loss")), korean.finite(measured.get("peak_rss_mb"))
+    found = [
+        Measure("스텝", korean.count(plan.get("steps")), korean.count(measured.get("steps"))),
+        Measure("학습 토큰", korean.count(plan.get("tokens")), korean.count(measured.get("tokens"))),
+        Measure(
+            "걸린 시간",
+            korean.duration(None if hours is None else 3600 * hours),
+            korean.duration(korean.finite(measured.get("seconds"))),
+        ),
+        Measure("GPU 메모리", _gib(plan.get("total_gb")), _gib(None if gpu is None else gpu / 1024), _parts(plan)),
+        Measure("주 메모리", korean.NONE, _gib(None if resident is None else resident / 1024)),
+        _trainable(plan),
+        Measure("평균 손실", korean.NONE, korean.number(loss, 3)),
+    ]
+    return [measure for measure in found if {measure.plan, measure.measured} != {korean.NONE}]
+
+
+def _gib(value: Any) -> str:
+    return korean.NONE if korean.finite(value) is None else f"{korean.number(value)} GiB"
+
+
+def _parts(plan: dict[str, Any]) -> str:
+    """The memory estimate by part, as a note."""
+    parts = plan.get("memory") or {}
+    return " · ".join(f"{MEMORY_PARTS.get(k, k)} {korean.number(v / 2**30, 2)}" for k, v in parts.items())
+
+
+def _trainable(plan: dict[str, Any]) -> Measure:
+    trainable, whole = korean.finite(plan.get("trainable")), korean.finite(plan.get("parameters"))
+    note = f"전체 {korean.rough(whole)}의 {100 * trainable / whole:.2f}%" if trainable and whole else ""
+    return Measure("학습되는 파라미터", korean.rough(trainable), korean.NONE, note)
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((v for v in reversed(values) if v is not None), None)

@@ -1,0 +1,273 @@
+"""The journey: the order of the stages, what each depends on, and the functions that the CLI and notebooks call.
+
+This module alone knows the order. Each function here does one stage of a run unless it is done already, and returns
+its manifest; `run` does them all and writes the report.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..model.load import base_fingerprint
+from ..pack import Pack
+from .errors import UsageError
+from .job import Job
+from .recipe import Recipe, SourceSection, bundled, save_lock
+from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """A stage's dependencies: recipe sections, earlier stages, pack files and source packages.
+
+    `wanted` says from the recipe whether the stage has anything to do.
+    """
+
+    sections: tuple[str, ...]
+    after: tuple[str, ...]
+    pack_files: tuple[str, ...]
+    code: tuple[str, ...]
+    wanted: Callable[[Recipe], bool] = lambda recipe: True
+
+
+STEPS: dict[str, Dependencies] = {
+    "collect": Dependencies(
+        ("collect",),
+        (),
+        ("crawl.yaml",),
+        ("stages/collect",),
+        lambda r: bool(r.collect.start_urls or r.collect.sitemaps),
+    ),
+    "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "runs/records")),
+    "curate": Dependencies(
+        ("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "runs/records")
+    ),
+    "synthesize": Dependencies(
+        ("synthesize", "endpoint"),
+        ("read", "curate"),
+        ("prompts.yaml", "rubric.yaml", "lexicon.yaml", "exam"),
+        ("stages/synthesize", "text", "runs/records", "model/endpoint"),
+        lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
+    ),
+    "judge": Dependencies(
+        ("judge", "endpoint"),
+        ("curate", "synthesize"),
+        ("lexicon.yaml", "rubric.yaml", "prompts.yaml"),
+        ("stages/judge", "text", "runs/records", "model/endpoint", "runs/human_labels"),
+    ),
+    "compose": Dependencies(
+        ("compose", "model"),
+        ("judge",),
+        ("prompts.yaml",),
+        ("stages/compose", "text", "runs/records", "model/prompt"),
+    ),
+    "train": Dependencies(("train", "model"), ("compose",), ("prompts.yaml",), ("stages/train", "model")),
+    "evaluate": Dependencies(
+        ("evaluate", "generation", "model", "endpoint"),
+        ("compose", "train"),
+        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json", "evaluate.yaml"),
+        ("stages/evaluate", "text", "law", "model", "runs/human_labels"),
+    ),
+}
+
+
+def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Do one stage of a run unless it is done; returns its manifest and whether it was skipped.
+
+    Several processes (torchrun, accelerate launch) may do `train` alone: each calls this, and one writes.
+    """
+    step = STEPS[stage]
+    _refuse_several_processes(stage)
+    pack = Pack.load(recipe.pack)
+    recipe = with_samples(recipe, pack, run)
+    inputs = pack.hashes(*step.pack_files)
+    for earlier in step.after:
+        if not STEPS[earlier].wanted(recipe):  # what an earlier recipe wanted is no part of this run any more
+            (run.folder(earlier) / MANIFEST).unlink(missing_ok=True)
+        elif run.manifest(earlier) is None:
+            run.require(earlier, MANIFEST)
+        inputs |= run.output_hashes(earlier)
+    if stage == "read":
+        inputs |= _source_fingerprints(recipe)
+    if "model" in step.sections:
+        inputs |= _base_hash(recipe)
+    if stage == "train":
+        inputs |= _train_files(recipe)
+    if stage == "evaluate":
+        inputs |= _evaluate_files(recipe, pack)
+    if in_charge():
+        save_lock(recipe, run.root / "recipe.lock.yaml")
+
+    def work(place: Stage) -> None:
+        _function_of(stage)(Job(recipe, pack, run, place))
+
+    code = code_hash(*step.code)
+    section = recipe.section(*step.sections)
+    if "endpoint" in section:  # limits, prices and time-outs change what a result costs, not what it is
+        section["endpoint"] = {name: section["endpoint"][name] for name in ("base_url", "model")}
+    return run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
+
+
+def run(
+    recipe: Recipe,
+    out: Run | str | Path,
+    *,
+    force: frozenset[str] = frozenset(),
+    tell: Callable[[str, Manifest, bool], Any] = lambda stage, manifest, skipped: None,
+) -> Path:
+    """The whole journey; stages that are done are skipped. Returns the path of the report.
+
+    Args:
+        force: stages to do again even if they are done.
+        tell: called after each stage with its name, manifest and whether it was skipped.
+    """
+    unknown = force - set(STAGES)
+    if unknown:
+        raise UsageError(f"no such stage: {', '.join(sorted(unknown))}", next_step=f"stages: {', '.join(STAGES)}")
+    place = _run(out)
+    for stage, step in STEPS.items():
+        if step.wanted(recipe):
+            tell(stage, *perform(stage, recipe, place, force=stage in force))
+    return report(place)
+
+
+def report(out: Run | str | Path) -> Path:
+    """Write the run's `report.html` from its manifests; returns its path."""
+    from ..reports import report as write
+
+    return write(_run(out))
+
+
+def collect(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Crawl the recipe's sites into pages, unless that is done; returns the stage's manifest."""
+    return perform("collect", recipe, _run(out), force=force)[0]
+
+
+def read(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Read archives, files, laws and pages into records, unless that is done; returns the stage's manifest."""
+    return perform("read", recipe, _run(out), force=force)[0]
+
+
+def curate(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Clean, mask and deduplicate the records, unless that is done; returns the stage's manifest."""
+    return perform("curate", recipe, _run(out), force=force)[0]
+
+
+def synthesize(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Make grounded questions and answers from documents, unless that is done; returns the stage's manifest."""
+    return perform("synthesize", recipe, _run(out), force=force)[0]
+
+
+def judge(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Score every row 0-100 and keep the useful ones, unless that is done; returns the stage's manifest."""
+    return perform("judge", recipe, _run(out), force=force)[0]
+
+
+def compose(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Write chat examples in three splits that cannot leak, unless that is done; returns the stage's manifest."""
+    return perform("compose", recipe, _run(out), force=force)[0]
+
+
+def train(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Train the LoRA adapter, unless that is done; returns the stage's manifest."""
+    return perform("train", recipe, _run(out), force=force)[0]
+
+
+def evaluate(recipe: Recipe, out: Run | str | Path, *, force: bool = False) -> Manifest:
+    """Compare base and tuned on held-out items and the exam, unless that is done; returns the stage's manifest."""
+    return perform("evaluate", recipe, _run(out), force=force)[0]
+
+
+def _run(out: Run | str | Path) -> Run:
+    return out if isinstance(out, Run) else Run(Path(out))
+
+
+def _function_of(stage: str) -> Callable[[Job], None]:
+    """The stage's own function, imported on demand: most stages load heavy libraries."""
+    match stage:
+        case "collect":
+            from ..stages.collect import collect as work
+        case "read":
+            from ..stages.read import read as work
+        case "curate":
+            from ..stages.curate import curate as work
+        case "synthesize":
+            from ..stages.synthesize import synthesize as work
+        case "judge":
+            from ..stages.judge import judge as work
+        case "compose":
+            from ..stages.compose import compose as work
+        case "train":
+            from ..stages.train import train as work
+        case _:
+            from ..stages.evaluate import evaluate as work
+    return work
+
+
+def with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
+    """The recipe with `pack:qa` and `pack:sample` replaced by real paths; the sample archive is built if needed."""
+    from ..pack.sample import build_sample
+
+    sources = []
+    for source in recipe.read.sources:
+        if source.path == "pack:qa":
+            source = source.model_copy(update={"path": str(pack.path("mna_qa.jsonl"))})
+        elif source.path == "pack:sample":
+            source = source.model_copy(update={"path": str(build_sample(pack, run.root / "sample"))})
+        sources.append(source)
+    return recipe.model_copy(update={"read": recipe.read.model_copy(update={"sources": sources})})
+
+
+def _source_fingerprints(recipe: Recipe) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in recipe.read.sources:
+        if source.kind != "pages":
+            found |= {f"source/{source.path}/{name}": value for name, value in _files_of(source).items()}
+    return found
+
+
+def _files_of(source: SourceSection) -> dict[str, str]:
+    path = Path(source.path)
+    if not path.exists():
+        raise UsageError(
+            f"the source {source.path!r} does not exist",
+            where="read.sources",
+            next_step="correct the path in the recipe",
+        )
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}
+
+
+def _base_hash(recipe: Recipe) -> dict[str, str]:
+    if recipe.model.id != "starter":
+        return {"model": base_fingerprint(recipe.model.id)} if Path(recipe.model.id).is_dir() else {}
+    return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
+
+
+def _train_files(recipe: Recipe) -> dict[str, str]:
+    """Hashes of the files that training reads besides its run: a starting adapter, preference rows."""
+    train = recipe.train
+    named = [Path(train.from_adapter) / "adapter_model.safetensors"] if train.from_adapter else []
+    if train.preferences:
+        rows = Path(train.preferences)
+        named += sorted(rows.glob("*.jsonl")) if rows.is_dir() else [rows]
+    return {f"train/{path.name}": file_hash(path) for path in named if path.is_file()}
+
+
+def _evaluate_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
+    """Hashes of the files that evaluation reads if they are there: human labels, the pack's own guard tasks."""
+    found = pack.hashes("guards") if (pack.root / "guards").is_dir() else {}
+    path = Path(recipe.evaluate.labels)
+    if recipe.evaluate.labels and not path.is_file():
+        raise UsageError(f"there is no file of labels {str(path)!r}", where="evaluate.labels")
+    return found | ({"labels": file_hash(path)} if recipe.evaluate.labels else {})
+
+
+def _refuse_several_processes(stage: str) -> None:
+    if stage != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"stage {stage!r} runs in one process",
+            next_step="do the other stages first, then start `mnatune train` alone with torchrun or accelerate launch",
+        )

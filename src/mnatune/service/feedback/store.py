@@ -1,0 +1,310 @@
+"""`FeedbackSink` in a database: SQLite or PostgreSQL, the same behaviour and the same exports on both.
+
+Every text is put into NFC, freed of what a database cannot hold (NUL, lone surrogates), and masked before it is
+written. What a user replaces or withdraws stays, no longer active; what a user has erased is gone.
+"""
+
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Engine, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from ...pack import Pack
+from ...runs.errors import DataError, UsageError
+from ...runs.records import content_id
+from ...text.personal import Personal
+from .database import connect
+from .schema_tables import ID, ExportItemRow, ExportRow, FeedbackRow, GenerationRow, PairRow
+from .sink import (
+    BlindPair,
+    DayUsage,
+    Edit,
+    Generation,
+    Kind,
+    PairChoice,
+    Rating,
+    ReviewItem,
+    ReviewPage,
+    State,
+    UnknownItem,
+)
+from .usage import usage_since
+
+STATES = ("open", "approved", "rejected")
+CHOICES = ("left", "right", "tie", "both_bad")
+THUMBS = {1: "up", -1: "down"}
+DAY = 86_400
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def open_store(url: str, pack: Pack) -> "FeedbackStore":
+    """The store at a URL or file path, masking by the pack's patterns of personal data."""
+    return FeedbackStore(url, Personal(pack.yaml("pii.yaml")).mask)
+
+
+class FeedbackStore:
+    """The store behind `mnatune serve` and `mnatune feedback`.
+
+    Args:
+        url: see `database.connect`.
+        mask: replaces personal data in a text by tokens; `lambda text: text` for none.
+    """
+
+    def __init__(self, url: str, mask: Callable[[str], str]) -> None:
+        self.engine: Engine = connect(url)
+        self._writing = self.engine.execution_options(writing=True)
+        self._mask = mask
+
+    def save_generation(self, generation: Generation) -> None:
+        """Store a served answer, masked; saving the same id again changes nothing.
+
+        The prompt's hash is dropped where the prompt held personal data: it could confirm a guess of it.
+        """
+        facts = asdict(generation)
+        prompt = [{"role": m["role"], "content": self._clean(m["content"])} for m in generation.messages]
+        plain = [{"role": m["role"], "content": _plain(m["content"])} for m in generation.messages]
+        answer = self._clean(generation.answer)
+        facts |= {
+            "messages": prompt,
+            "answer": answer,
+            "sampling": dict(generation.sampling),
+            "prompt_hash": generation.prompt_hash if prompt == plain else "",
+            "redacted": prompt != plain or answer != _plain(generation.answer),
+            "created": generation.created or time.time(),
+        }
+        for name in ("id", "conversation", "rater", "model"):
+            _identifier(facts[name])
+        row = GenerationRow(**facts, day=_day(facts["created"]))
+        self._add_once(row)
+
+    def save_pair(self, pair: BlindPair) -> None:
+        """Store a blind pair of the rater's own generations; saving the same id again changes nothing."""
+        with Session(self.engine) as session:
+            for side in (pair.left, pair.right):
+                _own_generation(session, side, pair.rater)
+        _identifier(pair.id)
+        self._add_once(PairRow(**{**asdict(pair), "created": pair.created or time.time()}))
+
+    def rate(self, rating: Rating) -> None:
+        """Store, replace or (thumb 0) withdraw a rating of one's own generation."""
+        value = THUMBS.get(rating.thumb, "")
+        extra = {"tags": list(rating.tags), "comment": rating.comment}
+        self._put("rating", rating.generation, rating.rater, rating.created, value=value, text="", **extra)
+
+    def edit(self, edit: Edit) -> None:
+        """Store or replace a correction of one's own generation."""
+        if not edit.text.strip():
+            raise DataError("a correction must not be empty", where=edit.generation)
+        self._put("edit", edit.generation, edit.rater, edit.created, value="edit", text=edit.text, comment=edit.comment)
+
+    def choose(self, choice: PairChoice) -> tuple[str, str]:
+        """Store or replace the pick of one's own pair; returns the served names (left, right)."""
+        if choice.choice not in CHOICES:
+            raise UsageError(f"a pick is one of {', '.join(CHOICES)}, not {choice.choice!r}")
+        said = {"value": choice.choice, "text": "", "comment": choice.comment}
+        self._put("pair", choice.pair, choice.rater, choice.created, **said)
+        with Session(self.engine) as session:
+            pair = session.get_one(PairRow, choice.pair)
+            left, right = (session.get_one(GenerationRow, side).model for side in (pair.left, pair.right))
+            return left, right
+
+    def review_queue(self, state: State = "open", limit: int = 50, offset: int = 0) -> ReviewPage:
+        """Active feedback in that state, oldest first."""
+        wanted = (FeedbackRow.active.is_(True), FeedbackRow.state == state)
+        with Session(self.engine) as session:
+            total = session.scalar(select(func.count()).select_from(FeedbackRow).where(*wanted)) or 0
+            query = with_generations().where(*wanted).order_by(FeedbackRow.created, FeedbackRow.id)
+            found = session.execute(query.limit(limit).offset(offset)).all()
+            return ReviewPage([_review_item(row) for row in found], total)
+
+    def review(self, item: str, reviewer: str, state: State, note: str = "", text: str | None = None) -> None:
+        """Set an item's state; `text` replaces an edit's corrected text."""
+        if state not in STATES:
+            raise UsageError(f"a review state is one of {', '.join(STATES)}, not {state!r}")
+        with Session(self._writing) as session, session.begin():
+            row = session.get(FeedbackRow, item)
+            if row is None or not row.active:
+                raise UnknownItem("there is no such item in the review queue", where=item[:ID])
+            if text is not None and (row.kind != "edit" or not text.strip()):
+                raise UsageError("only an edit's text can be corrected, and not to nothing", where=item)
+            row.state, row.reviewer, row.note = state, _identifier(reviewer), self._clean(note)
+            row.reviewed = time.time()
+            if text is not None:
+                row.reviewed_text = self._clean(text)
+
+    def usage(self, days: int = 30) -> list[DayUsage]:
+        """Usage and feedback by UTC day and model, oldest day first."""
+        with Session(self.engine) as session:
+            return usage_since(session, _day(time.time() - (days - 1) * DAY))
+
+    def delete_user(self, rater: str) -> int:
+        """Erase a rater's generations, pairs and feedback; returns how many generations went.
+
+        Exports made before keep their rows on disk: `exports_with` names them.
+        """
+        with Session(self._writing) as session, session.begin():
+            gone = session.execute(delete(GenerationRow).where(GenerationRow.rater == rater)).rowcount  # type: ignore[attr-defined]
+            session.execute(delete(PairRow).where(PairRow.rater == rater))
+            session.execute(delete(FeedbackRow).where(FeedbackRow.rater == rater))
+            session.execute(update(FeedbackRow).where(FeedbackRow.reviewer == rater).values(reviewer=""))
+        self._forget_traces()
+        return int(gone)
+
+    def exports_with(self, rater: str) -> list[str]:
+        """Hashes of the exports that hold a row from this rater's feedback, oldest first."""
+        query = (
+            select(ExportRow.id)
+            .join(ExportItemRow, ExportItemRow.export == ExportRow.id)
+            .join(FeedbackRow, FeedbackRow.id == ExportItemRow.feedback)
+            .where(FeedbackRow.rater == rater)
+            .distinct()
+        )
+        with Session(self.engine) as session:
+            ids = set(session.scalars(query))
+            return [e.id for e in session.scalars(select(ExportRow).order_by(ExportRow.created)) if e.id in ids]
+
+    def retain(self, days: int, rated_days: int, now: float | None = None) -> int:
+        """Erase what is older than `days`, or than `rated_days` where feedback was given; returns generations gone."""
+        now = time.time() if now is None else now
+        rated = select(FeedbackRow.generation).where(FeedbackRow.generation.is_not(None))
+        pairs = select(PairRow).join(FeedbackRow, FeedbackRow.pair == PairRow.id).subquery()
+        kept = or_(
+            GenerationRow.id.in_(rated),
+            GenerationRow.id.in_(select(pairs.c.left)),
+            GenerationRow.id.in_(select(pairs.c.right)),
+        )
+        old = or_(
+            GenerationRow.created < now - rated_days * DAY,
+            (GenerationRow.created < now - days * DAY) & ~kept,
+        )
+        with Session(self._writing) as session, session.begin():
+            gone = session.execute(delete(GenerationRow).where(old)).rowcount  # type: ignore[attr-defined]
+        self._forget_traces()
+        return int(gone)
+
+    def note_export(
+        self, export: str, options: dict[str, Any], rows: dict[str, int], items: Iterable[dict[str, str]]
+    ) -> None:
+        """Record a data set and which feedback is in it; the same export again changes nothing."""
+        head = ExportRow(id=export, created=time.time(), options=options, rows=rows)
+        self._add_once(head, *(ExportItemRow(export=export, **item) for item in items))
+
+    def close(self) -> None:
+        """Release the connections."""
+        self.engine.dispose()
+
+    def _put(self, kind: Kind, target: str, rater: str, created: float, **said: Any) -> None:
+        """Make `said`, masked, the active feedback of this kind."""
+        for field in ("text", "comment"):
+            plain = _plain(said.get(field, ""))
+            said[field] = self._clean(plain)
+            said["redacted"] = said.get("redacted", False) or said[field] != plain
+        self._replace(kind, target, rater, created, said)
+
+    def _replace(self, kind: Kind, target: str, rater: str, created: float, said: dict[str, Any]) -> None:
+        with Session(self._writing) as session, session.begin():
+            if kind == "pair":
+                pair = session.get(PairRow, target, with_for_update=True)
+                if pair is None or pair.rater != rater:
+                    raise UnknownItem("there is no such pair of yours", where=target[:ID])
+            else:
+                _own_generation(session, target, rater, lock=True)
+            mine = (FeedbackRow.kind == kind, FeedbackRow.target == target, FeedbackRow.rater == rater)
+            before = session.scalar(select(FeedbackRow).where(*mine, FeedbackRow.active.is_(True)))
+            said = {"tags": [], **said}
+            if before is not None:
+                if all(getattr(before, name) == value for name, value in said.items()):
+                    return
+                before.active = False
+                session.flush()
+            if not said["value"]:
+                return
+            revision = 1 + (session.scalar(select(func.max(FeedbackRow.revision)).where(*mine)) or 0)
+            when = created or time.time()
+            session.add(
+                FeedbackRow(
+                    id=content_id(kind, target, rater, str(revision)), kind=kind, target=target, rater=rater,
+                    generation=target if kind != "pair" else None, pair=target if kind == "pair" else None,
+                    revision=revision, active=True, created=when, day=_day(when),
+                    state="open", reviewer="", note="", reviewed=0.0, reviewed_text=None, **said,
+                )
+            )  # fmt: skip
+
+    def _add_once(self, head: GenerationRow | PairRow | ExportRow, *more: ExportItemRow) -> None:
+        """Insert `head` and what belongs to it, unless its id is there already, or is just being written by another."""
+        try:
+            with Session(self._writing) as session, session.begin():
+                if session.get(type(head), head.id) is None:
+                    session.add(head)
+                    session.flush()
+                    session.add_all(more)
+        except IntegrityError:
+            with Session(self.engine) as session:
+                if session.get(type(head), head.id) is None:
+                    raise
+
+    def _clean(self, text: str) -> str:
+        return self._mask(_plain(text))
+
+    def _forget_traces(self) -> None:
+        """Empty SQLite's write-ahead log, which may still hold what was erased."""
+        if self.engine.dialect.name == "sqlite":
+            handle = self.engine.raw_connection()  # a checkpoint cannot run inside a transaction
+            try:
+                handle.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                handle.close()
+
+
+def _own_generation(session: Session, generation: str, rater: str, *, lock: bool = False) -> GenerationRow:
+    """The row; `lock` makes other writers of the same target wait (SQLite's writers wait anyway)."""
+    row = session.get(GenerationRow, generation, with_for_update=lock)
+    if row is None or row.rater != rater:
+        raise UnknownItem("there is no such answer of yours", where=generation[:ID])
+    return row
+
+
+def with_generations() -> Any:
+    """Feedback with what it is about: its generation, or its pair's left and right generation."""
+    one, left, right = (aliased(GenerationRow, name=name) for name in ("one", "left_side", "right_side"))
+    return (
+        select(FeedbackRow, one, left, right)
+        .outerjoin(one, FeedbackRow.generation == one.id)
+        .outerjoin(PairRow, FeedbackRow.pair == PairRow.id)
+        .outerjoin(left, PairRow.left == left.id)
+        .outerjoin(right, PairRow.right == right.id)
+    )
+
+
+def _review_item(found: Any) -> ReviewItem:
+    row, one, left, right = found
+    shown = one or left
+    return ReviewItem(
+        id=row.id, kind=row.kind, state=row.state, rater=row.rater, created=row.created,
+        question=shown.messages[-1]["content"], answer=shown.answer, model=shown.model,
+        value=(row.reviewed_text or row.text) if row.kind == "edit" else row.value,
+        tags=tuple(row.tags), comment=row.comment,
+        other=right.answer if right else "", other_model=right.model if right else "",
+        reviewer=row.reviewer, note=row.note,
+    )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """NFC, without NUL (PostgreSQL refuses it) and with U+FFFD for lone surrogates (neither database takes them)."""
+    return unicodedata.normalize("NFC", SURROGATES.sub("\ufffd", text.replace("\x00", "")))
+
+
+def _identifier(value: str) -> str:
+    if len(value) > ID or _plain(value) != value:
+        raise DataError(f"an identifier has at most {ID} plain characters", where=ascii(value[:40]))
+    return value
+
+
+def _day(when: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(when))

@@ -1,0 +1,257 @@
+"""One round of the loop: export feedback, curate, train on from the current adapter, compare with it, promote or hold.
+
+    OUT/feedback/      the export
+    OUT/run/           a run of the journey: feedback read, curated, composed with older rows, trained, evaluated
+    OUT/current/       the current model on the same questions
+    OUT/verdict.json   the new model against the current one
+
+The new model is measured on the questions that the current one was measured on, none of which is in the feedback rows,
+and on a share of the corrected answers that is kept out of training. Older training rows are mixed in, so that it does
+not forget. Every step that is done already is skipped: an interrupted round continues.
+
+Rank: between the command line and the journey.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..model.load import load_tokenizer
+from ..model.prompt import examples
+from ..model.registry import PROMOTE, Lineage, Registry
+from ..pack import Pack
+from ..runs.errors import UsageError
+from ..runs.journey import perform
+from ..runs.recipe import CollectSection, ReadSection, Recipe, SourceSection
+from ..runs.records import QA, read_qa
+from ..runs.workspace import Run, Stage, code_hash, file_hash, read_jsonl, write_json, write_jsonl
+from ..stages.evaluate.compare import shared_samples, stored
+from ..stages.evaluate.general_guards import guard_rows
+from ..stages.evaluate.metrics import table
+from ..stages.evaluate.verdict import decide
+from .feedback.datasets import SOURCE, Export, Options, export
+from .feedback.known import known_of
+from .feedback.store import FeedbackStore
+
+TRAINED_ON = {"sft": "train.jsonl", "dpo": "preferences.jsonl", "kto": "unpaired.jsonl"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a round goes.
+
+    Attributes:
+        least: rows of feedback below which nothing is trained.
+        replay: older training rows mixed in for each row of feedback.
+        export: how feedback becomes rows.
+        promote: put a better model into production; else it is registered only.
+    """
+
+    least: int = 20
+    replay: float = 3.0
+    export: Options = field(default_factory=Options)
+    promote: bool = True
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """How a round ended.
+
+    Attributes:
+        decision: "promote", "hold" or "reject".
+        model: name of the new model; empty if none was trained.
+        reasons: Korean sentences.
+    """
+
+    decision: str
+    model: str
+    reasons: list[str]
+    feedback: Export
+
+
+def improve(
+    recipe: Recipe,
+    out: Path,
+    store: FeedbackStore,
+    registry: Registry,
+    *,
+    parent: Run | None = None,
+    terms: Terms | None = None,
+    tell: Callable[[str], Any] = lambda text: None,
+) -> RoundOutcome:
+    """Do one round.
+
+    Args:
+        recipe: `train.method` says what is learned from: corrections (sft), preferences (dpo) or thumbs (kto).
+        parent: the run that the current model comes from; by default the one that the registry names.
+        tell: called with a line about each step.
+
+    Raises:
+        UsageError: there is no current model, or its run is gone.
+    """
+    terms = terms or Terms()
+    production = registry.production()
+    if parent is None:
+        if production is None:
+            raise UsageError("no model is in production", next_step="name the run to start from: --from RUN")
+        parent = Run(Path(production.lineage.run))
+    current = production.adapter if production else parent.require("train", "adapter")
+    pack = Pack.load(recipe.pack)
+    made = export(store, out / "feedback", known_of(pack, parent), terms.export)
+    rows = made.rows[TRAINED_ON[recipe.train.method]]
+    tell(f"feedback: {rows} rows for {recipe.train.method}")
+    if rows < terms.least:
+        return RoundOutcome("hold", "", [f"피드백이 {rows}행뿐이라 학습하지 않았습니다(최소 {terms.least}행)."], made)
+    run = Run(out / "run")
+    recipe = _continuing(recipe, current, made.folder, run)
+    _curate(recipe, run, made, tell)
+    _compose(recipe, run, parent, made, terms.replay)
+    for stage in ("train", "evaluate"):
+        tell(f"{stage}: {'done already' if perform(stage, recipe, run)[1] else 'done'}")
+    verdict = compare(recipe, run, _current(recipe, out / "current", run, current))
+    write_json(out / "verdict.json", verdict)
+    lineage = Lineage.of_run(run, parent=production.name if production else "", feedback=made.id)
+    model = registry.register(
+        run.require("train", "adapter"),
+        replace(lineage, verdict=verdict),
+        recipe=run.root / "recipe.lock.yaml",
+        feedback_items=made.folder / "items.jsonl",
+    )
+    if verdict["verdict"] == PROMOTE and terms.promote:
+        registry.promote(model.name)
+    else:
+        registry.hold(model.name, verdict["verdict"])
+    return RoundOutcome(verdict["verdict"], model.name, verdict["reasons"], made)
+
+
+def compare(recipe: Recipe, new: Run, current: Run) -> dict[str, Any]:
+    """The new run's tuned model against the current one's, item by item on the same questions; as verdict.json."""
+    before, after = stored(current), stored(new)
+    guards = guard_rows(Pack.load(recipe.pack), before.guards, after.guards, recipe.seed)
+    rows = table(shared_samples(before, after), recipe.seed, guards)
+    verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
+    return {**verdict, "against": "current", "metrics": rows}
+
+
+def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Recipe:
+    """The recipe of the round: the export as its only source, training that goes on from the adapter on its rows."""
+    source = SourceSection(kind="qa", path=str(feedback / "qa.jsonl"), name=SOURCE)
+    method = recipe.train.method
+    rows = None if method == "sft" else str((run.folder("compose") / TRAINED_ON[method]).resolve())
+    changes = {
+        "collect": CollectSection(),
+        "read": ReadSection(sources=[source]),
+        "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "preferences": rows}),
+        "evaluate": recipe.evaluate.model_copy(update={"answered_by": {}, **_guards_here(recipe)}),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _guards_here(recipe: Recipe) -> dict[str, str]:
+    """No server knows the adapter that the round makes, so nothing is asked of one."""
+    return {"guards": "in-process"} if recipe.evaluate.guards == "served" else {}
+
+
+def _curate(recipe: Recipe, run: Run, made: Export, tell: Callable[[str], Any]) -> None:
+    """Read and curate the corrections of one turn as any other questions and answers."""
+    if recipe.train.method == "sft" and made.rows["qa.jsonl"]:
+        for stage in ("read", "curate"):
+            manifest, _ = perform(stage, recipe, run)
+            tell(f"{stage}: {manifest.rows_out} of {manifest.rows_in} rows kept")
+
+
+def _compose(recipe: Recipe, run: Run, parent: Run, made: Export, replay: float) -> None:
+    """Write 5-compose of the round: feedback and older rows to train on, the parent's questions and more to test on.
+
+    `replay.jsonl` holds all older rows with the new ones, so that later rounds draw from everything ever trained on.
+    """
+    inputs = {f"feedback/{name}": file_hash(made.folder / name) for name in TRAINED_ON.values()}
+    inputs |= run.output_hashes("curate") | {f"parent/{k}": v for k, v in parent.output_hashes("compose").items()}
+    section = recipe.section("train", "model", "compose") | {"replay": replay}
+
+    def work(place: Stage) -> None:
+        method = recipe.train.method
+        fresh, held_out = _feedback_rows(recipe, run, made, place) if method == "sft" else ([], [])
+        pool = parent.folder("compose") / "replay.jsonl"
+        old = read_jsonl(pool if pool.is_file() else parent.require("compose", "train.jsonl"))
+        trained = [*fresh, *_draw(old, round(replay * len(fresh)), recipe.seed)]
+        write_jsonl(place.path("train.jsonl"), trained)
+        write_jsonl(place.path("replay.jsonl"), [*old, *fresh])
+        if method != "sft":
+            name = TRAINED_ON[method]
+            trained = read_jsonl(made.folder / name)
+            older = parent.folder("compose") / name
+            extra = read_jsonl(older) if older.is_file() else []
+            trained += _draw(extra, round(replay * len(trained)), recipe.seed)
+            write_jsonl(place.path(name), trained)
+        for name, more in (("valid.jsonl", []), ("test.jsonl", held_out)):
+            write_jsonl(place.path(name), [*more, *read_jsonl(parent.require("compose", name))])
+        manifest = place.manifest
+        manifest.rows_out = len(trained) + len(held_out)
+        manifest.rows_in = manifest.rows_out + sum(manifest.dropped.values())
+        manifest.per_source = {SOURCE: {"rows": len(fresh)}, "replay": {"rows": len(trained) - len(fresh)}}
+        manifest.facts = {"splits": {"train": len(trained), "test": len(held_out)}, "feedback": made.id}
+
+    run.perform("compose", section, inputs, recipe.seed, code_hash("service/improve", "service/feedback"), work)
+
+
+def _feedback_rows(recipe: Recipe, run: Run, made: Export, place: Stage) -> tuple[list[Any], list[Any]]:
+    """Corrections to train on, and those kept out to test on; dialogues stay whole, too long rows are dropped."""
+    exported = read_jsonl(made.folder / "train.jsonl")
+    several = [row for row in exported if sum(m["role"] == "user" for m in row["messages"]) > 1]
+    curated = read_qa(run.require("curate", "qa.parquet")) if made.rows["qa.jsonl"] else []
+    place.manifest.drop("curated-away", len(exported) - len(several) - len(curated))
+    by_id = {row["id"]: row for row in exported}
+    single = [by_id[row["id"]] for row in read_jsonl(made.folder / "qa.jsonl")]
+    kept = [_as_curated(single[qa.source.index], qa) for qa in curated]
+    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
+    fresh, held_out = [], []
+    for row in sorted([*several, *kept], key=lambda r: r["id"]):
+        if len(examples(tokenizer, row["messages"])[-1]) > recipe.model.max_length:
+            place.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens")
+        elif _share(row["group"], recipe.seed) < recipe.compose.splits[2]:
+            held_out.append(row)
+        else:
+            fresh.append(row)
+    return fresh, held_out
+
+
+def _as_curated(row: dict[str, Any], qa: QA) -> dict[str, Any]:
+    """The exported row, under its own id, with the texts and the cluster that curation gave it."""
+    system = [m for m in row["messages"] if m["role"] == "system"]
+    turns = [{"role": "user", "content": qa.question}, {"role": "assistant", "content": qa.answer}]
+    return {**row, "messages": [*system, *turns], "cluster": qa.cluster}
+
+
+def _draw(rows: list[Any], count: int, seed: int) -> list[Any]:
+    """So many of the rows, by a seeded hash of their ids; all if there are fewer."""
+    return sorted(rows, key=lambda row: _share(str(row["id"]), seed))[:count]
+
+
+def _share(identity: str, seed: int) -> float:
+    """A number in [0, 1) that belongs to this identity and seed."""
+    return int(hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+def _current(recipe: Recipe, folder: Path, run: Run, adapter: Path) -> Run:
+    """The current model as a run of its own, evaluated on the new run's questions."""
+    place = Run(folder)
+    adapters = {f"adapter/{p.name}": file_hash(p) for p in sorted(adapter.iterdir()) if p.is_file()}
+
+    def copy(source: Path) -> Callable[[Stage], None]:
+        def work(stage: Stage) -> None:
+            for file in (p for p in sorted(source.iterdir()) if p.is_file() and p.name != "manifest.json"):
+                target = stage.path("adapter" if source == adapter else ".") / file.name
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, target)
+
+        return work
+
+    code = code_hash("service/improve")
+    place.perform("compose", {}, run.output_hashes("compose"), recipe.seed, code, copy(run.folder("compose")))
+    place.perform("train", {}, adapters, recipe.seed, code, copy(adapter))
+    perform("evaluate", recipe, place)
+    return place

@@ -1,0 +1,299 @@
+"""What every route works with: the engine, the store, the metrics, and an answer from its acceptance to its record."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, Stream, Task
+from ..model.engine.refusals import Refusal, bad_request
+from ..runs.recipe import GenerationSection
+from .api_schema import SamplingFields
+from .feedback.sink import FeedbackSink, Generation
+from .gauges import Metrics
+from .keys import Key, Limiter
+
+log = logging.getLogger(__name__)
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the server behaves.
+
+    Attributes:
+        system: the pack's system prompt, used unless the caller brings one.
+        generation: defaults of sampling.
+        open_while_keyless: let everybody in until the first key exists, and nobody without one from then on.
+        require_keys: refuse requests without an active key.
+        hosts: Host headers that are answered while no key is required (against DNS rebinding); empty means any.
+        max_body: bytes of a request body.
+        max_characters: of all messages or prompts of a request; more is refused before it is tokenized.
+        deadline: seconds that an answer may take, queue included.
+        heartbeat: seconds of silence after which a stream gets a comment, so that proxies keep it open.
+    """
+
+    system: str = ""
+    generation: GenerationSection = field(default_factory=GenerationSection)
+    title: str = "mnatune"
+    examples: tuple[str, ...] = ()
+    open_while_keyless: bool = False
+    require_keys: bool = False
+    hosts: frozenset[str] = frozenset()
+    max_body: int = 8 * 2**20
+    max_characters: int = 200_000
+    deadline: float = 300.0
+    heartbeat: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the holder of a key, or whoever sits at this machine."""
+
+    rater: str = "local"
+    admin: bool = True
+    key: Key | None = None
+
+
+class CitationMark(Protocol):
+    """A statute citation found in a text."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def law(self) -> str: ...
+    @property
+    def article(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+
+
+class Checker(Protocol):
+    """Finds and judges the statute citations of a text; `text.citations.CitationChecker` is one."""
+
+    def find(self, text: str) -> Sequence[CitationMark]:
+        """The citations in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """That an answer is to be stored, under which id and in which conversation."""
+
+    id: str
+    conversation: str = ""
+
+
+class Service:
+    """The server's parts, and the way from a task to a measured, charged and stored answer."""
+
+    def __init__(
+        self, engine: Engine, feedback: FeedbackSink, settings: Settings, checker: Checker | None = None
+    ) -> None:
+        self.engine = engine
+        self.feedback = feedback
+        self.settings = settings
+        self.checker = checker
+        self.metrics = Metrics(engine.load)
+        self.limiter = Limiter()
+        self.draining = False
+        self._background: set[asyncio.Task[None]] = set()
+
+    def sampling(self, fields: SamplingFields, limit: int | None, choice: int = 0) -> Sampling:
+        """The request's sampling over the server's defaults; each further choice takes the next seed."""
+        given, stop = self.settings.generation, fields.stop
+        seed = fields.seed if fields.seed is not None else time.time_ns()
+        return Sampling(
+            max_tokens=limit,
+            temperature=given.temperature if fields.temperature is None else fields.temperature,
+            top_p=given.top_p if fields.top_p is None else fields.top_p,
+            top_k=given.top_k if fields.top_k is None else fields.top_k,
+            repetition_penalty=given.repetition_penalty
+            if fields.repetition_penalty is None
+            else fields.repetition_penalty,
+            seed=seed + choice,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+        )
+
+    def check_size(self, texts: Sequence[str | list[int]]) -> None:
+        """400 for more text than any context holds, before time is spent on it."""
+        if sum(map(len, texts)) > self.settings.max_characters:
+            raise bad_request(
+                f"the prompt is longer than {self.settings.max_characters:,} characters", code="context_length_exceeded"
+            )
+
+    def count_answers(self, caller: Caller, answers: int) -> None:
+        """Have a request of several answers count as so many requests; the gate has counted it as one."""
+        if caller.key:
+            self.limiter.count(caller.key, answers - 1)
+
+    async def open(self, caller: Caller, task: Task, record: Record | None = None) -> "ServedAnswer":
+        """Have the engine accept a task; the answer must be closed, whatever happens."""
+        begun = time.monotonic()
+        if self.draining:
+            raise Refusal(503, "the server is shutting down", code="draining", retry_after=5.0)
+        return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
+
+    def deadline(self) -> float:
+        """The monotonic time at which an answer that begins now is given up."""
+        return time.monotonic() + self.settings.deadline
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run to the end even if the request that caused it is cancelled."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def settle(self) -> None:
+        """Wait for what runs in the background."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+class ServedAnswer:
+    """One answer on its way to a client: measured, charged to the key and, if wanted, stored when it is closed."""
+
+    def __init__(
+        self, service: Service, caller: Caller, task: Task, stream: Stream, record: Record | None, begun: float
+    ) -> None:
+        self.stream = stream
+        self.model = stream.model
+        self.text = ""
+        self.tokens = 0
+        self.prompt_tokens = stream.prompt_tokens
+        self.finish: FinishReason | None = None
+        self._service = service
+        self._caller = caller
+        self._task = task
+        self._record = record
+        self._begun = begun
+        self._first: float | None = None
+        self._failed = False
+        self._closed: asyncio.Task[None] | None = None
+        service.metrics.in_flight.inc()
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """The pieces as they come."""
+        try:
+            async for piece in self.stream.pieces:
+                if self._first is None and piece.text:
+                    self._first = time.monotonic()
+                self.text += piece.text
+                self.tokens += piece.tokens
+                self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
+                self.finish = piece.finish
+                yield piece
+        except Refusal:
+            self._failed = True
+            raise
+
+    async def whole(self) -> "ServedAnswer":
+        """Wait for all of it."""
+        async for _ in self.pieces():
+            pass
+        return self
+
+    def close(self) -> "asyncio.Task[None]":
+        """Cancel what is still being made and book the answer; await the result to know that it is stored."""
+        if self._closed is None:
+            self._book()
+            self._closed = self._service.in_background(self._wind_up(time.monotonic()))
+        return self._closed
+
+    def _book(self) -> None:
+        metrics, model = self._service.metrics, self.model.id
+        metrics.in_flight.dec()
+        outcome = "failed" if self._failed else self.finish or "cancelled"
+        metrics.answers.labels(model, outcome).inc()
+        metrics.tokens.labels(model, "prompt").inc(self.prompt_tokens)
+        metrics.tokens.labels(model, "completion").inc(self.tokens)
+        if self._first is not None:
+            metrics.first_token.labels(model).observe(self._first - self._begun)
+            if self.tokens > 1:
+                metrics.per_token.labels(model).observe((time.monotonic() - self._first) / (self.tokens - 1))
+        if self._caller.key:
+            self._service.limiter.charge(self._caller.key, self.prompt_tokens + self.tokens)
+
+    async def _wind_up(self, ended: float) -> None:
+        await self.stream.pieces.aclose()
+        if self._record is None or self._failed or not self.text:
+            return
+        try:
+            await asyncio.to_thread(self._service.feedback.save_generation, self._generation(self._record, ended))
+        except Exception:  # the store's trouble must not take the answer away from its reader
+            self._service.metrics.lost_feedback.inc()
+            log.exception("an answer could not be stored")
+
+    def _generation(self, record: Record, ended: float) -> Generation:
+        sampling = self._task.sampling
+        return Generation(
+            id=record.id,
+            conversation=record.conversation or record.id,
+            rater=self._caller.rater,
+            model=self.model.id,
+            revision=self.model.revision,
+            adapter_hash=self.model.adapter_hash,
+            prompt_hash=self.stream.prompt_hash,
+            messages=self._task.messages,
+            answer=self.text,
+            sampling={
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k,
+                "repetition_penalty": sampling.repetition_penalty,
+                "max_tokens": sampling.max_tokens,
+                "seed": sampling.seed,
+                "stop": list(sampling.stop),
+            },
+            finish_reason=self.finish or "cancelled",
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.tokens,
+            consent=True,  # only what the user agreed to store comes here
+            seconds=ended - self._begun,
+            first_token=(self._first or ended) - self._begun,
+            created=time.time() - (ended - self._begun),
+        )
+
+
+async def merged(answers: Sequence[ServedAnswer], heartbeat: float) -> AsyncIterator[tuple[int, Piece] | None]:
+    """Pieces of several answers as they come, each with its answer's index; None after a silence of `heartbeat`.
+
+    The first failure of any answer ends it all.
+    """
+    queue: asyncio.Queue[tuple[int, Piece] | Refusal | None] = asyncio.Queue()
+
+    async def pump(index: int, answer: ServedAnswer) -> None:
+        try:
+            async for piece in answer.pieces():
+                queue.put_nowait((index, piece))
+        except Refusal as error:
+            queue.put_nowait(error)
+        else:
+            queue.put_nowait(None)
+
+    pumps = [asyncio.ensure_future(pump(i, a)) for i, a in enumerate(answers)]
+    running = len(pumps)
+    try:
+        while running:
+            try:
+                item = await asyncio.wait_for(queue.get(), heartbeat)
+            except TimeoutError:
+                yield None
+                continue
+            if isinstance(item, Refusal):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        for task in pumps:
+            task.cancel()

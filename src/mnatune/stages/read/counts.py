@@ -1,0 +1,53 @@
+"""What became of a source's rows: read, dropped by reason, per split; and its members: read or skipped by reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ReadTally:
+    """Counts of one source; tallies of parallel readers add up."""
+
+    rows: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    layouts: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    members: int = 0
+    members_skipped: Counter[str] = field(default_factory=Counter)
+    archives_skipped: Counter[str] = field(default_factory=Counter)
+    archives_damaged: Counter[str] = field(default_factory=Counter)
+    laws: Counter[str] = field(default_factory=Counter)
+    documents: int = 0
+    warnings: list[str] = field(default_factory=list)
+    unknown: tuple[str, bytes] | None = None
+
+    def see(self, member: str, data: bytes) -> None:
+        """Remember the first member that no layout describes, to show its shape."""
+        self.unknown = self.unknown or (member, data[: 1 << 20])
+
+    def add(self, other: "ReadTally") -> None:
+        """Add another tally's counts."""
+        self.rows += other.rows
+        self.members += other.members
+        for name in ("splits", "layouts", "dropped", "members_skipped", "archives_skipped", "archives_damaged"):
+            getattr(self, name).update(getattr(other, name))
+        self.warnings += other.warnings
+        self.unknown = self.unknown or other.unknown
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: rows, rows per split and layout, and what was left out and why."""
+        extra = {"documents": self.documents} if self.documents else {}
+        return {
+            "rows": self.rows,
+            **extra,
+            **({"articles": dict(self.laws)} if self.laws else {}),
+            **{f"split/{name}": n for name, n in sorted(self.splits.items())},
+            **{f"layout/{name}": n for name, n in sorted(self.layouts.items())},
+            "dropped": dict(sorted(self.dropped.items())),
+            "members": self.members,
+            "members_skipped": dict(sorted(self.members_skipped.items())),
+            "archives_skipped": dict(sorted(self.archives_skipped.items())),
+            "archives_damaged": dict(sorted(self.archives_damaged.items())),
+            "warnings": self.warnings[:50],
+        }

@@ -1,0 +1,262 @@
+"""`pack check`: the shipped pack passes, and each kind of fault is found where it lies."""
+
+import json
+import shutil
+import unicodedata
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from mnatune.cli import app
+from mnatune.pack import Pack
+from mnatune.pack.check import _share_at, check, similar
+from mnatune.pack.data import PackData
+from mnatune.stages.curate.rules import Drops
+from mnatune.stages.read.fieldmap import FieldMap
+from mnatune.text.shingles import shingles, spaceless
+
+OWNED = {"drops.yaml": Drops, "maps/*.yaml": FieldMap}
+KEPT_ROWS = 12
+PARTIAL = (
+    "mna_qa.jsonl",
+    "glossary.jsonl",
+    "exam/choice.jsonl",
+    "exam/essay.jsonl",
+    "exam/false_premise.jsonl",
+    "sample/rows.jsonl",
+    "sample/twins.jsonl",
+    "lexicon_holdout.jsonl",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Pack.load("mna_ko")
+
+
+@pytest.fixture
+def pack(shipped, tmp_path):
+    """A short copy of the shipped pack, to be broken."""
+    root = tmp_path / "own"
+    shutil.copytree(shipped.root, root)
+    for name in PARTIAL:
+        lines = (root / name).read_text(encoding="utf-8").splitlines()[:KEPT_ROWS]
+        (root / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return Pack(root)
+
+
+def edit_row(pack, name, **changes):
+    """Change the first row of a JSON Lines file."""
+    path = pack.root / name
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    row = {**json.loads(first), **changes}
+    path.write_text("\n".join([json.dumps(row, ensure_ascii=False), *rest]) + "\n", encoding="utf-8")
+
+
+def edit_yaml(pack, name, change):
+    path = pack.root / name
+    value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+
+
+def failures(pack):
+    outcomes, _ = check(pack, OWNED)
+    return {outcome.name: outcome.failures for outcome in outcomes if outcome.failures}
+
+
+def only(found, name):
+    """The failures of a check that alone has failed."""
+    assert list(found) == [name], found
+    return "\n".join(found[name])
+
+
+def test_the_shipped_pack_passes(shipped):
+    assert failures(shipped) == {}
+
+
+def test_the_short_copy_passes_so_that_what_fails_below_is_the_planted_fault(pack):
+    assert failures(pack) == {}
+
+
+def test_an_unknown_key_an_empty_text_and_a_missing_file(pack):
+    edit_row(pack, "mna_qa.jsonl", answer=" ", note="x")
+    (pack.root / "exam/essay.jsonl").unlink()
+    edit_yaml(pack, "drops.yaml", lambda drops: drops.update(min_answer_char=3))
+    text = only(failures(pack), "form of every file")
+    assert "mna_qa.jsonl:1: answer" in text
+    assert "mna_qa.jsonl:1: note" in text
+    assert "exam/essay.jsonl: the pack lacks it" in text
+    assert "drops.yaml: min_answer_char" in text
+
+
+def test_a_broken_line_is_named(pack):
+    path = pack.root / "glossary.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + '{"term": \n', encoding="utf-8")
+    assert f"glossary.jsonl:{KEPT_ROWS + 1}" in only(failures(pack), "form of every file")
+
+
+def test_weights_of_the_rubric_sum_to_one(pack):
+    edit_yaml(pack, "rubric.yaml", lambda rubric: rubric["parts"]["depth"].update(weight=0.9))
+    assert "not to 1" in only(failures(pack), "form of every file")
+
+
+def test_a_question_asked_twice(pack):
+    rows = [json.loads(line) for line in (pack.root / "mna_qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    edit_row(pack, "mna_qa.jsonl", question=rows[3]["question"].replace(" ", "  "))
+    assert "mna_qa.jsonl:4: the question of mna_qa.jsonl:1" in only(failures(pack), "ids and questions are unique")
+
+
+def test_an_exam_id_given_twice(pack):
+    edit_row(pack, "exam/essay.jsonl", id="choice-002")
+    assert "choice-002: 2 exam items" in only(failures(pack), "ids and questions are unique")
+
+
+def test_a_training_row_that_gives_an_exam_item_away(pack):
+    item = json.loads((pack.root / "exam/choice.jsonl").read_text(encoding="utf-8").splitlines()[4])
+    edit_row(pack, "sample/rows.jsonl", question=item["question"].replace("옳은 것은", "알맞은 것은"))
+    text = only(failures(pack), "exam apart from training")
+    assert f"sample/rows.jsonl:1: gives away {item['id']}" in text
+
+
+def test_near_duplicates_but_not_rows_that_differ_in_a_number(pack):
+    question = "합병 반대주주는 언제까지 매수를 청구"
+    tail = "총회 전에 서면으로 반대한 주주만 청구할 수 있으며, 회사는 그 뒤 정해진 기간 안에 주식을 사야 합니다. "
+    tail += "매수가액은 먼저 협의하여 정하고, 협의가 되지 않으면 법원에 결정을 청구할 수 있습니다."
+    lines = [
+        {
+            "question": f"{question}{ending}",
+            "answer": f"결의일부터 {days}일 안에 청구합니다. {tail}",
+            "source": "상법 제522조의3",
+            "topic": "합병",
+        }
+        for ending, days in (("하나요?", 20), ("합니까?", 20), ("하는가?", 30))
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (pack.root / "mna_qa.jsonl").write_text(text, encoding="utf-8")
+    (found,) = failures(pack)["no near-duplicates"]
+    assert found.startswith("mna_qa.jsonl:2: nearly the same as mna_qa.jsonl:1")
+
+
+def test_an_article_that_never_was_except_in_a_false_premise(pack):
+    assert "제999조" in (pack.root / "exam/false_premise.jsonl").read_text(encoding="utf-8")
+    edit_row(pack, "mna_qa.jsonl", source="상법 제1999조")
+    assert "mna_qa.jsonl:1: '상법 제1999조'" in only(failures(pack), "citations")
+
+
+def test_an_exam_that_can_be_guessed(pack):
+    path = pack.root / "exam/choice.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        right = "ABCD".index(row["answer"])
+        row["choices"][right] += " 그리고 이것이 가장 길다."
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert "always the longest choice is right 12 times" in only(failures(pack), "answers not guessable")
+    for row in rows:
+        right = "ABCD".index(row["answer"])
+        row["choices"][0], row["choices"][right] = row["choices"][right], row["choices"][0]
+        row["answer"] = "A"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert "always A is right 12 times" in "\n".join(failures(pack)["answers not guessable"])
+
+
+def test_an_answer_over_the_limit(pack):
+    edit_row(pack, "mna_qa.jsonl", answer="합병의 효과를 차례로 설명합니다. " * 40 + "끝.")
+    assert "mna_qa.jsonl:1: the answer has" in only(failures(pack), "lengths")
+
+
+def test_patterns_of_personal_data_are_held_to_their_examples(pack):
+    def break_it(rules):
+        rules["kinds"][0]["match"].append("2024년 3월")
+        rules["kinds"][1]["no_match"].append("010-0000-0000")
+
+    edit_yaml(pack, "pii.yaml", break_it)
+    text = only(failures(pack), "personal data")
+    assert "resident_number misses '2024년 3월'" in text
+    assert "phone matches '010-0000-0000'" in text
+
+
+def test_a_lexicon_that_keeps_too_little_and_cancels_nothing(pack):
+    def break_it(lexicon):
+        lexicon["saturate"] = 10_000
+        lexicon["false_friends"][0]["cancels"].append("없는 말")
+
+    edit_yaml(pack, "lexicon.yaml", break_it)
+    text = only(failures(pack), "lexicon")
+    assert "at least 0.9 is wanted" in text
+    assert "'없는 말', which is no term" in text
+
+
+def test_decomposed_hangul_and_invisible_characters(pack):
+    path = pack.root / "prompts.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + f"# {unicodedata.normalize('NFD', '합병')}\n# \u200b\n", encoding="utf-8")
+    last = text.count("\n")
+    assert only(failures(pack), "text").splitlines() == [
+        f"prompts.yaml:{last + 1}: not in NFC",
+        f"prompts.yaml:{last + 2}: an invisible or broken character",
+    ]
+
+
+def test_a_term_explained_twice(pack):
+    rows = [json.loads(line) for line in (pack.root / "glossary.jsonl").read_text(encoding="utf-8").splitlines()]
+    edit_row(pack, "glossary.jsonl", aliases=[rows[5]["term"]])
+    assert "stands in glossary.jsonl:1 too" in only(failures(pack), "glossary")
+
+
+def test_a_prompt_without_its_placeholder(pack):
+    edit_yaml(pack, "prompts.yaml", lambda p: p.update(choice_user=p["choice_user"].replace("{c}", "")))
+    assert only(failures(pack), "prompts") == "prompts.yaml: choice_user lacks {c}"
+
+
+def test_a_pack_without_optional_files_passes(pack):
+    for name in ("mna_qa.jsonl", "lexicon_labels.jsonl", "lexicon_holdout.jsonl"):
+        (pack.root / name).unlink()
+    shutil.rmtree(pack.root / "sample")
+    assert failures(pack) == {}
+
+
+def test_the_command_exits_with_3_and_names_each_failure(pack):
+    good = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
+    assert good.exit_code == 0, good.output
+    edit_row(pack, "mna_qa.jsonl", source="상법 제1999조")
+    bad = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
+    assert bad.exit_code == 3
+    assert sum(line.startswith("mna_qa.jsonl:1:") for line in bad.output.splitlines()) == 1
+
+
+def test_the_index_is_in_nfc_and_knows_what_the_checkout_holds(tmp_path):
+    law = tmp_path / "kr/보기법/법률.md"
+    law.parent.mkdir(parents=True)
+    law.write_text(
+        "---\n제목: 보기법\n시행일자: 2020-01-01\n---\n\n##### 제1조 (\uf90a융)\n\n① 하나\n\n② 둘\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "statutes.json"
+    done = CliRunner().invoke(app, ["pack", "index", "--laws", str(tmp_path), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    articles = json.loads(out.read_text(encoding="utf-8"))["laws"]["보기법"]["articles"]
+    assert articles == {"1": ["金융", 2, "2020-01-01", ""]}
+
+
+KOREAN = st.text(st.sampled_from("합병분할 주식이사"), max_size=30)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(KOREAN, max_size=5), st.lists(KOREAN, max_size=5), st.sampled_from([0.1, 0.5, 0.9]))
+def test_similar_finds_what_comparing_all_pairs_finds(ones, others, least):
+    expected = set()
+    for i, one in enumerate(ones):
+        for j, other in enumerate(others):
+            a, b = shingles(spaceless(one), 5), shingles(spaceless(other), 5)
+            if len(a & b) / len(a | b) >= least:
+                expected.add((i, j))
+    assert {(i, j) for i, j, _ in similar(ones, others, at_least=least)} == expected
+
+
+def test_every_blind_strategy_by_length_together_is_certainty(shipped):
+    for _, item in PackData(shipped).choice:
+        assert sum(_share_at(item, rank) for rank in range(4)) == pytest.approx(1)
