@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .model.load import ChatModel
+    from .model.engine.local import open_engine
     from .pack import Pack
     from .runs.journey import collect, compose, curate, evaluate, judge, read, report, run, synthesize, train
     from .runs.recipe import Recipe, load_recipe
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ChatModel": "model.load",
     "Document": "runs.records",
     "Manifest": "runs.workspace",
     "Pack": "pack",
@@ -39,6 +38,7 @@ _HOMES = {
     "evaluate": "runs.journey",
     "judge": "runs.journey",
     "load_recipe": "runs.recipe",
+    "open_engine": "model.engine.local",
     "read": "runs.journey",
     "read_qa": "runs.records",
     "report": "runs.journey",
@@ -49,7 +49,6 @@ _HOMES = {
 
 __all__ = [
     "QA",
-    "ChatModel",
     "Document",
     "Manifest",
     "Pack",
@@ -62,6 +61,7 @@ __all__ = [
     "evaluate",
     "judge",
     "load_recipe",
+    "open_engine",
     "read",
     "read_qa",
     "report",

@@ -48,7 +48,7 @@ def check(recipe: Recipe) -> None:
             next_step="give both, base and tuned, as URL#MODEL: they have to be compared under the same conditions",
         )
     for address in wanted.answered_by.values():
-        served(address)
+        served(address, "")
     if (wanted.guards == "served") != bool(wanted.answered_by) and wanted.guards != "off":
         needed = "in-process" if not wanted.answered_by else "served"
         raise UsageError(
