@@ -8,6 +8,7 @@ from the newest checkpoint that verifies; the result after an interruption equal
     checkpoints/     state for continuing; not a result
 """
 
+from ...model.memory import memory_faults
 from ...runs.job import Job
 
 __all__ = ["train"]
@@ -20,6 +21,11 @@ def train(job: Job) -> None:
         Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
         EnvironmentFault: the machine cannot do it (memory, CUDA, disk, a missing extra).
     """
-    from .loop import train_adapter
-
-    train_adapter(job)
+    if job.recipe.train.method == "sft":
+        from .loop import train_on_answers as work
+    else:
+        from .preference import train_on_preferences as work
+    with memory_faults(
+        "training", "set train.memory_gb to the card's size, train.quantize: nf4, or a smaller train.batch"
+    ):
+        work(job)
