@@ -5,6 +5,7 @@ Training's own parts (activations, optimizer) are in `stages/train/plan.py`.
 """
 
 import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +129,14 @@ def memory_faults(doing: str, next_step: str) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         place = str(error).strip().split("\n", 1)[0][:200]
         raise EnvironmentFault(f"the GPU's memory is full: {doing}", where=place, next_step=next_step) from error
+
+
+def forget_frames(error: BaseException) -> None:
+    """Clear the locals of an error's finished frames, and of the errors behind it: they keep a model alive."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
 
 
 def release() -> None:

@@ -89,10 +89,25 @@ def train_on_answers(job: Job) -> None:
         keeper.tally = trainer.tally["train"].state
         if resume is not None and (resume / TALLY).is_file():
             trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
-    run_trainer(job, trainer, keeper, metrics, resume)
-    save_adapter(job, trainer, tokenizer, identity)
+    with dismissed(trainer):
+        run_trainer(job, trainer, keeper, metrics, resume)
+        save_adapter(job, trainer, tokenizer, identity)
     if in_charge():
         keeper.finish()
+
+
+@contextmanager
+def dismissed(trainer: Any) -> Iterator[None]:
+    """Afterwards the trainer holds nothing: its model, optimizer and the libraries' references to both are gone."""
+    try:
+        yield
+    finally:
+        for module in trainer.model.modules():  # Accelerate wraps `forward` in a method that refers to its own module
+            for name in ("forward", "_original_forward"):
+                vars(module).pop(name, None)
+        trainer.accelerator.free_memory()
+        vars(trainer.callback_handler).clear()
+        vars(trainer).clear()
 
 
 def find_resume(keeper: CheckpointKeeper) -> Path | None:
