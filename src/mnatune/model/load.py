@@ -275,11 +275,11 @@ class LoadedModel:
     def close(self) -> None:
         """Give the memory back."""
         self._model = None
-        release_memory()
+        release()
 
 
-def release_memory() -> None:
-    """Free what nothing refers to any more, reference cycles included, and hand CUDA's cached blocks back."""
+def release() -> None:
+    """Give unreferenced memory, reference cycles included, back to the device, so that the next model finds it free."""
     import torch
 
     gc.collect()

@@ -22,6 +22,7 @@ from typing import Self
 from ...runs.errors import DataError
 from ...runs.workspace import file_hash
 from ..load import LoadedModel
+from ..memory import memory_faults
 from ..prompt import Example, prompt_ids, without_control_tokens
 from .emitter import Emitter
 from .lane_rows import LaneRow, PieceReader, RowPieces
@@ -32,6 +33,7 @@ from .scoring import Scored, choice_costs, score_completions
 
 log = logging.getLogger(__name__)
 
+ADVICE = "set train.quantize: nf4, or lower generation.max_new_tokens; see mnatune train RECIPE --plan"
 NEW_TOKENS = 512  # limit of an answer whose task names none
 
 
@@ -144,7 +146,8 @@ class LocalEngine:
                 continue
             row.ended, row.watched = ended(at), watched
             self._queue.submit(self._slots[model.id], row)
-        self._queue.work_off()
+        with memory_faults("answering", ADVICE):
+            self._queue.work_off()
         return [found[at] for at in range(len(tasks))]
 
     def likelihoods(self, model: str, examples: Sequence[Example]) -> list[Scored]:
@@ -164,7 +167,8 @@ class LocalEngine:
         """The loaded model with this one's adapter on, for what computes with it directly."""
         self._alone()
         self.loaded.activate(self._slots[find_model(self._models, model).id])
-        yield self.loaded
+        with memory_faults("scoring", ADVICE):
+            yield self.loaded
 
     def _alone(self) -> None:
         if self._thread is not None:
