@@ -38,7 +38,7 @@ STEPS: dict[str, Dependencies] = {
         (),
         ("crawl.yaml",),
         ("stages/collect",),
-        lambda r: bool(r.collect.start_urls or r.collect.sitemaps),
+        lambda r: bool(r.collect.start_urls),
     ),
     "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "runs/records")),
     "curate": Dependencies(

@@ -94,10 +94,8 @@ class ServedSide:
             update={
                 "base_url": self.url,
                 "model": self.model,
-                "requests_per_minute": UNLIMITED,
-                "tokens_per_minute": UNLIMITED,
+                "per_minute": (UNLIMITED, UNLIMITED),
                 "max_cost": 0.0,
-                "max_tokens": 0,
             }
         )
         ledger = Ledger(job.path("state/served.sqlite3"))  # what a name stands for may change from run to run
