@@ -1,10 +1,13 @@
-"""Write docs/recipe.md and docs/cli.md from the code itself. `make docs` runs this; a test checks that they are current."""
+"""Write the reference pages from the code and from what is installed. `make docs` runs this; a test checks that they are current."""
 
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 from mnatune.cli import app
@@ -60,6 +63,56 @@ def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield from _commands(f"{path} {name}", command.commands[name])
 
 
+# Extras that pull in what a developer's machine has; cuda and tracking are left to those who use them.
+EXTRAS = {"serve", "collect", "judge", "postgres", "ray", "lm-eval", "dev"}
+UNTOLD = {
+    "axe-playwright-python": "MIT",
+    "daft": "Apache-2.0",
+}  # their metadata name no licence, their licence files do
+
+
+def licences() -> dict[str, str]:
+    """Name → licence of every installed package that mnatune needs, directly or not, from the packages' metadata."""
+    found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+
+    def walk(name: str, extras: frozenset[str]) -> None:
+        if (name, extras) in seen:
+            return
+        seen.add((name, extras))
+        try:
+            facts = metadata.metadata(name)
+        except metadata.PackageNotFoundError:  # for another system or Python
+            return
+        found[name] = _licence(name, facts)
+        for line in metadata.requires(name) or []:
+            need = Requirement(line)
+            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras | {""}):
+                walk(canonicalize_name(need.name), frozenset(need.extras))
+
+    walk("mnatune", frozenset(EXTRAS))
+    return dict(sorted(found.items()))
+
+
+def _licence(name: str, facts: Any) -> str:
+    classified = [c.split(" :: ")[-1] for c in facts.get_all("Classifier") or [] if c.startswith("License ::")]
+    named = " / ".join(licence for licence in classified if licence != "OSI Approved")
+    first_line = str(facts.get("License") or "").strip().split("\n")[0]
+    return str(facts.get("License-Expression") or "") or named or first_line[:60] or UNTOLD.get(name, "")
+
+
+def licences_page() -> str:
+    """Every package and its licence."""
+    lines = [NOTE, "# 쓰는 패키지와 라이선스 (licences)\n"]
+    lines.append(
+        "직접 또는 거쳐서 쓰는 파이썬 패키지입니다. GPL과 AGPL은 시험(`tests/test_supply.py`)이 거절합니다. 버전과 해시는"
+    )
+    lines.append("`requirements/*.lock`에, CycloneDX 목록은 `make sbom`이 만드는 `dist/sbom.json`에 있습니다.\n")
+    lines += ["| package | licence |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {licence} |" for name, licence in licences().items()), ""])
+
+
 if __name__ == "__main__":
+    (DOCS / "licences.md").write_text(licences_page(), encoding="utf-8")
     (DOCS / "recipe.md").write_text(recipe_page(), encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_page(), encoding="utf-8")
