@@ -24,7 +24,10 @@ def list_models(models: Folder = ROOT) -> None:
 
     registry = Registry(models)
     serving = registry.pointer.model
-    for model in registry.models():
+    known = registry.models()
+    if not known:
+        typer.echo(f"no model is registered in {models}; next: mnatune models register RUN")
+    for model in known:
         mark = "*" if model.name == serving else " "
         lineage = model.lineage
         typer.echo(f"{mark} {model.name}  {model.created}  {model.decision or '-':8}  {lineage.base}  {lineage.run}")

@@ -44,13 +44,18 @@ def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[R
 
 def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     """One line for a stage."""
+    from ..reports.terminal import stage_name
+    from ..runs.output_language import say
+
+    name = f"  {stage_name(stage):<11}"
     if skipped:
-        typer.echo(f"  {stage:<11} done before, skipped")
+        typer.echo(f"{name} {say('done before, skipped', '이미 끝남, 건너뜀')}")
         return
     dropped = sum(manifest.dropped.values())
-    rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,} rows"
-    lost = f", {dropped:,} dropped" if dropped else ""
-    typer.echo(f"  {stage:<11} {rows}{lost}  ({manifest.seconds:.1f} s)")
+    rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,}"
+    lost = say(f", {dropped:,} dropped", f", {dropped:,}행 뺌") if dropped else ""
+    spent = f"{manifest.seconds:.1f}"
+    typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
 
 
 def run(
@@ -79,6 +84,7 @@ def _stage_command(stage: str) -> Any:
 
 
 def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, force: bool) -> None:
+    from ..reports.terminal import reason_name
     from ..runs import journey
     from ..runs.workspace import Run, in_charge
 
@@ -88,7 +94,7 @@ def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, 
         return
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
-        typer.echo(f"    {count:>9,}  {reason}")
+        typer.echo(f"    {count:>9,}  {reason_name(reason)}")
 
 
 def judge(

@@ -7,6 +7,8 @@ MnatuneError
 └── Interrupted       exit 130 stopped by the user; the run can be continued
 """
 
+import errno
+
 
 class MnatuneError(Exception):
     """One message for the person at the keyboard.
@@ -64,3 +66,27 @@ def missing_extra(package: str, extra: str) -> EnvironmentFault:
         f"this needs the package {package!r}, which is not installed",
         next_step=f"pip install 'mnatune[{extra}]'",
     )
+
+
+SYSTEM = {
+    errno.ENOSPC: ("the disk is full", "free some space and run again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run again"),
+    errno.EFBIG: ("the file is too large for this disk or its limit", "use another disk, or raise the limit"),
+    errno.EACCES: ("no permission", "change the permissions, or use another folder"),
+    errno.EPERM: ("no permission", "change the permissions, or use another folder"),
+    errno.EROFS: ("the disk is read-only", "use a folder that can be written"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "use another path"),
+    errno.EEXIST: ("a file stands where a folder is needed", "use another path"),
+    errno.EISDIR: ("a folder stands where a file is needed", "use another path"),
+    errno.ELOOP: ("the links go in a circle", "use another path"),
+    errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n 4096"),
+}
+
+
+def from_system(error: OSError) -> EnvironmentFault | None:
+    """What the operating system refused, in words; None if it is nothing that a user can mend."""
+    if error.errno not in SYSTEM:
+        return None
+    what, step = SYSTEM[error.errno]
+    return EnvironmentFault(what, where=str(error.filename or ""), next_step=step)
