@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,21 @@ def test_short_help_and_an_unknown_language() -> None:
         assert "Usage:" in told(*words)
     assert "one of ko, en" in str(CliRunner().invoke(app, ["--lang", "fr", "runs"]).exception)
     assert "--show-completion" in told("-h")
+
+
+@pytest.mark.parametrize(
+    ("language", "line", "reason"), [("en", "6 dropped", "short answer"), ("ko", "6행 뺌", "답변이 너무 짧음")]
+)
+def test_a_stage_is_told_in_one_language(
+    here: Path, monkeypatch: pytest.MonkeyPatch, language: str, line: str, reason: str
+) -> None:
+    rows = [{"question": f"{n}번째 합병 절차는 무엇인가요?", "answer": "네."} for n in range(6)]
+    (here / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    (here / "r.yaml").write_text("name: t\nread: {sources: [{kind: qa, path: rows.jsonl}]}\n", encoding="utf-8")
+    monkeypatch.setenv("MNATUNE_LANG", language)
+    told("read", "r.yaml")
+    text = told("curate", "r.yaml")
+    assert line in text
+    assert reason in text
+    assert bool(re.search("[가-힣]", text)) == (language == "ko")
+    assert not re.search("[a-z]{3}", text) or language == "en"

@@ -128,6 +128,19 @@ def test_a_link_brings_no_file_of_this_machine_into_the_registry(registry, tmp_p
         registry.register(folder, better())
 
 
+@pytest.mark.parametrize(
+    "config",
+    [{"target_modules": "(a+)+$"}, {"target_modules": ["q_proj", "(.*)*x"]}, {"rank_pattern": {"^(a|a)*$": 8}}],
+)
+def test_a_pattern_that_may_run_for_ever_never_enters(registry, tmp_path, config):
+    folder = adapter(tmp_path / "a", b"w")
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="pattern"):
+        registry.register(folder, better())
+    (folder / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"], "rank_pattern": None}))
+    registry.register(folder, better())
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"lineage": 3}', '{"lineage": {}, "name": "x"}'])
 def test_a_damaged_model_is_told(registry, tmp_path, text):
     model = registry.register(adapter(tmp_path / "a", b"w"), better())

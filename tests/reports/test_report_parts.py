@@ -2,7 +2,6 @@
 
 import math
 import random
-import re
 from pathlib import Path
 
 import pytest
@@ -186,19 +185,6 @@ def test_the_summary_tells_the_whole_run(whole_run: Run) -> None:
     assert "chrF++ *" in text
     assert "Verdict: PROMOTE" in text
     assert text.rstrip().endswith(str(report_path) if report_path.exists() else "not written yet")
-
-
-@pytest.mark.parametrize("language", ["en", "ko"])
-def test_the_summary_is_in_one_language(whole_run: Run, monkeypatch: pytest.MonkeyPatch, language: str) -> None:
-    monkeypatch.setenv("MNATUNE_LANG", language)
-    content = ("Question", "  base ", "  tuned ", "질문", "  기본 ", "  학습 ", "Report", "보고서")
-    lines = [line for line in summarize(whole_run).splitlines() if not line.startswith(content)]
-    text = "\n".join(lines)
-    if language == "en":
-        assert not re.search("[가-힣]", text)
-    else:
-        words = set(re.findall("[A-Za-z]{4,}", text)) - {"chrF", "PROMOTE", "KMMLU", "CLIcK", "timeout"}
-        assert not words, words
 
 
 def test_the_summary_of_an_unfinished_run(fake: FakeRun) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mnatune.pack import Pack
 from mnatune.runs.job import LINE_SECONDS, Job, Pace
-from mnatune.runs.output_language import LANGUAGES, VARIABLE, korean
+from mnatune.runs.output_language import LANGUAGES, VARIABLE, language
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.workspace import Manifest, Run, Stage
 
@@ -28,12 +28,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-@pytest.mark.parametrize(("language", "left"), [("en", "0:04:00 left"), ("ko", "0:04:00 남음")])
+@pytest.mark.parametrize(("switch", "left"), [("en", "0:04:00 left"), ("ko", "0:04:00 남음")])
 def test_a_log_gets_a_line_a_minute(
-    clock: Clock, language: str, left: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    clock: Clock, switch: str, left: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     pack: Pack, tmp_path: Path,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv(VARIABLE, language)
+    monkeypatch.setenv(VARIABLE, switch)
     stage = Stage(tmp_path, Manifest("read", "", {}, {}, 1))
     job = Job(Recipe(name="t"), pack, Run(tmp_path), stage)
     for _ in job.track(range(600), "read"):
@@ -41,7 +41,7 @@ def test_a_log_gets_a_line_a_minute(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 300 // LINE_SECONDS
     assert ("120/600" in lines[0], left in lines[0]) == (True, True)
-    assert ("파일 읽기" in lines[0]) == (language == "ko")
+    assert ("파일 읽기" in lines[0]) == (switch == "ko")
 
 
 def test_short_work_says_nothing_and_loses_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,9 +55,9 @@ def test_short_work_says_nothing_and_loses_nothing(clock: Clock, capsys: pytest.
 def test_the_language_is_the_switchs_then_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    assert not korean()
+    assert language() == "en"
     monkeypatch.setenv("LANG", "ko_KR.UTF-8")
-    assert korean()
+    assert language() == "ko"
     monkeypatch.setenv(VARIABLE, "en")
-    assert not korean()
+    assert language() == "en"
     assert set(LANGUAGES) == {"ko", "en"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .stages import AsJson
+from .stages import AsJson, stage_name
 
 if TYPE_CHECKING:
     from ..runs.workspace import Run
@@ -35,8 +35,6 @@ def runs(
     if not found:
         typer.echo(say(f"no run in {folder}", f"{folder}에 실행이 없습니다"))
         return
-    from ..reports.terminal import stage_name
-
     typer.echo(say("run  last stage  rows trained on  verdict  figure", "실행  마지막 단계  학습 행  판정  수치"))
     for row in found:
         last = stage_name(row["stages"][-1]) if row["stages"] else "-"

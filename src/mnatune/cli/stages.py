@@ -42,9 +42,24 @@ def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[R
     return load_recipe(recipe, overrides or ()), out or Path("runs") / find_recipe(recipe).stem
 
 
+def stage_name(stage: str) -> str:
+    """A stage in the output's language."""
+    from ..reports import korean
+    from ..runs.output_language import say
+
+    return say(stage, korean.name("stages", stage))
+
+
+def reason_name(reason: str) -> str:
+    """A drop reason in the output's language."""
+    from ..reports import korean
+    from ..runs.output_language import say
+
+    return say(reason.replace("-", " "), korean.reason(reason))
+
+
 def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     """One line for a stage."""
-    from ..reports.terminal import stage_name
     from ..runs.output_language import say
 
     name = f"  {stage_name(stage):<11}"
@@ -84,7 +99,6 @@ def _stage_command(stage: str) -> Any:
 
 
 def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, force: bool) -> None:
-    from ..reports.terminal import reason_name
     from ..runs import journey
     from ..runs.workspace import Run, in_charge
 

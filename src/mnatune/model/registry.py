@@ -15,6 +15,7 @@ A server reads `Registry.pointer` now and then: it is one small file that is alw
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ FEEDBACK = "feedback.jsonl"
 RECIPE = "recipe.yaml"
 ADAPTER_FILES = (CONFIG, WEIGHTS, "mnatune.json", "README.md")
 NAME_LENGTH = 12  # hex digits of the adapter's hash
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 PROMOTE = "promote"  # the verdict that lets a model into production
 
 
@@ -195,6 +197,7 @@ class Registry:
         """
         refuse_unsafe(adapter)
         digest = _adapter_hash(adapter)
+        _refuse_patterns(adapter / CONFIG)
         name = digest[:NAME_LENGTH]
         with self._locked():
             folder = self.root / name
@@ -295,6 +298,18 @@ def _adapter_hash(adapter: Path) -> str:
         if (adapter / name).is_symlink():
             raise DataError("a link in an adapter folder is refused", where=str(adapter / name))
     return value_hash({name: file_hash(adapter / name) for name in (CONFIG, WEIGHTS)})
+
+
+def _refuse_patterns(config: Path) -> None:
+    """Refuse regular expressions for modules' names: PEFT matches them as they are, and one can run for ever."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    chosen = [values.get("target_modules") or [], values.get("exclude_modules") or []]
+    names = [name for part in chosen for name in ([part] if isinstance(part, str) else part)]
+    names += [*(values.get("rank_pattern") or {}), *(values.get("alpha_pattern") or {})]
+    for name in names:
+        if not PLAIN_NAME.fullmatch(str(name)):
+            step = "name the modules one by one"
+            raise DataError(f"a pattern of modules is refused: {str(name)[:80]!r}", where=str(config), next_step=step)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

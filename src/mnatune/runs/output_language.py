@@ -5,6 +5,7 @@ English.
 """
 
 import os
+from typing import Literal
 
 VARIABLE = "MNATUNE_LANG"
 LANGUAGES = ("ko", "en")
@@ -22,18 +23,18 @@ WORK = {
 }
 
 
-def korean() -> bool:
-    """True if the output is Korean."""
+def language() -> Literal["ko", "en"]:
+    """`ko` or `en`."""
     names = (VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG")
     chosen = next((os.environ[name] for name in names if os.environ.get(name)), "")
-    return chosen.lower().startswith("ko")
+    return "ko" if chosen.lower().startswith("ko") else "en"
 
 
-def say(english: str, in_korean: str) -> str:
+def say(english: str, korean: str) -> str:
     """The one of two texts that is in the output's language."""
-    return in_korean if korean() else english
+    return korean if language() == "ko" else english
 
 
 def work_name(label: str) -> str:
     """A piece of work in the output's language; one without a Korean name is shown as it is."""
-    return WORK.get(label, label) if korean() else label
+    return say(label, WORK.get(label, label))
