@@ -44,7 +44,7 @@ def options(
     ),
     lang: str = typer.Option("", "--lang", help="Language of the output: ko or en; by default the system's."),
 ) -> None:
-    """Options before the command."""
+    """Options that stand before the command."""
     if lang and lang not in LANGUAGES:
         raise UsageError(f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}")
     if lang:
@@ -56,10 +56,10 @@ for module in (journey, runs, ask, doctor, init, pack, judge, export, serve, mod
 
 
 def main() -> None:
-    """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
-    warnings.simplefilter("ignore", FutureWarning)  # what other packages are going to rename helps nobody here
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its retries; what fails in the end is told by mnatune
+    warnings.simplefilter("ignore", FutureWarning)  # other packages' deprecations are no help to a user
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # hides its retries; a final failure is reported by mnatune
     try:
         app()
     except MnatuneError as error:

@@ -27,7 +27,7 @@ def register(cli: typer.Typer) -> None:
 
 
 def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
-    """What the options name: a run's adapter, or a registered model."""
+    """The run's adapter or registered model that the options name."""
     from ..model.export import Subject
     from ..model.registry import Registry
     from ..runs.errors import UsageError

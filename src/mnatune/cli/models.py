@@ -1,4 +1,4 @@
-"""`mnatune models`: what was trained here, what serves, and how it came to be."""
+"""`mnatune models`: registered models, which one serves, and their history."""
 
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +70,7 @@ def show(name: Name, models: Folder = ROOT) -> None:
 def promote(
     name: Name,
     models: Folder = ROOT,
-    override: Annotated[str, typer.Option(help="Why it may serve although its verdict is not 'promote'.")] = "",
+    override: Annotated[str, typer.Option(help="Why it may serve although the verdict is not 'promote'.")] = "",
 ) -> None:
     """Put a model into production; running servers take it up without dropping a request."""
     from ..model.registry import Registry

@@ -24,7 +24,7 @@ def register(cli: typer.Typer) -> None:
 
 
 def open_feedback(url: str, pack: str) -> "FeedbackStore":
-    """The store, with the pack's masking; names the extra if a library is missing. A new one is never made here."""
+    """Open an existing store with the pack's masking; names the extra if a library is missing."""
     import importlib.util
 
     from ..pack import Pack

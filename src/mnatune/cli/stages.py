@@ -104,7 +104,7 @@ def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, 
 
     loaded, folder = load(recipe, set_, out)
     manifest, skipped = journey.perform(stage, loaded, Run(folder), force=force)
-    if not in_charge():  # of several processes one tells
+    if not in_charge():  # one of several processes prints
         return
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
@@ -121,7 +121,7 @@ def judge(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every row 0-100 for usefulness and keep the best; --estimate tells the price before the first call."""
+    """Score every row 0-100 for usefulness and keep the best; --estimate prints the price before the first call."""
     if not estimate:
         _perform("judge", recipe, out, set_, force)
         return
@@ -177,7 +177,7 @@ def evaluate(
 ) -> None:
     """Compare base and tuned on held-out items and the exam, any two models, or the judge with people.
 
-    With --compare, what has no stored answers is asked the questions of the run among the two, or of RECIPE's --out.
+    With --compare, a side without stored answers is asked the questions of the other side's run, or of RECIPE's --out.
     """
     if compare:
         from ..runs.workspace import Run

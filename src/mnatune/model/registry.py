@@ -1,4 +1,4 @@
-"""The models that were trained here, which of them is in production, and how it came to be.
+"""Registered models, which one is in production, and their history.
 
     models/
       production.json        the pointer: which model serves, and what served before it (written atomically)
@@ -64,7 +64,7 @@ class Lineage:
 
     @classmethod
     def of_run(cls, run: Run, *, parent: str = "", feedback: str = "") -> Self:
-        """What a run's own files say of its adapter; the verdict is left empty if it was not evaluated."""
+        """The lineage in a run's own files; without an evaluation the verdict is empty."""
         facts = run.require("train", "adapter") / "mnatune.json"
         told = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
         verdict = run.folder("evaluate") / "verdict.json"
@@ -97,7 +97,7 @@ class Model:
 
     @property
     def decision(self) -> str:
-        """The verdict's word: "promote", "hold", "reject", or "" if the model was never evaluated."""
+        """ "promote", "hold", "reject", or "" if the model was never evaluated."""
         return str(self.lineage.verdict.get("verdict", ""))
 
 
@@ -150,13 +150,13 @@ class Registry:
         return sorted((self.get(name) for name in names), key=lambda m: (m.created, m.name))
 
     def get(self, name: str, *, verify: bool = False) -> Model:
-        """A model by its name or an unambiguous beginning of it.
+        """A model by its name or an unambiguous prefix.
 
         Args:
             verify: hash every file and compare.
 
         Raises:
-            UsageError: no such model, or several.
+            UsageError: no model, or several, match.
             DataError: model.json is damaged, or the files are not those that were registered.
         """
         known = sorted(p.parent.name for p in self.root.glob(f"*/{MODEL}"))
@@ -201,7 +201,7 @@ class Registry:
         name = digest[:NAME_LENGTH]
         with self._locked():
             folder = self.root / name
-            if (folder / MODEL).is_file():  # it may be serving: its files stay, if they are what they were
+            if (folder / MODEL).is_file():  # it may be serving: verify its files, do not touch them
                 self.get(name, verify=True)
             else:
                 _copy_adapter(adapter, folder / "adapter")
@@ -271,7 +271,7 @@ class Registry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time, over processes; the lock goes with the process that held it."""
+        """One writer at a time, across processes; the lock is released when its process ends."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -301,7 +301,7 @@ def _adapter_hash(adapter: Path) -> str:
 
 
 def _refuse_patterns(config: Path) -> None:
-    """Refuse regular expressions for modules' names: PEFT matches them as they are, and one can run for ever."""
+    """Refuse regular expressions for modules' names: PEFT matches them as they are, and some never finish."""
     values = json.loads(config.read_text(encoding="utf-8"))
     chosen = [values.get("target_modules") or [], values.get("exclude_modules") or []]
     names = [name for part in chosen for name in ([part] if isinstance(part, str) else part)]

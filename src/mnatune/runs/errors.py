@@ -1,4 +1,4 @@
-"""What mnatune says when it cannot go on: what was wrong, where, and what to do next.
+"""Errors for the person at the keyboard: what is wrong, where, and what to do next.
 
 MnatuneError
 ├── UsageError        exit 2   wrong usage or recipe
@@ -15,8 +15,8 @@ class MnatuneError(Exception):
 
     Args:
         what: what is wrong, in one sentence.
-        where: file, line, archive member or key; empty if it is nowhere in particular.
-        next_step: the command or edit that mends it; empty if there is none.
+        where: file, line, archive member or key; empty if unknown.
+        next_step: the command or edit that fixes it, if there is one.
     """
 
     exit_code = 1
@@ -61,7 +61,7 @@ class Interrupted(MnatuneError):
 
 
 def missing_extra(package: str, extra: str) -> EnvironmentFault:
-    """The error for an optional package that is not installed, with the pip line that cures it."""
+    """The error for an optional package that is not installed, with the pip command that installs it."""
     return EnvironmentFault(
         f"this needs the package {package!r}, which is not installed",
         next_step=f"pip install 'mnatune[{extra}]'",
@@ -85,7 +85,7 @@ SYSTEM = {
 
 
 def from_system(error: OSError) -> EnvironmentFault | None:
-    """What the operating system refused, in words; None if it is nothing that a user can mend."""
+    """An error of the operating system in words; None for one that the user cannot fix."""
     if error.errno not in SYSTEM:
         return None
     what, step = SYSTEM[error.errno]

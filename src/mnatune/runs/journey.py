@@ -26,7 +26,7 @@ LOCK = "recipe.lock.yaml"
 class Dependencies:
     """A stage's dependencies: recipe sections, earlier stages, pack files and source packages.
 
-    `wanted` says from the recipe whether the stage has anything to do.
+    `wanted` tells whether a recipe needs the stage at all.
     """
 
     sections: tuple[str, ...]
@@ -123,7 +123,7 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
     step = STEPS[stage]
     inputs = pack.hashes(*step.pack_files)
     for earlier in step.after:
-        if not STEPS[earlier].wanted(recipe):  # what an earlier recipe wanted is no part of this run any more
+        if not STEPS[earlier].wanted(recipe):  # left over from an earlier recipe
             (run.folder(earlier) / MANIFEST).unlink(missing_ok=True)
         elif run.manifest(earlier) is None:
             run.require(earlier, MANIFEST)
@@ -140,9 +140,9 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
 
 
 def _refuse_other_settings(recipe: Recipe, pack: Pack, run: Run, stages: Iterable[str], force: Collection[str]) -> None:
-    """Keep finished work: a stage that was done with other settings is done again only if that is asked for.
+    """Refuse to overwrite stages that were done with other settings.
 
-    Changed data or code is no other setting: then a stage runs again by itself. Keys that only one version of mnatune
+    Changed data or code does not count: the stage then runs again by itself. Keys that only one version of mnatune
     knows are not compared.
     """
     told: list[str] = []
@@ -166,7 +166,7 @@ def _refuse_other_settings(recipe: Recipe, pack: Pack, run: Run, stages: Iterabl
 
 
 def differences(there: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
-    """Values of keys that both have and that differ, one line each."""
+    """One line for each key that both have with different values."""
     found = []
     for key in there.keys() & now.keys():
         old, new = there[key], now[key]
@@ -290,7 +290,7 @@ def _function_of(stage: str) -> Callable[[Job], None]:
 
 
 def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
-    """The recipe with `pack:qa` and `pack:sample` replaced by real paths; the sample archive is built if needed."""
+    """The recipe with real paths for `pack:qa` and `pack:sample`; builds the sample archive if needed."""
     from ..pack.sample import build_sample
 
     sources = []

@@ -21,7 +21,7 @@ from .yaml_text import dump_yaml
 Positive = Annotated[int, Field(ge=1)]
 Price = Annotated[float, Field(ge=0)]
 
-# Key of an earlier version → what stands for it now.
+# Removed key → its replacement.
 REMOVED = {
     "collect.allow": "collect.follow",
     "collect.deny": "collect.follow, with ! before the pattern",
@@ -46,7 +46,7 @@ class Section(BaseModel):
 
 
 def without_secret(url: str) -> str:
-    """The address itself; a user name or password in it is refused, because a run keeps its recipe."""
+    """The address; one with a user name or password is refused, because a run keeps its recipe."""
     if "@" in urlsplit(url.partition("#")[0]).netloc:
         raise ValueError("must not hold a user name or password; set the key as MNATUNE_API_KEY")
     return url
@@ -82,7 +82,7 @@ class SourceSection(Section):
 
 
 class SiteSection(Section):
-    """What differs for one site of `collect`."""
+    """Overrides for one site of `collect`."""
 
     private: bool = False
     """A host of your own network: every other private or local address is refused."""
@@ -142,7 +142,7 @@ class EndpointSection(Section):
     """An OpenAI-compatible server for judging and synthesis. The key comes from MNATUNE_API_KEY alone."""
 
     base_url: str = ""
-    """Such as http://127.0.0.1:8000/v1; empty means that there is none."""
+    """Such as http://127.0.0.1:8000/v1; empty means no endpoint."""
     model: str = ""
     """Model name to ask for."""
     per_minute: tuple[Positive, Positive] = (600, 1_000_000)
@@ -271,7 +271,7 @@ class GenerationSection(Section):
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus sampling."""
     repetition_penalty: float = Field(1.2, ge=1)
-    """1 is none."""
+    """1 disables it."""
     max_new_tokens: int = Field(512, ge=1)
     """Longest answer in tokens, in evaluation too."""
 
@@ -337,7 +337,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         overrides: "section.key=value" strings; values are YAML.
 
     Raises:
-        UsageError: the file is missing, is no YAML mapping, or has wrong keys or values; all are named at once.
+        UsageError: the file is missing, is not a YAML mapping, or has wrong keys or values; all are reported at once.
     """
     file = find_recipe(path)
     overrides = list(overrides)
@@ -350,7 +350,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def save_lock(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe, every default spelled out; the same recipe again leaves the file alone."""
+    """Write the resolved recipe with every default; the file is left alone if nothing changed."""
     text = dump_yaml(recipe.model_dump(mode="json"))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_text(path) as handle:

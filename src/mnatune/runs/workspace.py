@@ -25,10 +25,10 @@ from .errors import DataError, UsageError
 
 STAGES = ("collect", "read", "curate", "synthesize", "judge", "compose", "train", "evaluate")
 MANIFEST = "manifest.json"
-CONTINUED = "metrics.jsonl"  # a result that is appended to when a stage continues
-BEGUN = ".begun"  # stands in a stage's folder from its start to its manifest
+CONTINUED = "metrics.jsonl"  # a result that a resumed stage appends to
+BEGUN = ".begun"  # marks a stage's folder from its start until its manifest is written
 PARTIAL = ".partial"
-STATE = ("checkpoints", "state", "tracking")  # folders of a stage kept for continuing it; no results
+STATE = ("checkpoints", "state", "tracking")  # folders kept for resuming; not results
 VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "daft", "pyarrow")
 
 
@@ -61,7 +61,7 @@ def atomic_text(path: Path) -> Iterator[IO[str]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, keys in the given order, Korean as it is."""
+    """Write JSON atomically, keys in the given order, Korean unescaped."""
     with atomic_text(path) as handle:
         json.dump(value, handle, ensure_ascii=False, indent=1, allow_nan=False)
         handle.write("\n")
@@ -151,7 +151,7 @@ def library_versions() -> dict[str, str]:
 
 @dataclass
 class Manifest:
-    """What a stage did. `dropped` counts rows by reason, `per_source` rows by source and by what happened to them."""
+    """What a stage did. `dropped` counts rows by reason, `per_source` by source and fate."""
 
     stage: str
     key: str
@@ -182,7 +182,7 @@ class Manifest:
 
 
 class Stage:
-    """The folder of one stage of a run, and the manifest it is about to earn."""
+    """A stage's folder and the manifest that will be written into it."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
@@ -209,13 +209,13 @@ class Stage:
 
 
 def _is_state(relative: Path) -> bool:
-    """State that is kept for continuing but is no result: manifests, partial files, checkpoints, ledgers."""
+    """True for files that are kept for resuming but are not results: manifests, partial files, checkpoints, ledgers."""
     top = relative.parts[0]
     return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in STATE
 
 
 def _clear(folder: Path, force: bool) -> None:
-    """Make a stage's folder ready: no manifest, no partial files, no results of an earlier time; state only if forced.
+    """Prepare a stage's folder: remove its manifest, partial files and earlier results, and its state only if forced.
 
     metrics.jsonl stays: a training that continues cuts it to its checkpoint's step. `BEGUN` says that what lies here
     without a manifest was left by an interrupted stage.
@@ -248,7 +248,7 @@ def _clear(folder: Path, force: bool) -> None:
 
 
 def _walk(folder: Path) -> tuple[list[str], list[str]]:
-    """Files below a folder, and links, by their paths in it; links are not followed, state is not entered."""
+    """Files and links below a folder, by relative path; links are not followed, state is not entered."""
     files: list[str] = []
     links: list[str] = []
     for root, folders, names in os.walk(folder):
@@ -324,9 +324,9 @@ class Run:
             section: everything of the recipe that the stage's result depends on.
             inputs: name → hash of every input.
             code: `code_hash` of the stage.
-            work: does the stage's work in the folder it is given. Of several processes all do it, and the one in
-                charge writes.
-            force: do it even if it is done, and from the start: what was kept for continuing is removed.
+            work: does the stage's work in the given folder. All processes of a training call it; the one in charge
+                writes.
+            force: do it again from the start, even if it is done; state kept for resuming is removed.
         """
         key = value_hash({"section": section, "inputs": inputs, "seed": seed, "code": code})
         if not force and self.is_done(stage, key):
@@ -349,7 +349,7 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Hold the run folder: two processes that write the same run would mix their files.
 
-        Of the processes of one training only the one in charge holds it.
+        In a training of several processes only the one in charge holds it.
         """
         if self._held or not in_charge():
             yield
