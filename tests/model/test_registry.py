@@ -137,6 +137,9 @@ def test_a_pattern_that_may_run_for_ever_never_enters(registry, tmp_path, config
     (folder / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(DataError, match="pattern"):
         registry.register(folder, better())
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(DataError, match="configuration"):
+        registry.register(folder, better())
     (folder / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"], "rank_pattern": None}))
     registry.register(folder, better())
 

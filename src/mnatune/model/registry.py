@@ -303,6 +303,8 @@ def _adapter_hash(adapter: Path) -> str:
 def _refuse_patterns(config: Path) -> None:
     """Refuse regular expressions for modules' names: PEFT matches them as they are, and some never finish."""
     values = json.loads(config.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise DataError("not an adapter's configuration", where=str(config))
     chosen = [values.get("target_modules") or [], values.get("exclude_modules") or []]
     names = [name for part in chosen for name in ([part] if isinstance(part, str) else part)]
     names += [*(values.get("rank_pattern") or {}), *(values.get("alpha_pattern") or {})]
