@@ -59,6 +59,8 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
     warnings.simplefilter("ignore", FutureWarning)  # other packages' deprecations are no help to a user
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # hides its retries; a final failure is reported by mnatune
     try:
         app()

@@ -97,7 +97,7 @@ class Model:
 
     @property
     def decision(self) -> str:
-        """ "promote", "hold", "reject", or "" if the model was never evaluated."""
+        """The verdict: promote, hold or reject; empty if the model was never evaluated."""
         return str(self.lineage.verdict.get("verdict", ""))
 
 

@@ -110,9 +110,12 @@ def _keep_recipe(recipe: Recipe, run: Run) -> None:
 
 
 def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
-    """The part of the recipe that a stage's result depends on."""
+    """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
-    if "endpoint" in section:  # limits, prices and time-outs change what a result costs, not what it is
+    if stage == "train":
+        for name in ("tracking", "project", "run_name", "keep_checkpoints"):
+            section["train"].pop(name, None)
+    if "endpoint" in section:
         names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")
         section["endpoint"] = {name: section["endpoint"][name] for name in names}
     return section
