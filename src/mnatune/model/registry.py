@@ -84,7 +84,8 @@ class Model:
     """A registered model.
 
     Attributes:
-        adapter_sha256: hash of the weights and their configuration.
+        name: beginning of the hash of weights and configuration.
+        adapter_sha256: hash of the weights, as training and served answers state it.
         files: path in the model's folder → hash, for the adapter's files, the recipe and the feedback.
     """
 
@@ -196,9 +197,8 @@ class Registry:
             feedback_items: items.jsonl of the feedback export that it learned from.
         """
         refuse_unsafe(adapter)
-        digest = _adapter_hash(adapter)
+        name = _name_of(adapter)
         _refuse_patterns(adapter / CONFIG)
-        name = digest[:NAME_LENGTH]
         with self._locked():
             folder = self.root / name
             if (folder / MODEL).is_file():  # it may be serving: verify its files, do not touch them
@@ -209,7 +209,9 @@ class Registry:
                 if source is not None:
                     with atomic_path(folder / target) as copy:
                         shutil.copyfile(source, copy)
-            facts = {"name": name, "adapter_sha256": digest, "created": _now(), "files": _hashes(folder)}
+            files = _hashes(folder)
+            weights = files[f"adapter/{WEIGHTS}"]
+            facts = {"name": name, "adapter_sha256": weights, "created": _now(), "files": files}
             write_json(folder / MODEL, facts | {"lineage": asdict(lineage)})
             self._log("register", name, "")
         return self.get(name)
@@ -286,8 +288,8 @@ def _copy_adapter(source: Path, target: Path) -> None:
                 shutil.copyfile(source / file, partial / file)
 
 
-def _adapter_hash(adapter: Path) -> str:
-    """Hash of an adapter's weights and configuration: what decides its answers.
+def _name_of(adapter: Path) -> str:
+    """An adapter's name: from the hash of its weights and configuration, which decide its answers.
 
     Raises:
         DataError: not an adapter folder, or one of its files is a link, which could bring in any file of this machine.
@@ -297,7 +299,7 @@ def _adapter_hash(adapter: Path) -> str:
     for name in ADAPTER_FILES:
         if (adapter / name).is_symlink():
             raise DataError("a link in an adapter folder is refused", where=str(adapter / name))
-    return value_hash({name: file_hash(adapter / name) for name in (CONFIG, WEIGHTS)})
+    return value_hash({name: file_hash(adapter / name) for name in (CONFIG, WEIGHTS)})[:NAME_LENGTH]
 
 
 def _refuse_patterns(config: Path) -> None:
