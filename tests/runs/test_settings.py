@@ -53,7 +53,7 @@ def test_other_settings_are_refused_and_change_nothing(recipe: Recipe, done: Run
     with pytest.raises(UsageError) as told:
         mnatune.judge(changed(recipe, "judge", keep_above=50), done)
     assert "judge: judge.keep_above is 30 there, 50 now" in told.value.what
-    assert "--force judge" in told.value.next_step
+    assert told.value.next_step.endswith("this run; --force does it again with these settings")
     with pytest.raises(UsageError, match="seed is 42 there, 7 now"):
         mnatune.read(recipe.model_copy(update={"seed": 7}), done)
     assert hashes(done.root) == before
@@ -61,8 +61,9 @@ def test_other_settings_are_refused_and_change_nothing(recipe: Recipe, done: Run
 
 def test_an_earlier_stage_of_other_settings_is_refused_too(recipe: Recipe, done: Run) -> None:
     """Or rows that passed 30 points would be trained on under a recipe that says 50."""
-    with pytest.raises(UsageError, match="keep_above"):
+    with pytest.raises(UsageError, match="keep_above") as told:
         mnatune.compose(changed(recipe, "judge", keep_above=50), done)
+    assert "`mnatune run` with --force judge" in told.value.next_step
     mnatune.curate(changed(recipe, "judge", keep_above=50), done)  # no later stage stands in the way
 
 

@@ -88,7 +88,7 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
     _refuse_several_processes(stage)
     pack = Pack.load(recipe.pack)
     upto = list(STEPS)[: list(STEPS).index(stage) + 1]
-    _refuse_other_settings(recipe, pack, run, upto, frozenset({stage} if force else ()))
+    _refuse_other_settings(recipe, pack, run, upto, frozenset({stage} if force else ()), alone=stage)
     step = STEPS[stage]
     with run.alone():
         real = _with_samples(recipe, pack, run)
@@ -142,8 +142,10 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
     return inputs
 
 
-def _refuse_other_settings(recipe: Recipe, pack: Pack, run: Run, stages: Iterable[str], force: Collection[str]) -> None:
-    """Refuse to overwrite stages that were done with other settings.
+def _refuse_other_settings(
+    recipe: Recipe, pack: Pack, run: Run, stages: Iterable[str], force: Collection[str], alone: str = ""
+) -> None:
+    """Refuse to overwrite stages that were done with other settings; `alone` is the only stage to be done, if it is one.
 
     Changed data or code does not count: the stage then runs again by itself. Keys that only one version of mnatune
     knows are not compared.
@@ -160,11 +162,12 @@ def _refuse_other_settings(recipe: Recipe, pack: Pack, run: Run, stages: Iterabl
             stale.append(stage)
             told += [f"{stage}: {line}" for line in found]
     if told:
-        how = " ".join(f"--force {stage}" for stage in stale)
+        again = "--force" if stale == [alone] else " ".join(f"--force {stage}" for stage in stale)
+        command = "" if stale == [alone] or not alone else "`mnatune run` with "
         raise UsageError(
             "this run was made with other settings\n  " + "\n  ".join(told),
             where=str(run.root),
-            next_step=f"another --out keeps this run; {how} (of a single stage: --force) does it again with these settings",
+            next_step=f"another --out keeps this run; {command}{again} does it again with these settings",
         )
 
 
