@@ -5,8 +5,10 @@ PY    := $(VENV)/bin/python
 PIP_FLAGS ?=
 PIP   := $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 TORCH ?= torch==2.13.0
+# Everything but torch is installed by its hash. torch has no lock: its build (CPU, CUDA, ROCm) differs from machine to machine.
+LOCKED := $(PIP) --require-hashes --no-deps
 
-.PHONY: quickstart test check docs bench clean
+.PHONY: quickstart test check docs bench sbom lock clean
 
 quickstart: $(VENV)/.core
 	$(VENV)/bin/mnatune run recipes/quickstart.yaml --out runs/quickstart
@@ -31,9 +33,34 @@ $(VENV)/.core: pyproject.toml
 	$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.core pyproject.toml
-	$(PIP) "$(TORCH)" -e ".[dev,serve,collect,judge]"
+$(VENV)/.dev: pyproject.toml requirements/dev.lock
+	python3 -m venv $(VENV)
+	$(LOCKED) -r requirements/dev.lock
+	$(PIP) "$(TORCH)"
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.core $@
+
+$(VENV)/tools: requirements/tools.lock
+	python3 -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/tools.lock
 	@touch $@
+
+# What is installed, as CycloneDX, with licences. Its tool has an environment of its own.
+sbom: $(VENV)/.dev $(VENV)/tools
+	mkdir -p dist
+	$(VENV)/tools/bin/cyclonedx-py environment $(PY) --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json
+
+# Pin anew; a package moves only if pyproject.toml or `LOCK_FLAGS=--upgrade` asks for it.
+LOCK = $(VENV)/tools/bin/uv pip compile $(LOCK_FLAGS) --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+TORCH_ONLY = /^(torch|triton|nvidia-|cuda-)/
+lock: $(VENV)/tools
+	printf 'hatchling\neditables\n$(TORCH)\n' > requirements/build.in
+	$(LOCK) pyproject.toml requirements/build.in --extra dev --extra serve --extra collect --extra judge -o requirements/dev.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra serve --extra postgres -c requirements/dev.lock -o requirements/serve.lock
+	printf 'cyclonedx-bom\nuv\n' > requirements/build.in
+	$(LOCK) requirements/build.in -o requirements/tools.lock
+	for file in dev serve; do \
+	  awk '/^[a-z]/ {keep = !$(TORCH_ONLY)} keep' requirements/$$file.lock > requirements/build.in && mv requirements/build.in requirements/$$file.lock; done
 
 clean:
 	rm -rf $(VENV) runs dist

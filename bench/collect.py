@@ -36,7 +36,7 @@ from mnatune.stages.collect import collect, plan_of  # noqa: E402
 
 
 def make_job(root: Path, start: str) -> Job:
-    section = {"start_urls": [start], "private_hosts": ["127.0.0.1"], "delay": 0, "depth": 12}
+    section = {"start_urls": [start], "sites": {"127.0.0.1": {"private": True}}, "delay": 0, "depth": 12}
     recipe = Recipe.model_validate({"name": "bench", "collect": section})
     run = Run(root)
     run.folder("collect").mkdir(parents=True, exist_ok=True)

@@ -55,8 +55,7 @@ def ours(url: str, folder: Path, count: int, concurrency: int, mark: str) -> Tal
         base_url=url,
         model="m",
         concurrency=concurrency,
-        requests_per_minute=10**9,
-        tokens_per_minute=10**12,
+        per_minute=(10**9, 10**12),
         ledger=str(folder / "ledger.sqlite3"),
         timeout=5.0,
     )

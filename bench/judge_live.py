@@ -205,13 +205,13 @@ def main() -> None:
         values = {
             "name": "live",
             "model": {"id": "starter"},
-            "collect": {"start_urls": [start], "private_hosts": ["127.0.0.1"], "delay": 0.0, "licence": "Apache-2.0"},
+            "collect": {"start_urls": [start], "sites": {"127.0.0.1": {"private": True}}, "delay": 0.0, "licence": "Apache-2.0"},
             "read": {"sources": sources},
-            "synthesize": {"passage_tokens": 150, "per_passage": 1, "max_passages": 2 * pages},
+            "synthesize": {"per_passage": 1, "max_passages": 2 * pages},
             "judge": {"scorer": "llm"},
             "endpoint": {
                 "base_url": base_url, "model": model, "timeout": 900.0, "concurrency": wish.concurrency,
-                "requests_per_minute": 10**6, "tokens_per_minute": 10**9, "ledger": str(folder / "ledger.sqlite3"),
+                "per_minute": (10**6, 10**9), "ledger": str(folder / "ledger.sqlite3"),
             },
         }  # fmt: skip
         recipe, run = Recipe.model_validate(values), Run(folder / "run")

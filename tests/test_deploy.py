@@ -55,7 +55,21 @@ def test_only_the_gateway_can_be_reached_and_only_from_this_machine(services):
 def test_no_secret_and_no_floating_image(services):
     text = (DEPLOY / "compose.yaml").read_text() + (DEPLOY / "env.example").read_text()
     assert not re.search(r"PASSWORD[:=] *[A-Za-z0-9]", text)
-    assert not re.search(r":latest\b", text)
+    images = [service["image"] for service in services.values() if "build" not in service]
+    images += [services["gateway"]["build"]["args"]["PYTHON_IMAGE"]]
+    assert len(images) == len(services)
+    assert all(re.fullmatch(r"\$\{\w+_IMAGE:\?pin it by digest in deploy/\.env\}", image) for image in images)
+
+
+def test_the_image_runs_as_a_user_and_installs_by_hash():
+    lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    assert {line.split()[1] for line in lines if line.startswith("FROM")} == {"${PYTHON_IMAGE}"}
+    users = [number for number, line in enumerate(lines) if line.startswith("USER")]
+    assert len(users) == 1
+    assert not any(line.startswith(("RUN", "COPY", "FROM")) for line in lines[users[0] :])
+    installs = [part for line in lines for part in line.split("&&") if "pip install" in part]
+    assert len(installs) == 3
+    assert all("--require-hashes" in i or "--no-deps" in i or "torch==" in i for i in installs)
 
 
 def test_every_variable_is_explained(services):

@@ -11,8 +11,19 @@ Each stage of the journey is a function of the same name:
 Names are loaded when first used, so that importing mnatune costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Some libraries report their use when they are imported. This runs before any of them, and child processes inherit it.
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "DAFT_ANALYTICS_ENABLED": "0",
+    "DAFT_PROGRESS_BAR": "0",  # mnatune shows its own
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "WANDB_ERROR_REPORTING": "false",
+}
 
 if TYPE_CHECKING:
     from .model.engine.local import open_engine

@@ -74,12 +74,82 @@ def test_a_model_without_a_good_verdict_needs_a_reason(registry, tmp_path, verdi
     assert registry.history()[-1]["reason"] == "시험 운영"
 
 
-def test_changed_weights_are_refused(registry, tmp_path):
-    model = registry.register(adapter(tmp_path / "a", b"good"), better())
+def forge(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"lora_alpha": 3200}')
+
+
+def swap(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").write_bytes(b"evil")
+
+
+def add(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ evil }}")
+
+
+def remove(folder: Path) -> None:
+    (folder / "adapter_config.json").unlink()
+
+
+def relink(folder: Path) -> None:
+    copy = (folder / "adapter_config.json").rename(folder.parents[2] / "elsewhere.json")
+    (folder / "adapter_config.json").symlink_to(copy)
+
+
+def rewrite_recipe(folder: Path) -> None:
+    (folder.parent / "recipe.yaml").write_text("name: other")
+
+
+@pytest.mark.parametrize("tamper", [forge, swap, add, remove, relink, rewrite_recipe])
+def test_changed_files_are_refused(registry, tmp_path, tamper):
+    recipe = tmp_path / "recipe.lock.yaml"
+    recipe.write_text("name: x")
+    source = adapter(tmp_path / "a", b"good")
+    model = registry.register(source, better(), recipe=recipe)
     registry.promote(model.name)
-    (model.adapter / "adapter_model.safetensors").write_bytes(b"evil")
-    with pytest.raises(DataError, match="not those that were registered"):
-        registry.production()
+    tamper(model.adapter)
+    for act in (registry.production, lambda: registry.promote(model.name), lambda: registry.register(source, better())):
+        with pytest.raises(DataError, match="not those that were registered"):
+            act()
+
+
+def test_other_settings_of_the_same_weights_are_another_model(registry, tmp_path):
+    one = registry.register(adapter(tmp_path / "a", b"w"), better())
+    (tmp_path / "a" / "adapter_config.json").write_text('{"lora_alpha": 64}')
+    assert registry.register(tmp_path / "a", better()).name != one.name
+
+
+@pytest.mark.parametrize("name", ["README.md", "mnatune.json", "adapter_config.json"])
+def test_a_link_brings_no_file_of_this_machine_into_the_registry(registry, tmp_path, name):
+    folder = adapter(tmp_path / "a", b"w")
+    (tmp_path / "secret").write_text("{}")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="link"):
+        registry.register(folder, better())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"target_modules": "(a+)+$"}, {"target_modules": ["q_proj", "(.*)*x"]}, {"rank_pattern": {"^(a|a)*$": 8}}],
+)
+def test_a_pattern_that_may_run_for_ever_never_enters(registry, tmp_path, config):
+    folder = adapter(tmp_path / "a", b"w")
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="pattern"):
+        registry.register(folder, better())
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(DataError, match="configuration"):
+        registry.register(folder, better())
+    (folder / "adapter_config.json").write_text(json.dumps({"target_modules": ["q_proj"], "rank_pattern": None}))
+    registry.register(folder, better())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"lineage": 3}', '{"lineage": {}, "name": "x"}'])
+def test_a_damaged_model_is_told(registry, tmp_path, text):
+    model = registry.register(adapter(tmp_path / "a", b"w"), better())
+    (model.adapter.parent / "model.json").write_text(text)
+    with pytest.raises(DataError, match=r"model\.json"):
+        registry.get(model.name)
 
 
 def test_pickled_weights_never_enter(registry, tmp_path):

@@ -22,16 +22,49 @@ SMALL = [
 ROOT = Path(__file__).parents[2]
 
 
+# Loaded by every Python process that starts with it on its path: notes and refuses what would leave this machine.
+WATCH = """
+import os, sys
+def watch(event, args):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = args[0]
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        host = args[1][0] if isinstance(args[1], tuple) else None
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host and host not in ("localhost", "::1", "0.0.0.0", "::") and not host.startswith("127."):
+        with open(os.environ["MNATUNE_TEST_WATCHED"], "a") as log:
+            log.write(f"{event} {host} {sys.argv}\\n")
+        raise OSError(f"{host}: not from this machine")
+sys.addaudithook(watch)
+"""
+
+
 def command(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the command line in a child process."""
     return subprocess.run([sys.executable, "-m", "mnatune", *words], capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
+    """An environment whose Python processes may not leave this machine, and the file that names each try."""
+    folder = tmp_path_factory.mktemp("watch")
+    (folder / "sitecustomize.py").write_text(WATCH)
+    log = folder / "tried.txt"
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY")
+    }
+    path = os.pathsep.join([str(folder), *(p for p in sys.path if p)])
+    return {**kept, "PYTHONPATH": path, "MNATUNE_TEST_WATCHED": str(log)}, log
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, watched: tuple[dict[str, str], Path]) -> Path:
     """A finished small run, made by the command line."""
     out = tmp_path_factory.mktemp("journey") / "run"
-    done = command("run", "quickstart", "--out", str(out), *(w for s in SMALL for w in ("--set", s)))
+    options = (w for s in SMALL for w in ("--set", s))
+    done = command("run", "quickstart", "--out", str(out), *options, env=watched[0])
     assert done.returncode == 0, done.stderr
     return out
 
@@ -112,10 +145,22 @@ def test_notebook_runs_top_to_bottom(finished: Path, tmp_path: Path, name: str) 
 
 
 @pytest.mark.slow
-def test_ask_answers(finished: Path) -> None:
-    done = command("ask", "합병이란 무엇인가요?", "--run", str(finished), "--greedy")
+def test_ask_answers(finished: Path, watched: tuple[dict[str, str], Path]) -> None:
+    done = command("ask", "합병이란 무엇인가요?", "--run", str(finished), "--greedy", env=watched[0])
     assert done.returncode == 0
     assert any("가" <= letter <= "힣" for letter in done.stdout)
+
+
+@pytest.mark.slow
+def test_nothing_leaves_the_machine(finished: Path, watched: tuple[dict[str, str], Path]) -> None:
+    """Neither a lookup nor a connection beyond loopback in any stage, the report, workers included."""
+    environment, log = watched
+    tried = log.read_text() if log.is_file() else ""
+    assert tried == ""
+    caught = "import socket; socket.getaddrinfo('example.com', 80)"
+    assert subprocess.run([sys.executable, "-c", caught], env=environment, capture_output=True).returncode == 1
+    assert "socket.getaddrinfo example.com" in log.read_text()  # the watch itself works
+    log.unlink()
 
 
 def test_python_functions_carry_the_stages_names() -> None:

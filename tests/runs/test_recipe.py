@@ -1,11 +1,13 @@
 """Every shipped recipe against the code; wrong recipes and what is said about them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from mnatune.runs.errors import UsageError
-from mnatune.runs.recipe import Recipe, bundled, load_recipe, save_lock
+from mnatune.runs.recipe import REMOVED, Recipe, TrainSection, bundled, load_recipe, save_lock
+from mnatune.runs.recipe_text import HABITS
 
 RECIPES = sorted(p.name for p in bundled("recipes").glob("*.yaml"))
 
@@ -29,6 +31,43 @@ def test_lora_and_qlora_differ_by_values_only() -> None:
     lora, qlora = (load_recipe(f"qwen3-8b-{kind}").model_dump() for kind in ("lora", "qlora"))
     differing = {key for key in lora["train"] if lora["train"][key] != qlora["train"][key]}
     assert differing == {"quantize", "memory_gb"}
+
+
+def test_the_recipe_stays_small() -> None:
+    sections = [field.annotation for field in Recipe.model_fields.values()]
+    keys = sum(len(getattr(section, "model_fields", "x")) for section in sections)
+    assert keys - len(TrainSection.model_fields) <= 49
+    assert keys <= 70 or "batch" in TrainSection.model_fields
+
+
+def known(dotted: str) -> bool:
+    section, _, key = dotted.partition(".")
+    return key in getattr(Recipe.model_fields[section].annotation, "model_fields", ())
+
+
+def test_what_a_removed_key_became_is_said_and_exists(tmp_path: Path) -> None:
+    assert list(REMOVED) == sorted(REMOVED)
+    for key, now in REMOVED.items():
+        assert not known(key), key
+        named = re.match(r"(\w+\.\w+)", now)
+        assert named is None or known(named[1]), now
+        file = tmp_path / "r.yaml"
+        section, _, name = key.partition(".")
+        file.write_text(f"name: x\n{section}:\n  {name}: 1\n", encoding="utf-8")
+        with pytest.raises(UsageError, match=re.escape(f"{file}:3: {key}: this key is gone: {now}")):
+            load_recipe(file)
+
+
+def test_a_habit_of_another_tool_finds_the_key() -> None:
+    for said, key in (("train.lr", "learning_rate"), ("compose.lr", "train.learning_rate"), ("model.base_model", "id")):
+        with pytest.raises(UsageError, match=f"did you mean '{key}'"):
+            load_recipe("quickstart", [f"{said}=1"])
+    keys = {
+        key
+        for section in Recipe.model_fields
+        for key in getattr(Recipe.model_fields[section].annotation, "model_fields", ())
+    }
+    assert set(HABITS.values()) <= keys | {"rows_per_step"}
 
 
 def test_unknown_key_names_place_and_neighbour(tmp_path: Path) -> None:
@@ -72,6 +111,54 @@ def test_missing_recipe_offers_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         load_recipe("quikstart")
     assert "quickstart" in caught.value.next_step
+
+
+def test_words_and_numbers_mean_what_they_say(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        "name: 1e5 아님\nmodel: {thinking: off}\nevaluate: {guards: off}\n"
+        "train: {extra: {weight_decay: 1e-2, group_by_length: no, save_strategy: no}}\n",
+        encoding="utf-8",
+    )
+    recipe = load_recipe(file)
+    assert (recipe.model.thinking, recipe.evaluate.guards) == ("off", "off")
+    assert recipe.train.extra == {"weight_decay": 0.01, "group_by_length": False, "save_strategy": "no"}
+    assert load_recipe("quickstart", ["evaluate.guards=off", "evaluate.guards=all"]).evaluate.guards == "all"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: x\ntrain: {r: 4}\nseed: 1\ntrain: {alpha: 4}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="'train' stands twice, in line 2 and here") as caught:
+        load_recipe(file)
+    assert caught.value.where == f"{file}:4"
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16"])
+def test_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: 합병 전문가\n", encoding=encoding)
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load_recipe(file)
+    file.write_text("name: 합병\n", encoding="utf-8-sig")  # Windows' Notepad
+    assert load_recipe(file).name == "합병"
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "endpoint: {base_url: 'http://me:geheim@h/v1'}",
+        "endpoint: {base_url: 'http://h/v1?api_key=geheim'}",
+        "collect: {start_urls: ['https://me:geheim@h/']}",
+        "evaluate: {answered_by: {base: 'http://me:geheim@h/v1#m'}}",
+    ],
+)
+def test_no_password_enters_a_run(tmp_path: Path, section: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(f"name: x\n{section}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="MNATUNE_API_KEY") as caught:
+        load_recipe(file)
+    assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "name: x\nname2: {a: b\n"])

@@ -67,7 +67,7 @@ def test_a_crash_leaves_no_manifest_and_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         run.perform("read", {}, {}, 1, "c", crash)
     assert run.manifest("read") is None
-    assert list(run.folder("read").iterdir()) == []
+    assert [file.name for file in run.folder("read").iterdir()] == [".begun"]
     with pytest.raises(UsageError):
         run.require("read", "half.txt")
 
@@ -142,3 +142,70 @@ def test_jsonl_names_the_broken_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a JSON line") as caught:
         read_jsonl(file)
     assert caught.value.where.endswith(":3")
+
+
+def test_foreign_files_and_links_stay_and_are_named(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    do(run)
+    outside = tmp_path / "papers"
+    outside.mkdir()
+    (outside / "contract.txt").write_text("계약")
+    (run.folder("read") / "notes.txt").write_text("내 메모")
+    (run.folder("read") / "linked").symlink_to(outside)
+    for force in (False, True):
+        with pytest.raises(UsageError, match="linked, notes"):
+            do(run, section={"a": 2}, force=force)
+    assert (outside / "contract.txt").read_text() == "계약"
+    assert (run.folder("read") / "out.json").is_file()
+    (run.folder("read") / "notes.txt").rename(tmp_path / "notes.txt")
+    (run.folder("read") / "linked").unlink()
+    assert do(run, section={"a": 2}) == (1, False)
+
+
+def test_a_folder_that_is_no_stages_is_never_cleared(tmp_path: Path) -> None:
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "contract.txt").write_text("계약")
+    run = Run(tmp_path / "run")
+    run.root.mkdir()
+    run.folder("read").symlink_to(papers)
+    with pytest.raises(UsageError, match=r"contract\.txt"):
+        do(run)
+    assert [p.name for p in papers.iterdir()] == ["contract.txt"]
+
+
+def test_state_behind_a_link_is_not_removed(tmp_path: Path) -> None:
+    run, disk = Run(tmp_path / "run"), tmp_path / "disk"
+    do(run)
+    disk.mkdir()
+    (disk / "step").touch()
+    (run.folder("read") / "checkpoints").symlink_to(disk)
+    do(run, force=True)
+    assert (disk / "step").exists()
+
+
+def test_an_interrupted_stage_clears_what_it_left(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+
+    def crash(stage: Stage) -> None:
+        write_json(stage.path("half/part-0.json"), 1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.perform("read", {}, {}, 1, "c", crash)
+    do(run)
+    assert list(run.manifest("read").outputs) == ["out.json"]  # type: ignore[union-attr]
+    assert not (run.folder("read") / ".begun").exists()
+
+
+def test_a_refused_process_writes_nothing(tmp_path: Path) -> None:
+    import mnatune
+
+    (tmp_path / "a.jsonl").write_text('{"question": "합병이란 무엇인가요?", "answer": "둘이 하나가 되는 것입니다."}')
+    source = {"kind": "qa", "path": str(tmp_path / "a.jsonl")}
+    recipe = mnatune.Recipe.model_validate({"name": "first", "read": {"sources": [source]}})
+    mnatune.read(recipe, tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    with Run(tmp_path / "run").alone(), pytest.raises(UsageError, match="another process"):
+        mnatune.read(recipe.model_copy(update={"name": "second"}), tmp_path / "run")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before

@@ -1,6 +1,6 @@
 """The command line. Every command is a thin skin over one function; heavy imports happen inside commands only."""
 
-import errno
+import os
 import signal
 import sys
 import warnings
@@ -8,8 +8,9 @@ from types import FrameType
 
 import typer
 
-from ..runs.errors import EnvironmentFault, Interrupted, MnatuneError
-from . import ask, doctor, init, models
+from ..runs.errors import Interrupted, MnatuneError, UsageError, from_system
+from ..runs.output_language import LANGUAGES, VARIABLE
+from . import ask, doctor, init, models, runs
 from . import exports as export
 from . import improving as improve
 from . import judging as judge
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -41,30 +42,37 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
+    lang: str = typer.Option("", "--lang", help="Language of the output: ko or en; by default the system's."),
 ) -> None:
-    """Options before the command."""
+    """Options that stand before the command."""
+    if lang and lang not in LANGUAGES:
+        raise UsageError(f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}")
+    if lang:
+        os.environ[VARIABLE] = lang
 
 
-for module in (journey, ask, doctor, init, pack, judge, export, serve, models, feedback, improve):
+for module in (journey, runs, ask, doctor, init, pack, judge, export, serve, models, feedback, improve):
     module.register(app)
 
 
 def main() -> None:
-    """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
-    warnings.simplefilter("ignore", FutureWarning)  # what other packages are going to rename helps nobody here
+    warnings.simplefilter("ignore", FutureWarning)  # other packages' deprecations are no help to a user
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # hides its retries; a final failure is reported by mnatune
     try:
         app()
     except MnatuneError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        told = from_system(error)
+        if told is None:
             raise
-        typer.echo(
-            f"error: the disk is full\n  where: {error.filename}\n  next:  free some space and run again", err=True
-        )
-        sys.exit(EnvironmentFault.exit_code)
+        typer.echo(f"error: {told}", err=True)
+        sys.exit(told.exit_code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

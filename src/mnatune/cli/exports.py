@@ -27,7 +27,7 @@ def register(cli: typer.Typer) -> None:
 
 
 def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
-    """What the options name: a run's adapter, or a registered model."""
+    """The run's adapter or registered model that the options name."""
     from ..model.export import Subject
     from ..model.registry import Registry
     from ..runs.errors import UsageError
@@ -118,8 +118,15 @@ def hub(
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
 ) -> None:
     """Push the adapter, or a merged folder, with its card to the Hugging Face hub."""
-    from ..model.export import push
+    import re
 
+    from ..model.export import push
+    from ..runs.errors import UsageError
+
+    if not re.fullmatch(r"(?!.*(--|\.\.))[\w-][\w.-]*/[\w-][\w.-]{0,95}", repo, re.ASCII) or repo.endswith((".", "-")):
+        raise UsageError(
+            f"{repo!r} is no repository name", next_step="owner/name, of letters, digits, '-', '_' and '.'"
+        )
     typer.echo(push(folder or subject_of(run, model, models).adapter, repo, public=public))
 
 

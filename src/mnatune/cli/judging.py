@@ -1,4 +1,4 @@
-"""`mnatune judge-calibrate`: whether the judge can be trusted."""
+"""`mnatune judge-calibrate`: agreement of the judge with people."""
 
 import json
 from pathlib import Path

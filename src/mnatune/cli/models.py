@@ -1,4 +1,4 @@
-"""`mnatune models`: what was trained here, what serves, and how it came to be."""
+"""`mnatune models`: registered models, which one serves, and their history."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,10 @@ def list_models(models: Folder = ROOT) -> None:
 
     registry = Registry(models)
     serving = registry.pointer.model
-    for model in registry.models():
+    known = registry.models()
+    if not known:
+        typer.echo(f"no model is registered in {models}; next: mnatune models register RUN")
+    for model in known:
         mark = "*" if model.name == serving else " "
         lineage = model.lineage
         typer.echo(f"{mark} {model.name}  {model.created}  {model.decision or '-':8}  {lineage.base}  {lineage.run}")
@@ -67,7 +70,7 @@ def show(name: Name, models: Folder = ROOT) -> None:
 def promote(
     name: Name,
     models: Folder = ROOT,
-    override: Annotated[str, typer.Option(help="Why it may serve although its verdict is not 'promote'.")] = "",
+    override: Annotated[str, typer.Option(help="Why it may serve although the verdict is not 'promote'.")] = "",
 ) -> None:
     """Put a model into production; running servers take it up without dropping a request."""
     from ..model.registry import Registry

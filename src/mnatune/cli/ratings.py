@@ -24,12 +24,16 @@ def register(cli: typer.Typer) -> None:
 
 
 def open_feedback(url: str, pack: str) -> "FeedbackStore":
-    """The store, with the pack's masking; names the extra if a library is missing."""
+    """Open an existing store with the pack's masking; names the extra if a library is missing."""
     import importlib.util
 
     from ..pack import Pack
-    from ..runs.errors import missing_extra
+    from ..runs.errors import UsageError, missing_extra
 
+    if "://" not in url and not Path(url).is_file():
+        raise UsageError(
+            f"there is no feedback database {url!r}", next_step="`mnatune serve` makes it; --db names another"
+        )
     for library in ("sqlalchemy", "alembic"):
         if importlib.util.find_spec(library) is None:
             raise missing_extra(library, "serve")
@@ -91,7 +95,7 @@ def list_items(
     page = open_feedback(db, pack).review_queue(state, limit)  # type: ignore[arg-type]
     for item in page.items:
         typer.echo(f"{item.id}  {item.kind:6}  {item.model:16}  {_short(item.value):40}  {_short(item.question)}")
-    typer.echo(f"{len(page.items)} of {page.total}")
+    typer.echo(f"{len(page.items)} of {page.total}" if page.total else f"nothing is {state}")
 
 
 @app.command()
@@ -116,8 +120,12 @@ def stats(
     pack: PackName = PACK,
 ) -> None:
     """Print usage and ratings by day and model."""
+    used = open_feedback(db, pack).usage(days)
+    if not used:
+        typer.echo(f"no answer in the last {days} days")
+        return
     typer.echo(f"{'day':10}  {'model':20} answers  up  down  edits  won  lost  tied")
-    for day in open_feedback(db, pack).usage(days):
+    for day in used:
         counts = f"{day.generations:7} {day.up:3} {day.down:5} {day.edits:6} {day.wins:4} {day.losses:5} {day.ties:5}"
         typer.echo(f"{day.day:10}  {day.model:20} {counts}")
 
@@ -143,11 +151,12 @@ def delete_user(
 def retain(
     days: Annotated[int, typer.Option(min=1, help="Keep answers nobody rated for so many days.")] = 90,
     rated_days: Annotated[int, typer.Option(min=1, help="Keep rated answers for so many days.")] = 730,
+    everything: Annotated[bool, typer.Option("--everything", help="Even if no answer would be left.")] = False,
     db: Database = URL,
     pack: PackName = PACK,
 ) -> None:
     """Erase what is older than the retention times; run it daily."""
-    gone = open_feedback(db, pack).retain(days, rated_days)
+    gone = open_feedback(db, pack).retain(days, rated_days, everything=everything)
     typer.echo(f"{gone} answers erased")
 
 

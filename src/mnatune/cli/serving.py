@@ -87,7 +87,10 @@ def show(file: KeyFile = Path("keys.json")) -> None:
 
     from ..service.keys import KeyStore
 
-    for key in KeyStore(file).all():
+    keys = KeyStore(file).all()
+    if not keys:
+        typer.echo(f"no key in {file}; next: mnatune keys create NAME")
+    for key in keys:
         until = datetime.fromtimestamp(key.expires, UTC).date().isoformat() if key.expires else "never"
         role = "admin" if key.admin else "user"
         limits = f"{key.requests_per_minute} req/min  {key.tokens_per_minute} tok/min"

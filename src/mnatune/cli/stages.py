@@ -42,15 +42,35 @@ def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[R
     return load_recipe(recipe, overrides or ()), out or Path("runs") / find_recipe(recipe).stem
 
 
+def stage_name(stage: str) -> str:
+    """A stage in the output's language."""
+    from ..reports import korean
+    from ..runs.output_language import say
+
+    return say(stage, korean.name("stages", stage))
+
+
+def reason_name(reason: str) -> str:
+    """A drop reason in the output's language."""
+    from ..reports import korean
+    from ..runs.output_language import say
+
+    return say(reason.replace("-", " "), korean.reason(reason))
+
+
 def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     """One line for a stage."""
+    from ..runs.output_language import say
+
+    name = f"  {stage_name(stage):<11}"
     if skipped:
-        typer.echo(f"  {stage:<11} done before, skipped")
+        typer.echo(f"{name} {say('done before, skipped', '이미 끝남, 건너뜀')}")
         return
     dropped = sum(manifest.dropped.values())
-    rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,} rows"
-    lost = f", {dropped:,} dropped" if dropped else ""
-    typer.echo(f"  {stage:<11} {rows}{lost}  ({manifest.seconds:.1f} s)")
+    rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,}"
+    lost = say(f", {dropped:,} dropped", f", {dropped:,}행 뺌") if dropped else ""
+    spent = f"{manifest.seconds:.1f}"
+    typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
 
 
 def run(
@@ -84,11 +104,11 @@ def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, 
 
     loaded, folder = load(recipe, set_, out)
     manifest, skipped = journey.perform(stage, loaded, Run(folder), force=force)
-    if not in_charge():  # of several processes one tells
+    if not in_charge():  # one of several processes prints
         return
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
-        typer.echo(f"    {count:>9,}  {reason}")
+        typer.echo(f"    {count:>9,}  {reason_name(reason)}")
 
 
 def judge(
@@ -101,7 +121,7 @@ def judge(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every row 0-100 for usefulness and keep the best; --estimate tells the price before the first call."""
+    """Score every row 0-100 for usefulness and keep the best; --estimate prints the price before the first call."""
     if not estimate:
         _perform("judge", recipe, out, set_, force)
         return
@@ -157,7 +177,7 @@ def evaluate(
 ) -> None:
     """Compare base and tuned on held-out items and the exam, any two models, or the judge with people.
 
-    With --compare, what has no stored answers is asked the questions of the run among the two, or of RECIPE's --out.
+    With --compare, a side without stored answers is asked the questions of the other side's run, or of RECIPE's --out.
     """
     if compare:
         from ..runs.workspace import Run

@@ -1,22 +1,21 @@
-"""The models that were trained here, which of them is in production, and how it came to be.
+"""Registered models, which one is in production, and their history.
 
     models/
       production.json        the pointer: which model serves, and what served before it (written atomically)
       history.jsonl          every registration, promotion, rollback and hold, appended and flushed
-      3f2a9c01b7de/          one registered model, named by the hash of its weights
+      3f2a9c01b7de/          one registered model, named by the hash of its weights and their configuration
         adapter/             the adapter, copied: the run folder may be moved or deleted
-        model.json           lineage: base, parent, run, feedback export, verdict
+        model.json           the hash of every other file here; base, parent, run, feedback export, verdict
         recipe.yaml          the recipe it was trained by
         feedback.jsonl       feedback id → training row, where the model learned from feedback
 
 A server reads `Registry.pointer` now and then: it is one small file that is always whole. Nothing here loads a model.
-
-Rank: below the stages (the server reads the pointer), above `feedback`, `text` and `models`.
 """
 
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,16 +25,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..runs.errors import DataError, UsageError
-from ..runs.workspace import Run, atomic_path, file_hash, read_jsonl, write_json
+from ..runs.workspace import Run, atomic_path, file_hash, read_jsonl, value_hash, write_json
 from .load import refuse_unsafe
 
 POINTER = "production.json"
 HISTORY = "history.jsonl"
+MODEL = "model.json"
+CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 FEEDBACK = "feedback.jsonl"
 RECIPE = "recipe.yaml"
-ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "mnatune.json", "README.md")
-NAME_LENGTH = 12  # hex digits of the weights' hash
+ADAPTER_FILES = (CONFIG, WEIGHTS, "mnatune.json", "README.md")
+NAME_LENGTH = 12  # hex digits of the adapter's hash
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 PROMOTE = "promote"  # the verdict that lets a model into production
 
 
@@ -44,7 +46,7 @@ class Lineage:
     """Where a model came from.
 
     Attributes:
-        base: base model id, and `base_sha256` its fingerprint (`models.hf.base_fingerprint`).
+        base: base model id, and `base_sha256` its fingerprint (`model.load.base_fingerprint`).
         parent: the model in production when this one was trained; empty for a first model.
         run: the run folder, absolute, as text; it may be gone.
         data: name → hash of the training files.
@@ -62,7 +64,7 @@ class Lineage:
 
     @classmethod
     def of_run(cls, run: Run, *, parent: str = "", feedback: str = "") -> Self:
-        """What a run's own files say of its adapter; the verdict is left empty if it was not evaluated."""
+        """The lineage in a run's own files; without an evaluation the verdict is empty."""
         facts = run.require("train", "adapter") / "mnatune.json"
         told = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
         verdict = run.folder("evaluate") / "verdict.json"
@@ -79,17 +81,24 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A registered model: its name, its adapter folder, the hash of its weights, and its lineage."""
+    """A registered model.
+
+    Attributes:
+        name: beginning of the hash of weights and configuration.
+        adapter_sha256: hash of the weights, as training and served answers state it.
+        files: path in the model's folder → hash, for the adapter's files, the recipe and the feedback.
+    """
 
     name: str
     adapter: Path
     adapter_sha256: str
     created: str
+    files: dict[str, str]
     lineage: Lineage
 
     @property
     def decision(self) -> str:
-        """The verdict's word: "promote", "hold", "reject", or "" if the model was never evaluated."""
+        """The verdict: promote, hold or reject; empty if the model was never evaluated."""
         return str(self.lineage.verdict.get("verdict", ""))
 
 
@@ -132,46 +141,55 @@ class Registry:
         return Pointer.load(self.pointer_path) if self.pointer_path.is_file() else Pointer()
 
     def production(self) -> Model | None:
-        """The model in production with its weights verified, or None if the base serves alone."""
+        """The model in production with its files verified, or None if the base serves alone."""
         name = self.pointer.model
         return self.get(name, verify=True) if name else None
 
     def models(self) -> list[Model]:
         """All registered models, oldest first."""
-        names = [p.parent.name for p in self.root.glob("*/model.json")]
+        names = [p.parent.name for p in self.root.glob(f"*/{MODEL}")]
         return sorted((self.get(name) for name in names), key=lambda m: (m.created, m.name))
 
     def get(self, name: str, *, verify: bool = False) -> Model:
-        """A model by its name or an unambiguous beginning of it.
+        """A model by its name or an unambiguous prefix.
 
         Args:
-            verify: hash the weights and compare.
+            verify: hash every file and compare.
 
         Raises:
-            UsageError: no such model, or several.
-            DataError: the weights are not those that were registered.
+            UsageError: no model, or several, match.
+            DataError: model.json is damaged, or the files are not those that were registered.
         """
-        known = sorted(p.parent.name for p in self.root.glob("*/model.json"))
+        known = sorted(p.parent.name for p in self.root.glob(f"*/{MODEL}"))
         found = [n for n in known if n == name] or [n for n in known if name and n.startswith(name)]
         if len(found) != 1:
             told = f"several models begin with {name!r}" if found else f"there is no model {name!r}"
             raise UsageError(told, where=str(self.root), next_step=f"registered: {', '.join(known) or 'none'}")
         folder = self.root / found[0]
-        values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        lineage = Lineage(**values.pop("lineage"))
-        model = Model(adapter=folder / "adapter", lineage=lineage, **values)
-        if verify and _weights_hash(model.adapter) != model.adapter_sha256:
+        try:
+            values = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+            model = Model(adapter=folder / "adapter", lineage=Lineage(**values.pop("lineage")), **values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            step = "register its adapter again"
+            raise DataError("not a model.json of this version", where=str(folder / MODEL), next_step=step) from error
+        if verify:
+            self._verify(model)
+        return model
+
+    def _verify(self, model: Model) -> None:
+        found = _hashes(self.root / model.name)
+        changed = sorted(name for name in found | model.files if found.get(name) != model.files.get(name))
+        if changed:
             raise DataError(
-                f"the weights of model {model.name} are not those that were registered",
-                where=str(model.adapter),
+                f"the files of model {model.name} are not those that were registered: {', '.join(changed)}",
+                where=str(self.root / model.name),
                 next_step="mnatune models rollback",
             )
-        return model
 
     def register(
         self, adapter: Path, lineage: Lineage, *, recipe: Path | None = None, feedback_items: Path | None = None
     ) -> Model:
-        """Copy an adapter into the registry; the same weights again give the same model, with the newer lineage.
+        """Copy an adapter into the registry; the same one again gives the same model, with the newer lineage.
 
         Args:
             adapter: a folder with adapter_config.json and adapter_model.safetensors.
@@ -179,18 +197,22 @@ class Registry:
             feedback_items: items.jsonl of the feedback export that it learned from.
         """
         refuse_unsafe(adapter)
-        digest = _weights_hash(adapter)
-        name = digest[:NAME_LENGTH]
+        name = _name_of(adapter)
+        _refuse_patterns(adapter / CONFIG)
         with self._locked():
             folder = self.root / name
-            if not (folder / "adapter").is_dir():  # never touch the files of a model that may be serving
+            if (folder / MODEL).is_file():  # it may be serving: verify its files, do not touch them
+                self.get(name, verify=True)
+            else:
                 _copy_adapter(adapter, folder / "adapter")
             for source, target in ((recipe, RECIPE), (feedback_items, FEEDBACK)):
                 if source is not None:
                     with atomic_path(folder / target) as copy:
                         shutil.copyfile(source, copy)
-            facts = {"name": name, "adapter_sha256": digest, "created": _now(), "lineage": asdict(lineage)}
-            write_json(folder / "model.json", facts)
+            files = _hashes(folder)
+            weights = files[f"adapter/{WEIGHTS}"]
+            facts = {"name": name, "adapter_sha256": weights, "created": _now(), "files": files}
+            write_json(folder / MODEL, facts | {"lineage": asdict(lineage)})
             self._log("register", name, "")
         return self.get(name)
 
@@ -251,7 +273,7 @@ class Registry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time, over processes; the lock goes with the process that held it."""
+        """One writer at a time, across processes; the lock is released when its process ends."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -266,11 +288,39 @@ def _copy_adapter(source: Path, target: Path) -> None:
                 shutil.copyfile(source / file, partial / file)
 
 
-def _weights_hash(adapter: Path) -> str:
-    weights = adapter / WEIGHTS
-    if not weights.is_file() or not (adapter / "adapter_config.json").is_file():
-        raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
-    return file_hash(weights)
+def _name_of(adapter: Path) -> str:
+    """An adapter's name: from the hash of its weights and configuration, which decide its answers.
+
+    Raises:
+        DataError: not an adapter folder, or one of its files is a link, which could bring in any file of this machine.
+    """
+    if not all((adapter / name).is_file() for name in (CONFIG, WEIGHTS)):
+        raise DataError(f"not an adapter folder ({CONFIG} and {WEIGHTS})", where=str(adapter))
+    for name in ADAPTER_FILES:
+        if (adapter / name).is_symlink():
+            raise DataError("a link in an adapter folder is refused", where=str(adapter / name))
+    return value_hash({name: file_hash(adapter / name) for name in (CONFIG, WEIGHTS)})[:NAME_LENGTH]
+
+
+def _refuse_patterns(config: Path) -> None:
+    """Refuse regular expressions for modules' names: PEFT matches them as they are, and some never finish."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise DataError("not an adapter's configuration", where=str(config))
+    chosen = [values.get("target_modules") or [], values.get("exclude_modules") or []]
+    names = [name for part in chosen for name in ([part] if isinstance(part, str) else part)]
+    names += [*(values.get("rank_pattern") or {}), *(values.get("alpha_pattern") or {})]
+    for name in names:
+        if not PLAIN_NAME.fullmatch(str(name)):
+            step = "name the modules one by one"
+            raise DataError(f"a pattern of modules is refused: {str(name)[:80]!r}", where=str(config), next_step=step)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Path → hash of everything in a model's folder but model.json; a link counts as changed."""
+    files = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: "link" if path.is_symlink() else file_hash(path) for name, path in names.items() if name != MODEL}
 
 
 def _now() -> str:

@@ -1,8 +1,8 @@
-"""Checking a pack: is every file well formed, every citation real, every exam item apart from what is trained on?
+"""Checks of a pack: well-formed files, real citations, exam items that are not trained on.
 
-`check` returns one outcome per question asked of the pack; what fails is one line with file and row.
+`check` returns one outcome per check; each failure is one line with file and row.
 
-Does not: judge whether an answer is right. A lawyer reads; this finds what a reader would overlook.
+Does not: judge whether an answer is right. That takes a lawyer; this finds what a reader would overlook.
 """
 
 import math
@@ -42,7 +42,7 @@ class CheckResult:
 
 
 def check(pack: Pack, owned: Mapping[str, type] | None = None) -> tuple[list[CheckResult], PackData]:
-    """Ask everything of a pack.
+    """Run every check on a pack.
 
     Args:
         owned: pattern of YAML files → the form that a stage reads them with.
@@ -168,7 +168,7 @@ def _balance(data: PackData) -> tuple[str, list[str]]:
 
 
 def _share_at(item: ChoiceItem, rank: int) -> float:
-    """Chance that the right choice is picked by one who takes the `rank`-th longest and tosses for ties."""
+    """Chance that picking the `rank`-th longest choice, ties at random, hits the right one."""
     lengths = [len(choice) for choice in item.choices]
     wanted = sorted(lengths, reverse=True)[rank]
     return 1 / lengths.count(wanted) if len(item.right) == wanted else 0.0

@@ -1,4 +1,4 @@
-"""A pack's rows, read by the forms of `packschema`, so that each fault is named with file and line."""
+"""A pack's rows, checked against `pack.schema`; each fault is reported with file and line."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -45,7 +45,7 @@ class PackData:
         self.twins = self._rows("sample/twins.jsonl", TwinRow, optional=True)
 
     def fits(self, name: str, form: type) -> None:
-        """Check a YAML file against a form: a pydantic model, or a dataclass that pydantic can check."""
+        """Check a YAML file against a form: a pydantic model or a dataclass."""
         self._form(name, form)
 
     def _form(self, name: str, form: type[F]) -> F | None:
@@ -90,7 +90,7 @@ class PackData:
         yield from ((item.id, item.question, item.answer) for _, item in self.false_premise)
 
     def stated(self) -> Iterator[tuple[str, str]]:
-        """(place, text) of everything that the pack states as true, premises of false-premise items left out."""
+        """(place, text) of everything that the pack states as true; premises of false-premise items are left out."""
         for place, qa in self.qa:
             yield from ((place, text) for text in (qa.question, qa.answer, qa.source))
         for _, choice in self.choice:
@@ -108,7 +108,7 @@ class PackData:
             yield from ((place, text) for text in (row.question, row.answer))
 
     def rests_on(self) -> Iterator[tuple[str, str]]:
-        """(place, text) of the fields that name what a row rests on."""
+        """(place, text) of the fields that cite what a row is based on."""
         yield from ((place, row.source) for place, row in self.qa)
         yield from ((item.id, item.article) for item in self.items())
 

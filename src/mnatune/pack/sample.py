@@ -1,6 +1,6 @@
-"""The sample archive: a small tree shaped like AI Hub's set 71748, so that every filter has something to do.
+"""The sample archive: a small tree shaped like AI Hub's set 71748, with work for every filter.
 
-It is composed from the pack's own rows alone (rows.jsonl, twins.jsonl and plan.yaml in `sample/`), in this way:
+It is composed from the pack's own rows alone (rows.jsonl, twins.jsonl and plan.yaml in `sample/`), as follows:
 
 - every row of rows.jsonl, once: nine categories, M&A rows, false friends, invented personal data, refusals, bare
   words, foreign text;
@@ -52,8 +52,8 @@ COUNTED = {
     "foreign": "foreign",
 }
 COMPOSABLE = ("general", "mna", "false_friend")
-PAIR_REACH = 2  # how far apart in their title two rows that are asked together may stand
-SHORTEST_BRIEF = 25  # characters of an answer of one sentence, above what the drop list calls short
+PAIR_REACH = 2  # most rows of a title between two that are asked together
+SHORTEST_BRIEF = 25  # least characters of a one-sentence answer; the drop list calls fewer short
 EDITS = 2
 SENTENCE_END = re.compile(r"(?<=[가-힣]\.)\s+")
 
@@ -79,7 +79,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class SampleLayout:
-    """Rows by the place they go to."""
+    """Rows by the file they go into."""
 
     documents: list[SampleRow]
     training: list[SampleRow]
@@ -230,7 +230,7 @@ def _reparticled(question: str, particles: dict[str, str]) -> str:
 
 
 def _write_tree(root: Path, layout: SampleLayout, plan: dict[str, Any]) -> dict[str, int]:
-    """Write every archive; returns counts of what is no row."""
+    """Write every archive; returns counts of everything that is not a row."""
     data = root / "data"
     documents = _documents(layout.documents, plan["document_rows"])
     tenth = max(1, len(documents) // 10)
@@ -280,7 +280,7 @@ def _documents(rows: list[SampleRow], most: int) -> list[dict[str, Any]]:
 
 
 def _labels(rows: list[SampleRow], plan: dict[str, Any]) -> tuple[bytes, bytes]:
-    """RMlabel.json (five ranked answers, in an order that says nothing) and SFTlabel.json (one answer)."""
+    """RMlabel.json (five ranked answers, in random order) and SFTlabel.json (one answer)."""
     dice = random.Random(plan["seed"])
     split = round(len(rows) * plan["ranked"])
     by_title: dict[str, list[SampleRow]] = {}
@@ -330,7 +330,7 @@ def _zip(members: dict[str, bytes], *, compressed: bool = True) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():
             info = zipfile.ZipInfo("placeholder", MOMENT)
-            info.filename = name  # the constructor is free to tidy a name; AI Hub's are untidy
+            info.filename = name  # set here, because the constructor tidies names and AI Hub's are untidy
             info.compress_type = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
             with archive.open(info, "w", force_zip64=True) as member:
                 member.write(data)

@@ -1,6 +1,6 @@
 """The form of every file of a pack.
 
-Forms that a stage owns (`drops.yaml`, `maps/*.yaml`) are not repeated here; the command hands them in.
+Forms that belong to a stage (`drops.yaml`, `maps/*.yaml`) are passed in by the command.
 """
 
 import re
@@ -104,11 +104,11 @@ class EssayItem(ExamItem):
 
 
 class FalsePremiseItem(ExamItem):
-    """A question that rests on something untrue.
+    """A question with a false premise.
 
     Attributes:
-        must_mention: marks of an answer that says so.
-        accepting: marks of an answer that fell for it.
+        must_mention: marks of an answer that rejects the premise.
+        accepting: marks of an answer that accepts it.
     """
 
     premise: Text
@@ -160,7 +160,7 @@ class SampleRowForm(PairForm):
 
 
 class TwinRow(PairForm):
-    """A row of the sample archive that differs from its family in numbers alone."""
+    """A row of the sample archive that differs from its family only in numbers."""
 
     answer: Text
     category: Text
@@ -220,7 +220,7 @@ class RubricPart(Form):
 
 
 class GuardForm(Form):
-    """Sentences that speak to the judge, and what stands in their place before it reads a row."""
+    """Sentences addressed to the judge, and what replaces them before it reads a row."""
 
     replacement: Text
     patterns: list[Text]

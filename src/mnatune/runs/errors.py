@@ -1,4 +1,4 @@
-"""What mnatune says when it cannot go on: what was wrong, where, and what to do next.
+"""Errors for the person at the keyboard: what is wrong, where, and what to do next.
 
 MnatuneError
 ├── UsageError        exit 2   wrong usage or recipe
@@ -7,14 +7,16 @@ MnatuneError
 └── Interrupted       exit 130 stopped by the user; the run can be continued
 """
 
+import errno
+
 
 class MnatuneError(Exception):
     """One message for the person at the keyboard.
 
     Args:
         what: what is wrong, in one sentence.
-        where: file, line, archive member or key; empty if it is nowhere in particular.
-        next_step: the command or edit that mends it; empty if there is none.
+        where: file, line, archive member or key; empty if unknown.
+        next_step: the command or edit that fixes it, if there is one.
     """
 
     exit_code = 1
@@ -59,8 +61,32 @@ class Interrupted(MnatuneError):
 
 
 def missing_extra(package: str, extra: str) -> EnvironmentFault:
-    """The error for an optional package that is not installed, with the pip line that cures it."""
+    """The error for an optional package that is not installed, with the pip command that installs it."""
     return EnvironmentFault(
         f"this needs the package {package!r}, which is not installed",
         next_step=f"pip install 'mnatune[{extra}]'",
     )
+
+
+SYSTEM = {
+    errno.ENOSPC: ("the disk is full", "free some space and run again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run again"),
+    errno.EFBIG: ("the file is too large for this disk or its limit", "use another disk, or raise the limit"),
+    errno.EACCES: ("no permission", "change the permissions, or use another folder"),
+    errno.EPERM: ("no permission", "change the permissions, or use another folder"),
+    errno.EROFS: ("the disk is read-only", "use a folder that can be written"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "use another path"),
+    errno.EEXIST: ("a file stands where a folder is needed", "use another path"),
+    errno.EISDIR: ("a folder stands where a file is needed", "use another path"),
+    errno.ELOOP: ("the links go in a circle", "use another path"),
+    errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n 4096"),
+}
+
+
+def from_system(error: OSError) -> EnvironmentFault | None:
+    """An error of the operating system in words; None for one that the user cannot fix."""
+    if error.errno not in SYSTEM:
+        return None
+    what, step = SYSTEM[error.errno]
+    return EnvironmentFault(what, where=str(error.filename or ""), next_step=step)

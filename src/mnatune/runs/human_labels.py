@@ -1,4 +1,4 @@
-"""Human labels: reading them from a file, and how far a judge agrees with them.
+"""Human labels: reading a label file, and measuring agreement with it.
 
 A file is CSV with a header (UTF-8 or cp949, as Excel writes it) or JSON Lines, by its suffix.
 """
@@ -25,7 +25,7 @@ def label_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Rows of a label file, each with the number of its (last) line.
 
     Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
+        DataError: the file cannot be read, or a line is not a JSON object.
     """
     try:
         raw = path.read_bytes()
@@ -63,7 +63,7 @@ def cohen_kappa(ours: Levels, theirs: Levels, levels: int, *, quadratic: bool = 
 def with_interval(measure: Callable[[Any, Any], float], ours: Any, theirs: Any, seed: int) -> dict[str, float | None]:
     """A measure of agreement with its 95 % percentile interval over 2,000 resamples of the rows.
 
-    All three are None where one side gives the same label to every row: there is nothing to agree on by chance.
+    All three are None if one side gives every row the same label: chance agreement is undefined then.
     """
     random = np.random.default_rng(seed)
     picks = [random.integers(0, len(ours), len(ours)) for _ in range(RESAMPLES)]

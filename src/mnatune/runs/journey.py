@@ -4,8 +4,9 @@ This module alone knows the order. Each function here does one stage of a run un
 its manifest; `run` does them all and writes the report.
 """
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from .errors import UsageError
 from .job import Job
 from .recipe import Recipe, SourceSection, bundled, save_lock
 from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
+from .yaml_text import parse_yaml
+
+LOCK = "recipe.lock.yaml"
 
 
 @dataclass(frozen=True)
 class Dependencies:
     """A stage's dependencies: recipe sections, earlier stages, pack files and source packages.
 
-    `wanted` says from the recipe whether the stage has anything to do.
+    `wanted` tells whether a recipe needs the stage at all.
     """
 
     sections: tuple[str, ...]
@@ -38,7 +42,7 @@ STEPS: dict[str, Dependencies] = {
         (),
         ("crawl.yaml",),
         ("stages/collect",),
-        lambda r: bool(r.collect.start_urls or r.collect.sitemaps),
+        lambda r: bool(r.collect.start_urls),
     ),
     "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "runs/records")),
     "curate": Dependencies(
@@ -77,37 +81,121 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
     """Do one stage of a run unless it is done; returns its manifest and whether it was skipped.
 
     Several processes (torchrun, accelerate launch) may do `train` alone: each calls this, and one writes.
+
+    Raises:
+        UsageError: this stage or an earlier one was done with other settings, and `force` is not set.
     """
-    step = STEPS[stage]
     _refuse_several_processes(stage)
     pack = Pack.load(recipe.pack)
-    recipe = with_samples(recipe, pack, run)
+    upto = list(STEPS)[: list(STEPS).index(stage) + 1]
+    _refuse_other_settings(recipe, pack, run, upto, frozenset({stage} if force else ()), alone=stage)
+    step = STEPS[stage]
+    with run.alone():
+        real = _with_samples(recipe, pack, run)
+        inputs = _inputs(stage, recipe, real, pack, run)
+
+        def work(place: Stage) -> None:
+            _keep_recipe(recipe, run)
+            _function_of(stage)(Job(real, pack, run, place))
+
+        section, code = _section(stage, recipe), code_hash(*step.code)
+        manifest, skipped = run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
+        _keep_recipe(recipe, run)
+        return manifest, skipped
+
+
+def _keep_recipe(recipe: Recipe, run: Run) -> None:
+    if in_charge():
+        save_lock(recipe, run.root / LOCK)
+
+
+def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
+    """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
+    section = recipe.section(*STEPS[stage].sections)
+    if stage == "train":
+        for name in ("tracking", "project", "run_name", "keep_checkpoints"):
+            section["train"].pop(name, None)
+    if "endpoint" in section:
+        names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")
+        section["endpoint"] = {name: section["endpoint"][name] for name in names}
+    return section
+
+
+def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> dict[str, str]:
+    """Name → hash of everything that a stage reads. `real` is the recipe with the pack's samples in place."""
+    step = STEPS[stage]
     inputs = pack.hashes(*step.pack_files)
     for earlier in step.after:
-        if not STEPS[earlier].wanted(recipe):  # what an earlier recipe wanted is no part of this run any more
+        if not STEPS[earlier].wanted(recipe):  # left over from an earlier recipe
             (run.folder(earlier) / MANIFEST).unlink(missing_ok=True)
         elif run.manifest(earlier) is None:
             run.require(earlier, MANIFEST)
         inputs |= run.output_hashes(earlier)
     if stage == "read":
-        inputs |= _source_fingerprints(recipe)
+        inputs |= _source_fingerprints(recipe, real)
     if "model" in step.sections:
         inputs |= _base_hash(recipe)
     if stage == "train":
         inputs |= _train_files(recipe)
     if stage == "evaluate":
         inputs |= _evaluate_files(recipe, pack)
-    if in_charge():
-        save_lock(recipe, run.root / "recipe.lock.yaml")
+    return inputs
 
-    def work(place: Stage) -> None:
-        _function_of(stage)(Job(recipe, pack, run, place))
 
-    code = code_hash(*step.code)
-    section = recipe.section(*step.sections)
-    if "endpoint" in section:  # limits, prices and time-outs change what a result costs, not what it is
-        section["endpoint"] = {name: section["endpoint"][name] for name in ("base_url", "model")}
-    return run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
+def _refuse_other_settings(
+    recipe: Recipe, pack: Pack, run: Run, stages: Iterable[str], force: Collection[str], alone: str = ""
+) -> None:
+    """Refuse to overwrite stages that were done with other settings; `alone` is the only stage to be done, if it is one.
+
+    Changed data or code does not count: the stage then runs again by itself. Keys that only one version of mnatune
+    knows are not compared.
+    """
+    told: list[str] = []
+    stale: list[str] = []
+    for stage in stages:
+        manifest = run.manifest(stage)
+        if manifest is None or stage in force:
+            continue
+        found = differences(manifest.section | {"seed": manifest.seed}, _section(stage, recipe) | {"seed": recipe.seed})
+        found += _other_pack(manifest, recipe, pack, run, stage)
+        if found:
+            stale.append(stage)
+            told += [f"{stage}: {line}" for line in found]
+    if told:
+        again = "--force" if stale == [alone] else " ".join(f"--force {stage}" for stage in stale)
+        command = "" if stale == [alone] or not alone else "`mnatune run` with "
+        raise UsageError(
+            "this run was made with other settings\n  " + "\n  ".join(told),
+            where=str(run.root),
+            next_step=f"another --out keeps this run; {command}{again} does it again with these settings",
+        )
+
+
+def differences(there: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
+    """One line for each key that both have with different values."""
+    found = []
+    for key in there.keys() & now.keys():
+        old, new = there[key], now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{path}{key}.")
+        elif old != new:
+            found.append(f"{path}{key} is {_shown(old)} there, {_shown(new)} now")
+    return sorted(found)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _other_pack(manifest: Manifest, recipe: Recipe, pack: Pack, run: Run, stage: str) -> list[str]:
+    """The pack's name, if another pack with other content made the stage."""
+    lock = run.root / LOCK
+    before = str((parse_yaml(lock.read_text(encoding="utf-8")) or {}).get("pack", "")) if lock.is_file() else ""
+    if not before or before == recipe.pack:
+        return []
+    used = {name: digest for name, digest in manifest.inputs.items() if name.startswith("pack/")}
+    return [f"pack is {before} there, {recipe.pack} now"] if used != pack.hashes(*STEPS[stage].pack_files) else []
 
 
 def run(
@@ -127,6 +215,7 @@ def run(
     if unknown:
         raise UsageError(f"no such stage: {', '.join(sorted(unknown))}", next_step=f"stages: {', '.join(STAGES)}")
     place = _run(out)
+    _refuse_other_settings(recipe, Pack.load(recipe.pack), place, STEPS, force)
     for stage, step in STEPS.items():
         if step.wanted(recipe):
             tell(stage, *perform(stage, recipe, place, force=stage in force))
@@ -206,8 +295,8 @@ def _function_of(stage: str) -> Callable[[Job], None]:
     return work
 
 
-def with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
-    """The recipe with `pack:qa` and `pack:sample` replaced by real paths; the sample archive is built if needed."""
+def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
+    """The recipe with real paths for `pack:qa` and `pack:sample`; builds the sample archive if needed."""
     from ..pack.sample import build_sample
 
     sources = []
@@ -220,11 +309,11 @@ def with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
     return recipe.model_copy(update={"read": recipe.read.model_copy(update={"sources": sources})})
 
 
-def _source_fingerprints(recipe: Recipe) -> dict[str, str]:
+def _source_fingerprints(recipe: Recipe, real: Recipe) -> dict[str, str]:
     found: dict[str, str] = {}
-    for source in recipe.read.sources:
+    for source, there in zip(recipe.read.sources, real.read.sources, strict=True):
         if source.kind != "pages":
-            found |= {f"source/{source.path}/{name}": value for name, value in _files_of(source).items()}
+            found |= {f"source/{source.path}/{name}": value for name, value in _files_of(there).items()}
     return found
 
 

@@ -6,22 +6,50 @@ The resolved recipe is saved as `recipe.lock.yaml` in each run.
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UsageError
+from .recipe_text import explain, read_tree
 from .workspace import atomic_text
+from .yaml_text import dump_yaml
+
+Positive = Annotated[int, Field(ge=1)]
+Price = Annotated[float, Field(ge=0)]
+
+# Removed key → its replacement.
+REMOVED = {
+    "collect.allow": "collect.follow",
+    "collect.deny": "collect.follow, with ! before the pattern",
+    "collect.private_hosts": "collect.sites.HOST.private: true",
+    "collect.sitemaps": "collect.start_urls, for sitemaps too",
+    "curate.engine": "curate.ray, empty for this machine",
+    "curate.ray_address": "curate.ray",
+    "endpoint.max_tokens": "endpoint.max_cost; with endpoint.prices [1, 1] it counts millions of tokens",
+    "endpoint.price_in": "endpoint.prices, first of two",
+    "endpoint.price_out": "endpoint.prices, second of two",
+    "endpoint.requests_per_minute": "endpoint.per_minute, first of two",
+    "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
+    "evaluate.guard_items": "evaluate.guards, as a number or all",
+    "synthesize.passage_tokens": "fixed at 600 tokens",
+}
 
 
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused, values cannot be changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def without_secret(url: str) -> str:
+    """The address; one with a user name or password is refused, because a run keeps its recipe."""
+    if "@" in urlsplit(url.partition("#")[0]).netloc:
+        raise ValueError("must not hold a user name or password; set the key as MNATUNE_API_KEY")
+    return url
 
 
 class ModelSection(Section):
@@ -54,8 +82,10 @@ class SourceSection(Section):
 
 
 class SiteSection(Section):
-    """What differs for one site of `collect`."""
+    """Overrides for one site of `collect`."""
 
+    private: bool = False
+    """A host of your own network: every other private or local address is refused."""
     max_pages: int | None = Field(None, ge=1)
     """Pages of this site at most; None leaves only the run's own limit."""
     delay: float | None = Field(None, ge=0)
@@ -68,13 +98,9 @@ class CollectSection(Section):
     """What to crawl, and how gently."""
 
     start_urls: list[str] = []
-    """Pages to begin with."""
-    sitemaps: list[str] = []
-    """Sitemaps to read addresses from."""
-    allow: list[str] = []
-    """Regular expressions; with any, an address must match one to be followed."""
-    deny: list[str] = []
-    """Regular expressions of addresses never followed."""
+    """Pages to begin with, and sitemaps (addresses that end in .xml or .xml.gz) to read addresses from."""
+    follow: list[str] = []
+    """Regular expressions of addresses to follow; with `!` before one, of addresses never followed."""
     depth: int = Field(3, ge=0)
     """How many links away from the start."""
     max_pages: int = Field(1000, ge=1)
@@ -87,8 +113,11 @@ class CollectSection(Section):
     """E-mail or URL in the user agent, so that a site's owner can reach you."""
     sites: dict[str, SiteSection] = {}
     """Host name → what differs for that site."""
-    private_hosts: list[str] = []
-    """Hosts of your own network that may be crawled; every other private or local address is refused."""
+
+    @field_validator("start_urls")
+    @classmethod
+    def _no_password(cls, urls: list[str]) -> list[str]:
+        return [without_secret(url) for url in urls]
 
 
 class ReadSection(Section):
@@ -105,37 +134,36 @@ class CurateSection(Section):
     """Jaccard similarity of character 5-grams from which two rows are one; 0 switches the search off."""
     mask_personal_data: bool = True
     """Replace resident numbers, phones, e-mail, cards, accounts … by tokens such as [전화번호]."""
-    engine: Literal["local", "ray"] = "local"
-    """Where near-duplicates are searched: this machine, or a Ray cluster."""
-    ray_address: str | None = None
-    """Address of the Ray cluster for `engine: ray`."""
+    ray: str = ""
+    """Ray cluster that searches near-duplicates: its address, or `auto` for one on this machine; empty uses none."""
 
 
 class EndpointSection(Section):
     """An OpenAI-compatible server for judging and synthesis. The key comes from MNATUNE_API_KEY alone."""
 
     base_url: str = ""
-    """Such as http://127.0.0.1:8000/v1; empty means that there is none."""
+    """Such as http://127.0.0.1:8000/v1; empty means no endpoint."""
     model: str = ""
     """Model name to ask for."""
-    requests_per_minute: int = Field(600, ge=1)
-    """Requests per minute at most."""
-    tokens_per_minute: int = Field(1_000_000, ge=1)
-    """Tokens per minute at most, prompt and answer."""
+    per_minute: tuple[Positive, Positive] = (600, 1_000_000)
+    """Requests and tokens (prompt and answer) per minute at most."""
     concurrency: int = Field(16, ge=1)
     """Requests in flight at most."""
+    prices: tuple[Price, Price] = (0.0, 0.0)
+    """Price of a million prompt tokens and of a million answer tokens."""
     max_cost: float = Field(0.0, ge=0)
-    """Spend cap in the currency of the prices; 0 means no cap."""
-    price_in: float = Field(0.0, ge=0)
-    """Price of a million prompt tokens."""
-    price_out: float = Field(0.0, ge=0)
-    """Price of a million answer tokens."""
-    max_tokens: int = Field(0, ge=0)
-    """Token cap of a run, prompt and answer together; 0 means no cap."""
+    """Spend cap of a run in the currency of the prices; 0 means no cap. With prices [1, 1] it caps millions of tokens."""
     timeout: float = Field(60.0, gt=0)
     """Seconds after which a call counts as lost."""
     ledger: str = ".mnatune/ledger.sqlite3"
     """SQLite file of paid replies, shared by all runs that name it; as confidential as the data."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_password(cls, url: str) -> str:
+        if "?" in url:
+            raise ValueError("must not hold a query; set the key as MNATUNE_API_KEY")
+        return without_secret(url)
 
 
 class SynthesizeSection(Section):
@@ -143,8 +171,6 @@ class SynthesizeSection(Section):
 
     per_passage: int = Field(2, ge=0)
     """Questions per passage; 0 switches synthesis off."""
-    passage_tokens: int = Field(600, ge=50)
-    """Longest passage in tokens."""
     max_passages: int = Field(500, ge=0)
     """Passages at most."""
 
@@ -245,7 +271,7 @@ class GenerationSection(Section):
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus sampling."""
     repetition_penalty: float = Field(1.2, ge=1)
-    """1 is none."""
+    """1 disables it."""
     max_new_tokens: int = Field(512, ge=1)
     """Longest answer in tokens, in evaluation too."""
 
@@ -263,14 +289,17 @@ class EvaluateSection(Section):
     """Metric that decides the verdict."""
     guard_margin: float = Field(2.0, ge=0)
     """Points that a guard metric may get worse."""
-    guards: Literal["off", "in-process", "served"] = "off"
-    """Where general Korean (the pack's lm-evaluation-harness tasks) is checked: here, or by `answered_by`."""
-    guard_items: int = Field(100, ge=0)
-    """Items of each such task at most; 0 takes all."""
+    guards: Literal["off", "all"] | Positive = "off"
+    """Items of each task that checks general Korean (the pack's lm-evaluation-harness tasks), or `all` of them."""
     answered_by: dict[Literal["base", "tuned"], str] = {}
     """URL#MODEL of the OpenAI-compatible servers that answer as base and tuned; empty answers in this process."""
     labels: str = ""
     """Human labels (CSV or JSONL) that the endpoint's judge is compared with; empty for none."""
+
+    @field_validator("answered_by")
+    @classmethod
+    def _no_password(cls, sides: dict[str, str]) -> dict[str, str]:
+        return {model: without_secret(address) for model, address in sides.items()}
 
 
 class Recipe(Section):
@@ -308,32 +337,24 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         overrides: "section.key=value" strings; values are YAML.
 
     Raises:
-        UsageError: the file is missing, is no YAML mapping, or has wrong keys or values; all are named at once.
+        UsageError: the file is missing, is not a YAML mapping, or has wrong keys or values; all are reported at once.
     """
     file = find_recipe(path)
-    text = file.read_text(encoding="utf-8")
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise UsageError("the recipe is not valid YAML", where=line) from error
-    if not isinstance(tree, dict):
-        raise UsageError("the recipe is not a mapping of sections", where=str(file))
-    for override in overrides:
-        _apply(tree, override)
+    overrides = list(overrides)
+    tree, lines = read_tree(file, overrides)
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        lines = _lines_of(yaml.compose(text, Loader=yaml.SafeLoader))
-        raise UsageError(_explain(error, file, lines), next_step="see docs/recipe.md for every key") from None
+        told = explain(error, file, lines, Recipe, REMOVED)
+        raise UsageError(told, next_step="see docs/recipe.md for every key") from None
 
 
 def save_lock(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe, every default spelled out."""
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
-    with atomic_text(path) as handle:
-        handle.write(text)
+    """Write the resolved recipe with every default; the file is left alone if nothing changed."""
+    text = dump_yaml(recipe.model_dump(mode="json"))
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_text(path) as handle:
+            handle.write(text)
 
 
 def bundled(kind: str) -> Path:
@@ -358,62 +379,3 @@ def find_recipe(path: str | Path) -> Path:
     raise UsageError(
         f"there is no recipe {str(path)!r}", next_step=f"{hint}bundled recipes: {', '.join(sorted(known))}"
     )
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator:
-        raise UsageError(f"--set takes section.key=value, not {override!r}")
-    *sections, last = key.strip().split(".")
-    for name in sections:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise UsageError(f"--set {key}: {name!r} is not a section")
-    try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {key}: the value is not valid YAML") from error
-    if isinstance(tree[last], str):  # YAML 1.1 reads 5e-5 as text
-        with suppress(ValueError):
-            tree[last] = float(tree[last])
-
-
-def _lines_of(node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
-    """Path of every key → its line, from 1."""
-    lines: dict[tuple[str | int, ...], int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, key.value)
-            lines[here] = key.start_mark.line + 1
-            lines |= _lines_of(value, here)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*path, index)] = value.start_mark.line + 1
-            lines |= _lines_of(value, (*path, index))
-    return lines
-
-
-def _explain(error: ValidationError, file: Path, lines: Mapping[tuple[str | int, ...], int]) -> str:
-    """All faults of a recipe, one line each, with place and nearest name."""
-    told = []
-    for fault in error.errors():
-        path = tuple(fault["loc"])
-        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-        place = f"{file}:{line}" if line else f"{file} or --set"
-        dotted = ".".join(map(str, path))
-        if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(path[-1]), _keys_at(path[:-1]), n=1)
-            told.append(f"{place}: unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        else:
-            told.append(f"{place}: {dotted}: {fault['msg']}")
-    return "the recipe is wrong\n  " + "\n  ".join(told)
-
-
-def _keys_at(path: tuple[str | int, ...]) -> list[str]:
-    section: Any = Recipe
-    for name in path:
-        if isinstance(name, int):
-            section = SourceSection
-        elif name in section.model_fields:
-            section = section.model_fields[name].annotation
-    return list(getattr(section, "model_fields", {}))

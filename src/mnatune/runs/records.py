@@ -1,4 +1,4 @@
-"""The two currencies of the pipeline: `QA` and `Document`, with typed provenance, and their Parquet schemas.
+"""The two record types of the pipeline, `QA` and `Document`, with typed provenance, and their Parquet schemas.
 
 Every stage reads and writes only these. A record always says where it came from (archive, member, index, licence)
 and which group (source document) it belongs to, so that splits can respect it and an answer can be traced back.
@@ -97,7 +97,7 @@ class QA:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text to read from: a statute article, a decision, a page.
+    """One source text: a statute article, a decision, a page.
 
     Attributes:
         in_force: date of the text, ISO 8601; empty if unknown.
@@ -157,12 +157,12 @@ DOCUMENT_SCHEMA = pa.schema(
     ]
 )
 
-# A dropped record is the record and why; text that could not become a record is kept in `answer`, cut to 2,000 characters.
+# A dropped record with its reason; text that never became a record is kept in `answer`, cut to 2,000 characters.
 DROPPED_SCHEMA = QA_SCHEMA.append(pa.field("drop_reason", pa.string()))
 
 
 def to_table(records: Iterable[QA] | Iterable[Document], schema: pa.Schema, **columns: list[Any]) -> pa.Table:
-    """The records as an Arrow table of `schema`; `columns` are columns that the records themselves lack."""
+    """The records as an Arrow table of `schema`; `columns` adds what the records lack."""
     rows = [asdict(r) for r in records]
     for name, values in columns.items():
         for row, value in zip(rows, values, strict=True):

@@ -1,7 +1,7 @@
-"""Several processes for work that Python alone cannot spread over the cores.
+"""Worker processes for CPU-bound work.
 
 Unlike `multiprocessing`'s pools a worker never imports the caller's main module, so a notebook or a script without the
-`if __name__ == "__main__"` guard works as it is.
+`if __name__ == "__main__"` guard works unchanged.
 """
 
 import os
@@ -17,8 +17,8 @@ from .errors import EnvironmentFault, MnatuneError
 
 T = TypeVar("T")
 
-# A worker's tasks are alike, so memory that one has freed is kept for the next: returning it to the kernel and having it
-# zeroed again took a twelfth of the time that reading takes. Other C libraries than glibc look past this.
+# A worker keeps freed memory for its next task: returning it to the kernel, which zeroes it again, took a twelfth of the
+# time of reading. Only glibc reads this variable.
 KEEP_MEMORY = ":".join(
     ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_threshold=1073741824", "glibc.malloc.trim_threshold=1073741824")
 )
@@ -34,7 +34,7 @@ def spread(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: 
 
     Args:
         work: a function at the top level of a module.
-        processes: with 1, or a single task, everything happens in this process.
+        processes: with 1, or a single task, no process is started.
 
     Raises:
         EnvironmentFault: a process died.
@@ -110,7 +110,7 @@ class _WithoutPandas(MetaPathFinder):
 
 
 def _serve(handle: int) -> None:
-    """A worker's life: take a task, send its result, until the pipe closes."""
+    """Worker loop: take a task, send its result, until the pipe closes."""
     sys.meta_path.insert(0, _WithoutPandas())
     pipe = Connection(handle)
     while True:

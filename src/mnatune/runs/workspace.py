@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +25,10 @@ from .errors import DataError, UsageError
 
 STAGES = ("collect", "read", "curate", "synthesize", "judge", "compose", "train", "evaluate")
 MANIFEST = "manifest.json"
-CONTINUED = "metrics.jsonl"  # a result that is appended to when a stage continues
-STATE = ("checkpoints", "state", "tracking")  # folders of a stage kept for continuing it; no results
+CONTINUED = "metrics.jsonl"  # a result that a resumed stage appends to
+BEGUN = ".begun"  # marks a stage's folder from its start until its manifest is written
+PARTIAL = ".partial"
+STATE = ("checkpoints", "state", "tracking")  # folders kept for resuming; not results
 VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "daft", "pyarrow")
 
 
@@ -34,7 +36,7 @@ VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "d
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield partial
         if partial.is_file():
@@ -59,7 +61,7 @@ def atomic_text(path: Path) -> Iterator[IO[str]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, keys in the given order, Korean as it is."""
+    """Write JSON atomically, keys in the given order, Korean unescaped."""
     with atomic_text(path) as handle:
         json.dump(value, handle, ensure_ascii=False, indent=1, allow_nan=False)
         handle.write("\n")
@@ -149,7 +151,7 @@ def library_versions() -> dict[str, str]:
 
 @dataclass
 class Manifest:
-    """What a stage did. `dropped` counts rows by reason, `per_source` rows by source and by what happened to them."""
+    """What a stage did. `dropped` counts rows by reason, `per_source` by source and fate."""
 
     stage: str
     key: str
@@ -180,7 +182,7 @@ class Manifest:
 
 
 class Stage:
-    """The folder of one stage of a run, and the manifest it is about to earn."""
+    """A stage's folder and the manifest that will be written into it."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
@@ -192,8 +194,8 @@ class Stage:
 
     def finish(self, seconds: float) -> None:
         """Record every output with size and hash, then write the manifest: from here on the stage is done."""
-        found = (file for file in sorted(self.folder.rglob("*")) if file.is_file())
-        files = [file for file in found if not _is_state(file.relative_to(self.folder))]
+        found, _ = _walk(self.folder)
+        files = [self.folder / name for name in sorted(found) if not _is_state(Path(name))]
         with ThreadPoolExecutor() as pool:
             hashes = list(pool.map(file_hash, files))
         self.manifest.outputs = {
@@ -203,33 +205,63 @@ class Stage:
         self.manifest.versions = library_versions()
         self.manifest.seconds = round(seconds, 2)
         write_json(self.folder / MANIFEST, asdict(self.manifest))
+        (self.folder / BEGUN).unlink(missing_ok=True)
 
 
 def _is_state(relative: Path) -> bool:
-    """State that is kept for continuing but is no result: manifests, partial files, checkpoints, ledgers."""
+    """True for files that are kept for resuming but are not results: manifests, partial files, checkpoints, ledgers."""
     top = relative.parts[0]
     return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in STATE
 
 
 def _clear(folder: Path, force: bool) -> None:
-    """Make a stage's folder ready: no manifest, no partial files, no results of an earlier time; state only if forced.
+    """Prepare a stage's folder: remove its manifest, partial files and earlier results, and its state only if forced.
 
-    metrics.jsonl stays: a training that continues cuts it to its checkpoint's step.
+    metrics.jsonl stays: a training that continues cuts it to its checkpoint's step. `BEGUN` says that what lies here
+    without a manifest was left by an interrupted stage.
+
+    Raises:
+        UsageError: the folder holds files that no stage wrote, or links; nothing is removed then.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    files, links = _walk(folder)
+    manifest = folder / MANIFEST
+    interrupted = (folder / BEGUN).is_file() and not manifest.is_file()
+    own = files if interrupted else Manifest.load(manifest).outputs if manifest.is_file() else ()
+    results = [file for file in files if not _is_state(Path(file))]
+    foreign = sorted({*links, *(file for file in results if file not in own and not file.endswith(PARTIAL))})
+    if foreign:
+        raise UsageError(
+            f"the folder holds {len(foreign)} files or links that mnatune did not make: {', '.join(foreign[:5])}",
+            where=str(folder),
+            next_step="move them elsewhere, or use another --out; nothing was removed",
+        )
+    (folder / BEGUN).touch()
+    manifest.unlink(missing_ok=True)
     for name in STATE if force else ():
         shutil.rmtree(folder / name, ignore_errors=True)
-    for file in list(folder.rglob("*")):
-        relative = file.relative_to(folder)
-        if (
-            file.is_file()
-            and (file.name.endswith(".partial") or not _is_state(relative))
-            and relative.name != CONTINUED
-        ):
-            file.unlink()
-    for partial in folder.glob(".*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+    for file in results:
+        if Path(file).name != CONTINUED:
+            (folder / file).unlink()
+    for partial in folder.glob(f".*{PARTIAL}"):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+
+
+def _walk(folder: Path) -> tuple[list[str], list[str]]:
+    """Files and links below a folder, by relative path; links are not followed, state is not entered."""
+    files: list[str] = []
+    links: list[str] = []
+    for root, folders, names in os.walk(folder):
+        place = Path(root)
+        here = [(place / name, name in folders) for name in (*folders, *names)]
+        for path, is_folder in here:
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() and not _is_state(Path(name)):
+                links.append(name)
+            elif not is_folder:
+                files.append(name)
+        folders[:] = [f for f in folders if not _is_state((place / f).relative_to(folder))]
+    return files, links
 
 
 def in_charge() -> bool:
@@ -242,6 +274,7 @@ class Run:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._held = False
 
     def folder(self, stage: str) -> Path:
         """The stage's folder, `N-name`."""
@@ -291,9 +324,9 @@ class Run:
             section: everything of the recipe that the stage's result depends on.
             inputs: name → hash of every input.
             code: `code_hash` of the stage.
-            work: does the stage's work in the folder it is given. Of several processes all do it, and the one in
-                charge writes.
-            force: do it even if it is done, and from the start: what was kept for continuing is removed.
+            work: does the stage's work in the given folder. All processes of a training call it; the one in charge
+                writes.
+            force: do it again from the start, even if it is done; state kept for resuming is removed.
         """
         key = value_hash({"section": section, "inputs": inputs, "seed": seed, "code": code})
         if not force and self.is_done(stage, key):
@@ -304,7 +337,7 @@ class Run:
         manifest = Manifest(stage, key, section, inputs, seed, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         started = time.monotonic()
         place = Stage(folder, manifest)
-        with self._alone() if in_charge() else nullcontext():
+        with self.alone():
             if in_charge():
                 _clear(folder, force)
             work(place)
@@ -313,10 +346,16 @@ class Run:
         return manifest, False
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the run folder: two processes that write the same run would mix their files."""
+    def alone(self) -> Iterator[None]:
+        """Hold the run folder: two processes that write the same run would mix their files.
+
+        In a training of several processes only the one in charge holds it.
+        """
+        if self._held or not in_charge():
+            yield
+            return
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as handle:
+        with (self.root / ".lock").open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -325,7 +364,11 @@ class Run:
                     where=str(self.root),
                     next_step="wait for it, stop it, or use another --out",
                 ) from error
-            yield
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
 
     def output_hashes(self, stage: str) -> dict[str, str]:
         """name → hash of a done stage's outputs: the inputs of the stages that read it."""

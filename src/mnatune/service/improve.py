@@ -145,14 +145,9 @@ def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Reci
         "collect": CollectSection(),
         "read": ReadSection(sources=[source]),
         "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "preferences": rows}),
-        "evaluate": recipe.evaluate.model_copy(update={"answered_by": {}, **_guards_here(recipe)}),
+        "evaluate": recipe.evaluate.model_copy(update={"answered_by": {}}),  # no server has the new adapter
     }
     return recipe.model_copy(update=changes)
-
-
-def _guards_here(recipe: Recipe) -> dict[str, str]:
-    """No server knows the adapter that the round makes, so nothing is asked of one."""
-    return {"guards": "in-process"} if recipe.evaluate.guards == "served" else {}
 
 
 def _curate(recipe: Recipe, run: Run, made: Export, tell: Callable[[str], Any]) -> None:

@@ -61,8 +61,7 @@ def opened(server: FakeEndpoint, folder: Path, **more: object) -> Endpoint:
             "model": "m",
             "timeout": 2.0,
             "ledger": str(folder / "ledger.sqlite3"),
-            "requests_per_minute": 10**9,
-            "tokens_per_minute": 10**12,
+            "per_minute": (10**9, 10**12),
         }
         | more
     )
@@ -114,7 +113,7 @@ def test_a_repair_that_the_server_refuses_leaves_the_paid_reply_as_the_end(
 
 def _judge_forever(base_url: str, folder: str) -> None:
     section = {"base_url": base_url, "model": "m", "ledger": f"{folder}/ledger.sqlite3", "concurrency": 4}
-    fast = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}
+    fast = {"per_minute": (10**9, 10**12)}
     Endpoint(EndpointSection.model_validate(section | fast), "run").ask(ask(f"r{n}") for n in range(250))
 
 
@@ -189,7 +188,7 @@ def test_an_endpoint_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 def test_the_spend_cap_stops_and_the_next_run_goes_on(tmp_path: Path) -> None:
     with FakeEndpoint(reply) as server:
-        prices = {"price_in": 1000.0, "price_out": 1000.0, "concurrency": 4}  # 690 tokens: 0.69 a call
+        prices = {"prices": (1000.0, 1000.0), "concurrency": 4}  # 690 tokens: 0.69 a call
         endpoint = opened(server, tmp_path, max_cost=34.5, **prices)
         with pytest.raises(EnvironmentFault, match="spend cap"):
             endpoint.ask(ask(f"r{n}") for n in range(100))
@@ -208,9 +207,9 @@ def test_the_concurrency_limit_is_never_exceeded(tmp_path: Path) -> None:
         assert server.served.most_in_flight == 5
 
 
-def test_a_token_cap_works_without_prices(tmp_path: Path) -> None:
+def test_equal_prices_cap_tokens(tmp_path: Path) -> None:
     with FakeEndpoint(reply) as server, pytest.raises(EnvironmentFault, match="spend cap"):
-        opened(server, tmp_path, max_tokens=6900, concurrency=1).ask(ask(f"r{n}") for n in range(100))
+        opened(server, tmp_path, prices=(1, 1), max_cost=0.0069, concurrency=1).ask(ask(f"r{n}") for n in range(100))
     assert 9 <= server.served.paid <= 10
 
 

@@ -203,6 +203,15 @@ def test_retention_keeps_longer_what_was_rated(store):
         assert sorted(session.scalars(select(GenerationRow.id))) == ["gen-2", "gen-3", "gen-5", "gen-6"]
 
 
+def test_a_clock_that_is_ahead_erases_nothing(store):
+    store.save_generation(generation(1))
+    far = time.time() + 3650 * 86400
+    with pytest.raises(UsageError, match="nothing was erased"):
+        store.retain(90, 730, now=far)
+    assert store.retain(90, 730, now=far, everything=True) == 1
+    assert store.retain(90, 730, now=far) == 0
+
+
 def test_many_threads_leave_one_active_rating(store):
     store.save_generation(generation())
     faults = []

@@ -26,7 +26,9 @@ from mnatune.stages.collect.order import CrawlOrder
 
 
 def make_job(root: Path, **section: Any) -> Job:
-    recipe = Recipe.model_validate({"name": "t", "collect": {"private_hosts": ["127.0.0.1"], "delay": 0, **section}})
+    recipe = Recipe.model_validate(
+        {"name": "t", "collect": {"sites": {"127.0.0.1": {"private": True}}, "delay": 0, **section}}
+    )
     run = Run(root)
     run.folder("collect").mkdir(parents=True, exist_ok=True)
     manifest = Manifest("collect", "", {}, {}, recipe.seed)
@@ -175,9 +177,12 @@ def test_a_robots_file_that_cannot_be_read_closes_the_site(tmp_path: Path) -> No
 
 
 def test_the_rules_of_the_recipe_reach_the_plan(tmp_path: Path) -> None:
-    job = make_job(tmp_path, start_urls=["https://a.example/"], sites={"a.example": {"max_pages": 3, "delay": 9}})
-    plan = plan_of(job, tmp_path)
-    assert plan.sites == {"a.example": {"max_pages": 3, "delay": 9.0}}
+    addresses = ["https://a.example/", "https://a.example/wp-sitemap.xml", "https://a.example/s.XML.gz?page=2"]
+    sites = {"a.example": {"max_pages": 3, "delay": 9}, "wiki.firm.example": {"private": True}}
+    plan = plan_of(make_job(tmp_path, start_urls=addresses, follow=["/news/", "!/login"], sites=sites), tmp_path)
+    assert plan.sites["a.example"] == {"max_pages": 3, "delay": 9.0}
+    assert (plan.start_urls, plan.sitemaps) == (addresses[:1], addresses[1:])
+    assert (plan.allow, plan.deny, plan.private_hosts) == (["/news/"], ["/login"], ["wiki.firm.example"])
     plan.save(tmp_path / "p.json")
     assert CrawlOrder.load(tmp_path / "p.json") == plan
 
@@ -281,7 +286,7 @@ def test_the_patterns_of_forbidden_use_find_what_they_should() -> None:
 
 def test_a_wrong_pattern_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no regular expression"):
-        collect(make_job(tmp_path, start_urls=["http://127.0.0.1/"], allow=["("]))
+        collect(make_job(tmp_path, start_urls=["http://127.0.0.1/"], follow=["!("]))
 
 
 def test_a_crawl_that_breaks_says_how_to_see_it(tmp_path: Path) -> None:

@@ -148,8 +148,10 @@ def test_every_row_is_signed_once_or_twice(tmp_path):
     import pyarrow.parquet as pq
 
     answers = ["", "가", "나" * 79, "다" * 80, "라" * 103, "마" * 104, "바 " * 300]
-    pq.write_table(pa.table({"row": range(7), "question": [""] * 7, "answer": answers}), tmp_path / "x.parquet")
-    long, short = sign([tmp_path / "x.parquet"])
+    folder = tmp_path / "[최종] {a,b} *?\\"  # Daft takes paths for patterns
+    folder.mkdir()
+    pq.write_table(pa.table({"row": range(7), "question": [""] * 7, "answer": answers}), folder / "x.parquet")
+    long, short = sign([folder / "x.parquet"])
     assert long.rows.tolist() == [3, 4, 5, 6]
     assert short.rows.tolist() == [0, 1, 2, 3, 4]
     assert long.values.shape == (4, 100)

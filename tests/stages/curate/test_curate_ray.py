@@ -30,7 +30,7 @@ cluster.wait_for_nodes()
 pack = Pack(bundled("packs") / "mna_ko")
 for engine in ("local", "ray"):
     recipe = Recipe.model_validate({"name": "test", "read": {"sources": [{"kind": "qa", "path": str(folder / "rows.jsonl")}]},
-                                    "curate": {"engine": engine, "ray_address": cluster.address}})
+                                    "curate": {"ray": cluster.address if engine == "ray" else ""}})
     run = Run(folder / engine)
     for name, stage in (("read", read), ("curate", curate)):
         run.perform(name, {}, {}, 42, "", lambda place, stage=stage: stage(Job(recipe, pack, run, place)))

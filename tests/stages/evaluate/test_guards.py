@@ -54,7 +54,7 @@ def test_the_servers_key_goes_along(own_pack: Pack, monkeypatch: pytest.MonkeyPa
 
 
 def test_guards_are_part_of_table_and_verdict(tmp_path: Path, trained, perform, recipe: Recipe, own_pack: Pack) -> None:
-    section = EvaluateSection(items=2, exam=False, guards="in-process", guard_items=4)
+    section = EvaluateSection(items=2, exam=False, guards=4)
     folder = perform(trained(tmp_path / "run"), recipe.model_copy(update={"evaluate": section}), evaluate, own_pack)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in metrics["metrics"] if row["area"] == "guard"}
@@ -72,7 +72,7 @@ def test_guards_are_part_of_table_and_verdict(tmp_path: Path, trained, perform, 
 
 def test_missing_data_are_told_before_anything_is_answered(tmp_path: Path, trained, perform, recipe: Recipe) -> None:
     """The bundled tasks take theirs from the hub, which tests may not reach."""
-    section = EvaluateSection(items=2, guards="in-process")
+    section = EvaluateSection(items=2, guards=100)
     run: Run = trained(tmp_path / "run")
     with pytest.raises(EnvironmentFault, match="kmmlu_direct_law") as fault:
         perform(run, recipe.model_copy(update={"evaluate": section}), evaluate)

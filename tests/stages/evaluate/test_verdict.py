@@ -94,11 +94,6 @@ def test_a_primary_metric_that_cannot_be_computed_is_refused_before_anything_is_
         ({"answered_by": {"base": "http://x/v1#a"}}, "names one of two"),
         ({"answered_by": {"base": "http://x/v1#a", "tuned": "x/v1#b"}}, "not an address"),
         ({"answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1"}}, "not an address"),
-        ({"guards": "served"}, "no server answers"),
-        (
-            {"guards": "in-process", "answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1#b"}},
-            "servers answer",
-        ),
         ({"labels": "l.csv"}, "needs a judge"),
     ],
 )

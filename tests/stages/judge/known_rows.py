@@ -127,7 +127,7 @@ def make_job(run: Run, stage: str = "judge", **sections: Any) -> Job:
 
 def endpoint(base_url: str, root: Path, **more: Any) -> dict[str, Any]:
     """An endpoint section without effective rate limits."""
-    fast = {"requests_per_minute": 10**8, "tokens_per_minute": 10**12, "ledger": str(root / "ledger.sqlite3")}
+    fast = {"per_minute": (10**8, 10**12), "ledger": str(root / "ledger.sqlite3")}
     return {"base_url": base_url, "model": "fake", "timeout": 5.0} | fast | more
 
 

@@ -67,7 +67,7 @@ def test_labels_in_cp949_are_read_and_a_missing_column_is_named(tmp_path: Path) 
 
 def test_the_estimate_prices_every_plan_before_any_call(tmp_path: Path) -> None:
     rows, _ = make_rows(4000, 0.1, plain=0.0)
-    limits = {"price_in": 1.0, "price_out": 2.0, "requests_per_minute": 100}
+    limits = {"prices": (1.0, 2.0), "per_minute": (100, 10**6)}
     recipe = Recipe.model_validate({"name": "t", "model": {"id": "starter"}, "endpoint": limits})
     facts = estimate(recipe, make_run(tmp_path, rows))
     plans = facts["plans"]

@@ -156,7 +156,10 @@ def test_a_checkpoint_of_something_else_is_refused_until_forced(tiny_model, tmp_
     assert journey.perform("train", other, run)[1], "done: skipped"
     before = adapter_bytes(run)
     third = make_recipe(tiny_model, save_every=1, learning_rate=1e-3)
-    journey.train(third, run)  # the finished training is nothing to continue: another recipe starts over by itself
+    with pytest.raises(UsageError, match=r"learning_rate is 0\.005 there"):  # finished: kept, not trained over
+        journey.train(third, run)
+    assert adapter_bytes(run) == before
+    journey.train(third, run, force=True)
     assert adapter_bytes(run) != before
 
 

@@ -163,9 +163,9 @@ class _Round:
         self._ledger, self._run, self._clock = endpoint.ledger, endpoint._run, clock
         self._gate = CallGate(section.concurrency, clock)
         self._breaker = Breaker(clock)
-        self._requests = TokenBucket(section.requests_per_minute, clock)
-        self._tokens = TokenBucket(section.tokens_per_minute, clock)
-        self._budget = Budget(section.max_cost, section.max_tokens, self._ledger.spent(self._run))
+        self._requests = TokenBucket(section.per_minute[0], clock)
+        self._tokens = TokenBucket(section.per_minute[1], clock)
+        self._budget = Budget(section.max_cost, self._ledger.spent(self._run))
         self._dialect = 0
         self._spoken = len(DIALECTS)  # the first dialect in which a call has succeeded
         self._halt: MnatuneError | None = None
@@ -366,7 +366,7 @@ class _Round:
         spent, section = self._budget.spent, self._endpoint.section
         return EnvironmentFault(
             f"the spend cap is reached: {spent.calls:,} calls, {spent.tokens:,} tokens, cost {spent.cost:,.4f}"
-            f" (endpoint.max_cost {section.max_cost:g}, endpoint.max_tokens {section.max_tokens:,})",
+            f" (endpoint.max_cost {section.max_cost:g})",
             where=str(self._ledger.path),
             next_step="raise the cap or choose judge.scorer: cascade, then run again; what is paid is kept",
         )

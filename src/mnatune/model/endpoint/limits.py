@@ -183,18 +183,16 @@ class Breaker:
 
 
 class Budget:
-    """A cap on money and tokens. What is in flight counts at its highest possible price."""
+    """A cap on money. What is in flight counts at its highest possible price."""
 
-    def __init__(self, max_cost: float, max_tokens: int, spent: CallUsage) -> None:
+    def __init__(self, max_cost: float, spent: CallUsage) -> None:
         self._max_cost = max_cost or float("inf")
-        self._max_tokens = max_tokens or float("inf")
         self.spent = spent
         self._reserved = CallUsage()
 
     def allows(self, most: CallUsage) -> bool:
         """True if a call that needs `most` cannot break the cap."""
-        total = self.spent + self._reserved + most
-        return total.cost <= self._max_cost and total.tokens <= self._max_tokens
+        return (self.spent + self._reserved + most).cost <= self._max_cost
 
     @contextmanager
     def reserved(self, most: CallUsage) -> Iterator[None]:

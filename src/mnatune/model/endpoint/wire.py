@@ -114,7 +114,8 @@ class Wire:
 
     def priced(self, tokens_in: int, tokens_out: int) -> CallUsage:
         """A call of so many tokens at the recipe's prices (per million)."""
-        cost = (tokens_in * self._section.price_in + tokens_out * self._section.price_out) / 1e6
+        price_in, price_out = self._section.prices
+        cost = (tokens_in * price_in + tokens_out * price_out) / 1e6
         return CallUsage(1, tokens_in, tokens_out, cost)
 
     def _refusal(self, status: int, content: bytes, pause: float | None) -> Fault:

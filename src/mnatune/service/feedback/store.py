@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, or_, select, update
+from sqlalchemy import Engine, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -169,8 +169,12 @@ class FeedbackStore:
             ids = set(session.scalars(query))
             return [e.id for e in session.scalars(select(ExportRow).order_by(ExportRow.created)) if e.id in ids]
 
-    def retain(self, days: int, rated_days: int, now: float | None = None) -> int:
-        """Erase what is older than `days`, or than `rated_days` where feedback was given; returns generations gone."""
+    def retain(self, days: int, rated_days: int, now: float | None = None, *, everything: bool = False) -> int:
+        """Erase what is older than `days`, or than `rated_days` where feedback was given; returns generations gone.
+
+        Raises:
+            UsageError: that would erase all there is, as a clock that is ahead does, and `everything` is not set.
+        """
         now = time.time() if now is None else now
         rated = select(FeedbackRow.generation).where(FeedbackRow.generation.is_not(None))
         pairs = select(PairRow).join(FeedbackRow, FeedbackRow.pair == PairRow.id).subquery()
@@ -185,6 +189,12 @@ class FeedbackStore:
         )
         with Session(self._writing) as session, session.begin():
             gone = session.execute(delete(GenerationRow).where(old)).rowcount  # type: ignore[attr-defined]
+            if gone and not everything and not session.scalar(select(exists().select_from(GenerationRow))):
+                raise UsageError(
+                    f"all {gone:,} answers are older than the retention time; nothing was erased",
+                    where=f"clock: {time.strftime('%Y-%m-%d %H:%M', time.localtime(now))}",
+                    next_step="set the clock if it is ahead; if it is right, erase them with --everything",
+                )
         self._forget_traces()
         return int(gone)
 

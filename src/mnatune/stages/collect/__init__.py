@@ -23,6 +23,8 @@ from .page_text import SHORTEST, Extracted, from_html, from_pdf
 
 __all__ = ["collect"]
 
+SITEMAP = re.compile(r"\.xml(\.gz)?(\?|$)", re.IGNORECASE)
+
 
 def collect(job: Job) -> None:
     """Write pages.parquet, fetches.jsonl (every address with its fate) and attachments.jsonl."""
@@ -49,8 +51,8 @@ def collect(job: Job) -> None:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(job.manifest.dropped.items()))
         raise EnvironmentFault(
             f"no page was collected: {reasons or 'nothing could be fetched'}",
-            where=", ".join([*job.recipe.collect.start_urls, *job.recipe.collect.sitemaps]),
-            next_step="check the addresses, collect.allow and the network",
+            where=", ".join(job.recipe.collect.start_urls),
+            next_step="check the addresses, collect.follow and the network",
         )
     write_table(to_table(documents, DOCUMENT_SCHEMA), job.path("pages.parquet"))
     write_jsonl(job.path("fetches.jsonl"), sorted(fates, key=lambda row: (row["url"], row["reason"])))
@@ -60,26 +62,26 @@ def collect(job: Job) -> None:
 def plan_of(job: Job, folder: Path) -> CrawlOrder:
     """The crawl's order from the recipe and the pack."""
     section = job.recipe.collect
-    for pattern in [*section.allow, *section.deny]:
+    for pattern in section.follow:
         try:
-            re.compile(pattern)
+            re.compile(pattern.removeprefix("!"))
         except re.error as error:
             raise UsageError(
-                f"the pattern {pattern!r} is no regular expression: {error}", where="collect.allow, collect.deny"
+                f"the pattern {pattern!r} is no regular expression: {error}", where="collect.follow"
             ) from error
     contact = f"; {section.contact}" if section.contact else ""
     return CrawlOrder(
         folder=str(folder),
-        start_urls=section.start_urls,
-        sitemaps=section.sitemaps,
-        allow=section.allow,
-        deny=section.deny,
+        start_urls=[url for url in section.start_urls if not SITEMAP.search(url)],
+        sitemaps=[url for url in section.start_urls if SITEMAP.search(url)],
+        allow=[pattern for pattern in section.follow if not pattern.startswith("!")],
+        deny=[pattern[1:] for pattern in section.follow if pattern.startswith("!")],
         depth=section.depth,
         max_pages=section.max_pages,
         delay=section.delay,
         user_agent=f"mnatune/{__version__} (+research crawler{contact})",
         sites={host: {"max_pages": own.max_pages, "delay": own.delay} for host, own in section.sites.items()},
-        private_hosts=section.private_hosts,
+        private_hosts=[host for host, own in section.sites.items() if own.private],
         forbids_use=job.pack.yaml("crawl.yaml")["forbids_use"],
     )
 

@@ -17,13 +17,13 @@ from .near import BANDS, HASHES, SLACK, Components, band_keys, frame, neighbours
 
 
 def connect_on_ray(
-    files: Sequence[Path], limit: float, left_out: Sequence[int], address: str | None
+    files: Sequence[Path], limit: float, left_out: Sequence[int], address: str
 ) -> tuple[Components, Components]:
     """The components of similar rows, and of those that also state the same facts.
 
     Args:
         left_out: numbers of rows that take no part: exact duplicates.
-        address: of a running cluster; None starts one on this machine.
+        address: of a running cluster; `auto` starts one on this machine.
 
     Raises:
         EnvironmentFault: Ray is not installed, or the cluster does not answer.
@@ -35,10 +35,10 @@ def connect_on_ray(
     except ImportError as error:
         raise missing_extra("ray", "ray") from error
     try:
-        daft.set_runner_ray(address=address, noop_if_initialized=True)
+        daft.set_runner_ray(address=None if address == "auto" else address, noop_if_initialized=True)
     except ConnectionError as error:
         raise EnvironmentFault(
-            f"the Ray cluster does not answer: {error}", where=f"curate.ray_address: {address}", next_step="ray status"
+            f"the Ray cluster does not answer: {error}", where=f"curate.ray: {address}", next_step="ray status"
         ) from error
     return connect_in_daft([file.resolve() for file in files], limit, left_out)
 

@@ -11,6 +11,7 @@ order of the next band's hash, not with all: buckets of template rows stay linea
 Does not: find paraphrases that share few characters; merge across languages.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ BANDS, WIDTH = 20, 5
 HASHES = BANDS * WIDTH
 NEIGHBOURS = 3  # rows of a bucket that a row is compared with
 SEED = 1
+GLOB_SIGNS = re.compile(r"[\\\[\]{}*?]")  # Daft takes every path for a pattern
 # Texts up to this length are signed as short ones too, so that a pair on both sides of SHORT_BELOW is found.
 SHORT_UPTO = int(SHORT_BELOW * 1.3)
 # The estimate from 100 hashes has a standard deviation of 0.04 at 0.8: this far below the limit nothing is lost.
@@ -69,7 +71,9 @@ def frame(paths: Sequence[Path], *, text: bool = False) -> Any:
     numbers = F.replace(F.list_join(F.regexp_extract_all(col("text"), NUMBERS), "|"), " ", "")
     negations = F.list_join(F.regexp_extract_all(col("text"), NEGATIONS), "|")
     facts = F.hash(F.concat(F.concat(numbers, daft.lit("#")), negations))
-    rows = daft.read_parquet([str(path) for path in paths]).select(col("row"), whole.alias("text"))
+    rows = daft.read_parquet([GLOB_SIGNS.sub(r"\\\g<0>", str(path)) for path in paths]).select(
+        col("row"), whole.alias("text")
+    )
     rows = rows.with_column("bare", bare).with_column("spaced", spaced)
     return rows.select(
         col("row"),

@@ -34,11 +34,11 @@ def near(
     full = [file for file, c in zip(files, cleaned, strict=True) if len(c.ids)]
     if not full:
         return
-    if section.engine == "ray":
+    if section.ray:
         from .cluster import connect_on_ray
 
         clusters, merges = connect_on_ray(
-            full, section.near_duplicates, fate.rows(fate.status == DUPLICATE), section.ray_address
+            full, section.near_duplicates, fate.rows(fate.status == DUPLICATE), section.ray
         )
     else:
         clusters, merges = _connect_here(full, section.near_duplicates, fate)

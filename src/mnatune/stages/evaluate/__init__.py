@@ -87,10 +87,10 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
 
 
 def _harness(job: Job) -> Harness | None:
-    where, limit = job.recipe.evaluate.guards, job.recipe.evaluate.guard_items
-    if where == "off":
+    wanted = job.recipe.evaluate
+    if wanted.guards == "off":
         return None
-    return Harness(job.pack, "generate" if where == "served" else None, limit)
+    return Harness(job.pack, "generate" if wanted.answered_by else None, 0 if wanted.guards == "all" else wanted.guards)
 
 
 def _guards(harness: Harness, sides: Sides) -> dict[str, Scores]:

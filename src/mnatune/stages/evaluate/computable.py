@@ -20,7 +20,7 @@ WHY_NOT = {
     "evaluate.guards": "일반 한국어 과제를 재지 않도록 설정되었습니다(evaluate.guards).",
     "": "해당하는 문항이나 값이 없습니다.",
 }
-SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.guards: in-process)."
+SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.answered_by)."
 
 
 def check(recipe: Recipe) -> None:
@@ -49,13 +49,6 @@ def check(recipe: Recipe) -> None:
         )
     for address in wanted.answered_by.values():
         served(address, "")
-    if (wanted.guards == "served") != bool(wanted.answered_by) and wanted.guards != "off":
-        needed = "in-process" if not wanted.answered_by else "served"
-        raise UsageError(
-            f"evaluate.guards is {wanted.guards!r}, but "
-            + ("no server answers" if not wanted.answered_by else "servers answer (evaluate.answered_by)"),
-            next_step=f"set evaluate.guards: {needed}",
-        )
     if wanted.labels and not recipe.endpoint.base_url:
         raise UsageError("evaluate.labels needs a judge to compare with", next_step="set endpoint.base_url")
 

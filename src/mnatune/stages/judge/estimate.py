@@ -65,12 +65,12 @@ def _prompt_tokens(recipe: Recipe, asks: list[Any]) -> tuple[list[float], str]:
 def _priced(recipe: Recipe, calls: int, tokens_in: float) -> dict[str, float]:
     section = recipe.endpoint
     into, out = calls * tokens_in, calls * REPLY_TOKENS
-    minutes = max(calls / section.requests_per_minute, (into + out) / section.tokens_per_minute)
+    minutes = max(calls / section.per_minute[0], (into + out) / section.per_minute[1])
     return {
         "calls": calls,
         "tokens_in": round(into),
         "tokens_out": round(out),
-        "cost": round((into * section.price_in + out * section.price_out) / 1e6, 2),
+        "cost": round((into * section.prices[0] + out * section.prices[1]) / 1e6, 2),
         "hours": round(minutes / 60, 2),
     }
 
@@ -87,4 +87,4 @@ def estimate_table(facts: dict[str, Any]) -> str:
             f"  {PLANS[name]:<32} {plan['calls']:>11,} {plan['tokens_in']:>15,} {plan['tokens_out']:>13,}"
             f" {plan['cost']:>10,.2f} {plan['hours']:>8.2f}"
         )
-    return "\n".join([*lines, "  cost by endpoint.price_in and price_out; hours by the limits per minute alone"])
+    return "\n".join([*lines, "  cost by endpoint.prices; hours by endpoint.per_minute alone"])

@@ -23,6 +23,7 @@ __all__ = ["synthesize"]
 
 Pair = tuple[Passage, Made]
 FLAG = "synthesized"
+PASSAGE_TOKENS = 600  # longest passage
 
 
 def synthesize(job: Job) -> None:
@@ -53,16 +54,15 @@ def _chosen(job: Job) -> list[Passage]:
     """The passages to ask about: those whose words belong most to the field, by the lexicon; ties by id."""
     tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
-    longest = job.recipe.synthesize.passage_tokens
 
     def count(text: str) -> int:
         size = len(text.encode("utf-8", "replace"))  # a byte-level tokenizer never gives more tokens than bytes
-        return size if size <= longest else len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return size if size <= PASSAGE_TOKENS else len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     found = []
     for document in job.track(_documents(job), "cutting documents"):
         job.manifest.rows_in += 1
-        for passage in passages(document, longest, count):
+        for passage in passages(document, PASSAGE_TOKENS, count):
             found.append((-lexicon.score(passage.title, passage.text)[0], passage.id, passage))
     found.sort(key=lambda item: item[:2])
     return [passage for _, _, passage in found[: job.recipe.synthesize.max_passages]]
