@@ -21,10 +21,28 @@ def test_shipped_recipe_loads_and_survives_its_lock(name: str, tmp_path: Path) -
 
 def test_seed_defaults_are_the_documented_ones() -> None:
     train = load_recipe("qwen3-8b-lora").train
-    assert (train.r, train.alpha, train.dropout, train.epochs, train.batch, train.accumulate) == (8, 32, 0.1, 3, 1, 8)
-    assert (train.learning_rate, train.scheduler, train.warmup, train.max_grad_norm) == (1e-4, "linear", 0.03, 0.3)
+    assert (train.r, train.alpha, train.dropout, train.epochs, train.rows_per_step) == (8, 32, 0.1, 3, 8)
+    assert (train.peak_rate, train.warmup, train.max_grad_norm, train.log_every) == (1e-4, 0.03, 0.3, 10)
     assert Recipe(name="x").train.targets == train.targets
-    assert (train.project, train.run_name) == ("Qwen3-8B-M&A", "qlora_finetuning-qwen3-8B-mna")
+    assert train.track_as.split("/") == ["Qwen3-8B-M&A", "qlora_finetuning-qwen3-8B-mna"]
+    default = Recipe(name="x").train
+    assert (default.rows_per_step, default.peak_rate, default.track_as) == (8, 1e-4, train.track_as)
+
+
+@pytest.mark.parametrize("key", sorted(REMOVED))
+def test_a_removed_key_names_the_new_one(key, tmp_path) -> None:
+    section, name = key.split(".")
+    file = tmp_path / "old.yaml"
+    file.write_text(f"name: old\n{section}:\n  {name}: 1\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="was removed; use") as refused:
+        load_recipe(file)
+    assert f"{file}:3: {key} was removed; use {REMOVED[key]}" in str(refused.value)
+
+
+def test_keys_stay_few() -> None:
+    assert list(REMOVED) == sorted(REMOVED)
+    assert len(TrainSection.model_fields) <= 21
+    assert not any(key.partition(".")[2] in TrainSection.model_fields for key in REMOVED if key.startswith("train."))
 
 
 def test_lora_and_qlora_differ_by_values_only() -> None:

@@ -93,7 +93,7 @@ def test_what_does_not_change_a_result_is_no_other_setting(recipe: Recipe, done:
 
 def test_where_training_is_logged_is_no_setting_of_its_result() -> None:
     recipe = load_recipe("quickstart")
-    logged = changed(recipe, "train", tracking="wandb", project="p", run_name="r")
+    logged = changed(recipe, "train", tracking="wandb", track_as="p/r")
     assert _section("train", logged) == _section("train", recipe)
     assert _section("train", changed(recipe, "train", epochs=9)) != _section("train", recipe)
 

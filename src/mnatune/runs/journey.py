@@ -15,7 +15,7 @@ from ..model.load import base_fingerprint
 from ..pack import Pack
 from .errors import UsageError
 from .job import Job
-from .recipe import Recipe, SourceSection, bundled, save_lock
+from .recipe import FREE_TRAIN_KEYS, Recipe, SourceSection, bundled, save_lock
 from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
 from .yaml_text import parse_yaml
 
@@ -113,7 +113,7 @@ def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
     """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
     if stage == "train":
-        for name in ("tracking", "project", "run_name", "keep_checkpoints"):
+        for name in FREE_TRAIN_KEYS:
             section["train"].pop(name, None)
     if "endpoint" in section:
         names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")

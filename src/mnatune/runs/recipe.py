@@ -21,6 +21,9 @@ from .yaml_text import dump_yaml
 Positive = Annotated[int, Field(ge=1)]
 Price = Annotated[float, Field(ge=0)]
 
+# What may change between two parts of one training: where it is logged, how often it is saved.
+FREE_TRAIN_KEYS = ("tracking", "track_as", "checkpoint_every")
+
 # Removed key → its replacement.
 REMOVED = {
     "collect.allow": "collect.follow",
@@ -36,6 +39,13 @@ REMOVED = {
     "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
     "evaluate.guard_items": "evaluate.guards, as a number or all",
     "synthesize.passage_tokens": "fixed at 600 tokens",
+    "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.keep_checkpoints": "nothing in its place: the two newest checkpoints and the best one are kept",
+    "train.project": "train.track_as (project/run name)",
+    "train.run_name": "train.track_as (project/run name)",
+    "train.save_every": "train.log_every and train.checkpoint_every",
+    "train.scheduler": "train.extra: {lr_scheduler_type: cosine}; linear is the default",
 }
 
 
@@ -223,28 +233,24 @@ class TrainSection(Section):
     """Modules that get an adapter."""
     epochs: float = Field(3, gt=0)
     """Passes over the training split."""
-    batch: int = Field(1, ge=1)
-    """Rows in a micro-batch."""
-    accumulate: int = Field(8, ge=1)
-    """Micro-batches in an optimizer step."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Peak learning rate."""
-    scheduler: str = "linear"
-    """Learning-rate schedule, by Transformers' name."""
+    rows_per_step: int = Field(8, ge=1)
+    """Rows in an optimizer step; how many of them are computed at once follows from the memory."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate; by default 1e-4, and 1e-6 for `dpo` and `kto`."""
     warmup: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the learning rate rises; afterwards it falls linearly."""
     max_grad_norm: float = Field(0.3, gt=0)
     """Gradient norm is clipped to this."""
-    save_every: int = Field(10, ge=1)
-    """Steps between log lines and between checkpoints."""
-    keep_checkpoints: int = Field(2, ge=1)
-    """Newest checkpoints kept, besides the best."""
+    log_every: int = Field(10, ge=1)
+    """Steps between log lines."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between checkpoints; by default `log_every`, or as much more as keeps saving under 2 % of the time."""
     memory_gb: float | None = Field(None, gt=0)
-    """Memory of the card; batch, accumulation, quantisation and checkpointing are derived to fit it."""
+    """Memory of the card, by default that of this machine's; rows computed at once, checkpointing and, if nothing
+    else fits, nf4 are derived from it."""
     throughput: Literal["auto", "plain", "packing", "shared-prefix"] = "auto"
     """How rows become batches: `plain` pads, `packing` isolates rows in one sequence, `shared-prefix` computes the
-    common system prompt once per micro-batch; `auto` takes what pays on the device, and then makes micro-batches as
-    large as memory allows (the rows of a step stay the recipe's)."""
+    common system prompt once per micro-batch; `auto` takes what pays on the device."""
     from_adapter: str | None = None
     """Adapter folder to continue from; required for preference training."""
     preferences: str | None = None
@@ -253,12 +259,15 @@ class TrainSection(Section):
     """Least difference in rank of a preference pair; a higher one trains on clear differences only."""
     tracking: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Experiment tracker besides metrics.jsonl."""
-    project: str = "Qwen3-8B-M&A"
-    """Tracker's project."""
-    run_name: str = "qlora_finetuning-qwen3-8B-mna"
-    """Tracker's run name."""
+    track_as: str = "Qwen3-8B-M&A/qlora_finetuning-qwen3-8B-mna"
+    """Project and run name at the tracker."""
     extra: dict[str, Any] = {}
-    """Anything else for TRL's trainer configuration, passed through as it is."""
+    """Anything else for TRL's trainer configuration, passed through as it is, such as lr_scheduler_type."""
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate, the method's own by default: preferences need a hundredth (TRL's default too)."""
+        return self.learning_rate or (1e-4 if self.method == "sft" else 1e-6)
 
 
 class GenerationSection(Section):
