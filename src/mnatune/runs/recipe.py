@@ -9,13 +9,16 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UsageError
 from .workspace import atomic_text
+
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 
 
 class Section(BaseModel):
@@ -259,10 +262,11 @@ class EvaluateSection(Section):
     """Take the pack's exam."""
     samples: int = Field(0, ge=0)
     """Sampled answers per question for the consistency metric; 0 leaves it out."""
-    primary: str = "chrf"
-    """Metric that decides the verdict."""
-    guard_margin: float = Field(2.0, ge=0)
-    """Points that a guard metric may get worse."""
+    primary: str = "domain"
+    """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations and essays."""
+    guard_margin: NonNegative | dict[str, NonNegative | Share] = 2.0
+    """How much worse a guard may get: points for all, or by metric (`{default: 2, false_citations: 1, loss: "5%"}`)
+    in the metric's units; `"5%"` is relative to the base."""
     guards: Literal["off", "in-process", "served"] = "off"
     """Where general Korean (the pack's lm-evaluation-harness tasks) is checked: here, or by `answered_by`."""
     guard_items: int = Field(100, ge=0)

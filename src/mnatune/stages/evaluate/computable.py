@@ -1,6 +1,7 @@
 """Which metrics a recipe allows, and why the others are not computed: in English before work starts, in Korean after."""
 
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 from ...pack import Pack
@@ -23,12 +24,12 @@ WHY_NOT = {
 SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.guards: in-process)."
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, pack: Pack) -> None:
     """Refuse what cannot be evaluated before any answer is generated.
 
     Raises:
-        UsageError: there is no such primary metric, the recipe leaves out what it needs, or the servers that are to
-            answer are not both named.
+        UsageError: there is no such primary metric or guard, the recipe leaves out what it needs, or the servers that are
+            to answer are not both named.
     """
     wanted, primary = recipe.evaluate, recipe.evaluate.primary
     if primary not in BY_NAME:
@@ -41,6 +42,14 @@ def check(recipe: Recipe) -> None:
         raise UsageError(
             f"evaluate.primary is {primary!r}, which is not computed {how} {key}",
             next_step=f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric",
+        )
+    margins = wanted.guard_margin if isinstance(wanted.guard_margin, dict) else {}
+    tasks = {task["task"] for task in guard_tasks(pack)}
+    if unknown := sorted(margins.keys() - BY_NAME.keys() - tasks - {"default"}):
+        near = get_close_matches(unknown[0], [*BY_NAME, *tasks, "default"], 1)
+        raise UsageError(
+            f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric",
+            next_step=f"did you mean {near[0]!r}?" if near else f"choose from: default, {', '.join(BY_NAME)}",
         )
     if wanted.answered_by and set(wanted.answered_by) != {"base", "tuned"}:
         raise UsageError(
@@ -78,7 +87,7 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
         for metric in METRICS
         if metric.name not in computed
     ]
-    tasks = guard_tasks(pack) if (pack.root / "evaluate.yaml").is_file() else []
+    tasks = guard_tasks(pack)
     if tasks and recipe.evaluate.guards == "off":
         label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"
         return [*found, {"name": "guards", "label": label, "reason": WHY_NOT["evaluate.guards"]}]

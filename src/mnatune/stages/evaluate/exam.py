@@ -98,8 +98,11 @@ def take_choices(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> tupl
 def take_premises(
     job: Job, sides: Sides, rows: Sequence[dict[str, Any]], words: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Questions with a false premise: rows of exam.jsonl, and how many were answered rightly, wrongly or not at all."""
-    if not rows:
+    """Questions with a false premise: rows of exam.jsonl, and how many were answered rightly, wrongly or not at all.
+
+    None without the pack's patterns of denials (`words`), by which they are judged.
+    """
+    if not rows or "denials" not in words:
         return [], {}
     texts = _texts(job, sides, rows, "premises")
     written = [
