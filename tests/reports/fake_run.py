@@ -156,6 +156,8 @@ class FakeRun:
             "primary": "chrf",
             "guard_margin": 2.0,
             "reasons": CONTENT["reasons"],
+            "guards": CONTENT["guards"],
+            "usable": {"met": True, "reasons": []},
             "improved": [row["id"] for row in ranked[:20] if row["change"] > 0],
             "worsened": [row["id"] for row in ranked[::-1][:20] if row["change"] < 0],
         }
@@ -184,7 +186,7 @@ class FakeRun:
             "base_stopped": bool(at % 4),
             "tuned_stopped": True,
             "metrics": {"base": {"chrf": before}, "tuned": {"chrf": after}},
-            "marks": {"base": marks_of(base), "tuned": marks_of(tuned)},
+            "marks": {"base": marks_of(base), "tuned": marks_of(tuned), "reference": marks_of(reference)},
             "change": round(after - before, 4),
         }
 

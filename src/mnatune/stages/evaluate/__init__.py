@@ -4,7 +4,7 @@ Writes into `7-evaluate/`:
 
 answers.jsonl   one line per held-out question: id, question, reference, category, source, group, split, base, tuned
                 (the answers), base_stopped, tuned_stopped, metrics {"base": {name: value}, "tuned": …}, marks {"base":
-                [{start, end, kind, note}], "tuned": …} (kind: "citation-valid|invalid|repealed|unresolved",
+                [{start, end, kind, note}], "tuned": …, "reference": its citations} (kind: "citation-valid|invalid|repealed|unresolved",
                 "simplified", "han-run", "han-function", "kana", "latin", "figure" (not in question or reference),
                 "personal"), change (gain of the primary metric, shown units, or null)
 exam.jsonl      one line per exam item: id, kind ("choice", "false_premise", "essay"), topic, question, key, and per
@@ -78,7 +78,7 @@ def evaluate(job: Job) -> None:
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     verdict = with_usability(verdict, rows, yardstick.words.get("usable", {}))
     changed = most_changed(samples, recipe.evaluate.primary)
-    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary))
+    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary, yardstick))
     write_jsonl(job.path("exam.jsonl"), exam_rows)
     if guards:
         write_json(job.path("guards.json"), guards)
@@ -167,7 +167,11 @@ def _counts(
 
 
 def _answer_rows(
-    items: Sequence[HeldOut], examined: Mapping[str, Examined], samples: Sequence[Sample], primary: str
+    items: Sequence[HeldOut],
+    examined: Mapping[str, Examined],
+    samples: Sequence[Sample],
+    primary: str,
+    yardstick: Yardstick,
 ) -> list[dict[str, Any]]:
     """Lines of answers.jsonl, in the order of the held-out rows."""
     by_item: dict[str, list[Sample]] = {}
@@ -193,7 +197,8 @@ def _answer_rows(
                 **{model: examined[model].answers[item.id].text for model in MODELS},
                 **{f"{model}_stopped": examined[model].answers[item.id].stopped for model in MODELS},
                 "metrics": values,
-                "marks": {model: examined[model].measured[item.id].marks for model in MODELS},
+                "marks": {model: examined[model].measured[item.id].marks for model in MODELS}
+                | {"reference": citation_marks(yardstick.cited(item.reference))},
                 "change": None if before is None or after is None else round(sign * (after - before), 4),
             }
         )
