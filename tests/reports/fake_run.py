@@ -153,6 +153,7 @@ class FakeRun:
         ranked = sorted(items, key=lambda row: -row["change"])
         decision = {
             "verdict": verdict,
+            "label": {"promote": "승격", "hold": "보류", "reject": "반려"}[verdict],
             "primary": "chrf",
             "guard_margin": 2.0,
             "reasons": CONTENT["reasons"],

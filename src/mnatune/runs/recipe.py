@@ -17,8 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import UsageError
 from .workspace import atomic_text
 
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+Margin = Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 
 
 class Section(BaseModel):
@@ -263,10 +262,9 @@ class EvaluateSection(Section):
     samples: int = Field(0, ge=0)
     """Sampled answers per question for the consistency metric; 0 leaves it out."""
     primary: str = "domain"
-    """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations and essays."""
-    guard_margin: NonNegative | dict[str, NonNegative | Share] = 2.0
-    """How much worse a guard may get: points for all, or by metric (`{default: 2, false_citations: 1, loss: "5%"}`)
-    in the metric's units; `"5%"` is relative to the base."""
+    """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations, essays."""
+    guard_margin: Annotated[float, Field(ge=0)] | dict[str, Margin] = 2.0
+    """How much worse a guard may get: points, or `{metric: points or "5%" of the base, default: points}`."""
     guards: Literal["off", "in-process", "served"] = "off"
     """Where general Korean (the pack's lm-evaluation-harness tasks) is checked: here, or by `answered_by`."""
     guard_items: int = Field(100, ge=0)

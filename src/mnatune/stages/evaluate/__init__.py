@@ -77,7 +77,8 @@ def evaluate(job: Job) -> None:
     rows = table(samples, recipe.seed, guard_rows(job.pack, guards["base"], guards["tuned"]) if guards else ())
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     verdict = with_usability(verdict, rows, yardstick.words.get("usable", {}))
-    changed = most_changed(samples, recipe.evaluate.primary)
+    asked = {item.id for item in items}
+    changed = most_changed([one for one in samples if one.item in asked], recipe.evaluate.primary)
     write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary, yardstick))
     write_jsonl(job.path("exam.jsonl"), exam_rows)
     if guards:
