@@ -9,15 +9,13 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import UsageError
 from .workspace import atomic_text
-
-Margin = Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 
 
 class Section(BaseModel):
@@ -263,7 +261,7 @@ class EvaluateSection(Section):
     """Sampled answers per question for the consistency metric; 0 leaves it out."""
     primary: str = "domain"
     """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations, essays."""
-    guard_margin: Annotated[float, Field(ge=0)] | dict[str, Margin] = 2.0
+    guard_margin: float | dict[str, float | str] = 2.0
     """How much worse a guard may get: points, or `{metric: points or "5%" of the base, default: points}`."""
     guards: Literal["off", "in-process", "served"] = "off"
     """Where general Korean (the pack's lm-evaluation-harness tasks) is checked: here, or by `answered_by`."""

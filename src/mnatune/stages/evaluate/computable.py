@@ -1,5 +1,6 @@
 """Which metrics a recipe allows, and why the others are not computed: in English before work starts, in Korean after."""
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +12,7 @@ from .backends import served
 from .general_guards import guard_tasks
 from .metrics import BY_NAME, METRICS
 
+SHARE = re.compile(r"\d+(?:\.\d+)?%")
 NEEDS_LIKELIHOODS = ("loss", "token_accuracy", "exam_letter", "exam_text")
 NEEDS_PROCESS = (*NEEDS_LIKELIHOODS, "batch_change")
 WHY_NOT = {
@@ -43,14 +45,7 @@ def check(recipe: Recipe, pack: Pack) -> None:
             f"evaluate.primary is {primary!r}, which is not computed {how} {key}",
             next_step=f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric",
         )
-    margins = wanted.guard_margin if isinstance(wanted.guard_margin, dict) else {}
-    tasks = {task["task"] for task in guard_tasks(pack)}
-    if unknown := sorted(margins.keys() - BY_NAME.keys() - tasks - {"default"}):
-        near = get_close_matches(unknown[0], [*BY_NAME, *tasks, "default"], 1)
-        raise UsageError(
-            f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric",
-            next_step=f"did you mean {near[0]!r}?" if near else f"choose from: default, {', '.join(BY_NAME)}",
-        )
+    _check_margins(wanted.guard_margin, {task["task"] for task in guard_tasks(pack)})
     if wanted.answered_by and set(wanted.answered_by) != {"base", "tuned"}:
         raise UsageError(
             "evaluate.answered_by names one of two models",
@@ -67,6 +62,22 @@ def check(recipe: Recipe, pack: Pack) -> None:
         )
     if wanted.labels and not recipe.endpoint.base_url:
         raise UsageError("evaluate.labels needs a judge to compare with", next_step="set endpoint.base_url")
+
+
+def _check_margins(margin: float | dict[str, float | str], tasks: set[str]) -> None:
+    margins = margin if isinstance(margin, dict) else {"default": margin}
+    if unknown := sorted(margins.keys() - BY_NAME.keys() - tasks - {"default"}):
+        near = get_close_matches(unknown[0], [*BY_NAME, *tasks, "default"], 1)
+        raise UsageError(
+            f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric",
+            next_step=f"did you mean {near[0]!r}?" if near else f"choose from: default, {', '.join(BY_NAME)}",
+        )
+    for name, value in margins.items():
+        if not (SHARE.fullmatch(value) if isinstance(value, str) else value >= 0):
+            raise UsageError(
+                f"evaluate.guard_margin of {name} is {value!r}",
+                next_step='give a number in the units of the metric that is not negative, or a share of the base as "5%"',
+            )
 
 
 def lacking(recipe: Recipe, name: str) -> str:
