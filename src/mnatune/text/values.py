@@ -35,7 +35,7 @@ CURRENCIES = {
 }  # fmt: skip
 SUFFIX = r"(?:원(?!칙|고|본|래|심|인[^\d\s])|(?:미)?불(?![가능구법복안일])|미?달러|유로|엔(?!진|드)|위안|파운드|(?:KRW|USD|EUR|JPY)(?![A-Za-z]))"
 PREFIX = r"(?:US\$|\$|₩|€|¥|(?<![A-Za-z])(?:KRW|USD|EUR|JPY))"
-BARE_END = r"(?=\s*(?:$|[\s,.;:)\]}~/·]|이상|이하|초과|미만|이내|내지|내외|정도|가량|상당|규모|까지|부터|에|을|를|의|이|가|은|는|과|와|으?로|이?며|인))"
+BARE_END = r"(?=\s*(?:$|[\s,.;:)\]}~/·]|이상|이하|초과|미만|이내|내지|내외|정도|가량|상당|규모|까지|부터|에|을|를|의|이|가|은|는|과|와|으?로|이?며|인|입니다|이[다었라]))"
 UNITS = {
     "영업일": "영업일", "거래일": "거래일", "일간": "일", "일": "일", "주일": "주", "주간": "주", "주": "주", "개월": "개월",
     "개월간": "개월", "달": "개월", "월": "개월", "개년": "년", "년도": "년", "년간": "년", "년": "년", "시간": "시간",
@@ -250,23 +250,25 @@ def _percent(digits: str, sign: str) -> Read:
         return [("ratio", f"{_plain(number / 100)}%p")]
     if sign.lower() in ("%p", "%포인트", "퍼센트포인트"):
         return [("ratio", f"{_plain(number)}%p")]
-    _, _, decimals = digits.partition(".")
-    if decimals:
-        for whole in SNAPPED:
-            exact = Fraction(round(number * whole / 100), whole)
-            if exact.denominator in SNAPPED and round(exact * 100, len(decimals)) == number:
-                return [("ratio", _share(exact))]
     return [("ratio", _share(number / 100))]
 
 
 def _share(value: Fraction) -> str:
-    """A share as a percentage if it has a finite one, else as a fraction."""
+    """A share as a percentage if it has a finite one, else as a fraction: 33.3 % is a third, written with decimals."""
     percent = value * 100
     rest = percent.denominator
     for prime in (2, 5):
         while rest % prime == 0:
             rest //= prime
-    return f"{_plain(percent)}%" if rest == 1 else f"{value.numerator}/{value.denominator}"
+    if rest != 1:
+        return f"{value.numerator}/{value.denominator}"
+    written = _plain(percent)
+    _, _, decimals = written.partition(".")
+    for whole in SNAPPED if decimals else ():
+        exact = Fraction(round(value * whole), whole)
+        if exact.denominator in SNAPPED and round(exact * 100, len(decimals)) == percent:
+            return f"{exact.numerator}/{exact.denominator}"
+    return f"{written}%"
 
 
 def _amounts(low: str, high: str, unit: str) -> Read:
