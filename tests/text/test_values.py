@@ -192,3 +192,13 @@ def test_any_text_is_read_and_places_are_those_of_the_text(text: str) -> None:
 def test_places_survive_folding() -> None:
     text = "기간은 ３０일이고 금액은 ￦５,０００입니다."
     assert [text[v.start : v.end] for v in values(text)] == ["３０일", "￦５,０００"]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["1", "1,", "1,000", "1만 ", "천", "1 ", "제1조 ", "1~", "1/", "2024.", "1분의 ", "법 1", "①1항", "천만억 ", "1.1"],
+)
+def test_a_long_monotonous_text_is_read_to_its_end(unit: str) -> None:
+    """A pattern that backtracks would not come back from these within the suite's patience."""
+    text = unit * (30_000 // len(unit))
+    assert values(f"{text}\n끝 20%")[-1].text == "20%"

@@ -43,8 +43,8 @@ DANGLING = re.compile(
 ROW = re.compile(r"^\s*\|.*\|\s*$")
 FORMULA = re.compile(r"\S\s*[=≥≤×÷→]\s*\S")
 LABEL = re.compile(r"^\s*(?:\*\*)?(?:\S+\s){0,2}\S*[가-힣](?:\*\*)?\s*[:：](?:\*\*)?\s*\S")
-PICTURES = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]+$")
-NOTE = re.compile(r"\s*\[\d{1,3}\]$")
+PICTURES = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]{1,20}$")
+NOTE = re.compile(r"\s?\[\d{1,3}\]$")
 FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 REMARK = re.compile(r"(?<=[.다요])\s*\([^()]*\)$")  # a source in brackets after the last sentence
 PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
