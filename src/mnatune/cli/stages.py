@@ -1,7 +1,7 @@
 """`mnatune run` and a command for each stage."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -78,6 +78,7 @@ def run(
     out: Out = None,
     set_: Set = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Stage to do again. Repeatable.")] = None,
+    lang: Annotated[Literal["ko", "en"], typer.Option("--lang", help="Language of the summary.")] = "ko",
 ) -> None:
     """Do the whole journey; stages that are done are skipped. Run it again to continue after an interruption."""
     from ..runs import journey
@@ -88,7 +89,7 @@ def run(
     from ..reports.terminal import summarize
     from ..runs.workspace import Run
 
-    typer.echo(summarize(Run(folder)))
+    typer.echo(summarize(Run(folder), lang))
 
 
 def _stage_command(stage: str) -> Any:

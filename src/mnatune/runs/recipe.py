@@ -294,10 +294,10 @@ class EvaluateSection(Section):
     """Take the pack's exam."""
     samples: int = Field(0, ge=0)
     """Sampled answers per question for the consistency metric; 0 leaves it out."""
-    primary: str = "chrf"
-    """Metric that decides the verdict."""
-    guard_margin: float = Field(2.0, ge=0)
-    """Points that a guard metric may get worse."""
+    primary: str = "domain"
+    """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations, essays."""
+    guard_margin: float | dict[str, float | str] = 2.0
+    """How much worse a guard may get: points, or `{metric: points or "5%" of the base, default: points}`."""
     guards: Literal["off", "all"] | Positive = "off"
     """Items of each task that checks general Korean (the pack's lm-evaluation-harness tasks), or `all` of them."""
     answered_by: dict[Literal["base", "tuned"], str] = {}
