@@ -32,7 +32,7 @@ $(VENV)/.core: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core pyproject.toml
-	$(PIP) "$(TORCH)" -e ".[dev,serve,collect,judge]"
+	$(PIP) "$(TORCH)" -e ".[dev,serve,collect,documents,judge]"
 	@touch $@
 
 clean:
