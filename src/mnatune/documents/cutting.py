@@ -19,7 +19,7 @@ MOST_ROWS = 20  # of a table in a section; the head is repeated
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class DocumentSection:
     """A stretch of a document under one heading.
 
     Attributes:
@@ -33,9 +33,9 @@ class Section:
     tables: int
 
 
-def sections(reading: Reading) -> list[Section]:
+def sections(reading: Reading) -> list[DocumentSection]:
     """The sections of a document in order, each under the path of its headings."""
-    found: list[Section] = []
+    found: list[DocumentSection] = []
     path: list[Block] = []
     held: list[Block] = []
     told = True  # False while the words of the last heading stand in no section yet
@@ -47,7 +47,9 @@ def sections(reading: Reading) -> list[Section]:
         for piece in _pieces(held):
             text = "\n\n".join(block.text for block in piece)
             place = piece[0].spot.until(piece[-1].spot)
-            found.append(Section(_heading(path), text, str(place), sum(block.kind == "table" for block in piece)))
+            found.append(
+                DocumentSection(_heading(path), text, str(place), sum(block.kind == "table" for block in piece))
+            )
         held.clear()
         told = True
 

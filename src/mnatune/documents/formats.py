@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from .blocks import Reading, Unreadable
-from .cutting import ARTICLE, Section, sections
+from .cutting import ARTICLE, DocumentSection, sections
 from .hwp_guard import compare, refuse_closed_hwp, refuse_closed_hwpx
 from .marked_text import read_html, read_mail, read_text
 from .office_model import read_office
@@ -42,7 +42,7 @@ class ReadFile:
     kind: str
     title: str
     pages: int
-    sections: list[Section]
+    sections: list[DocumentSection]
     left_out: Counter[str] = field(default_factory=Counter)
     flags: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)

@@ -37,6 +37,7 @@ INLINE = (
     "ins",
 )
 MOST_SPAN = 1000
+MOST_SLOTS = 500_000  # of a table
 
 
 def decoded(data: bytes) -> str:
@@ -215,6 +216,8 @@ def _grid(table: Any) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]
                 column += 1
             height, width = (_span(cell.get(name)) for name in ("rowspan", "colspan"))
             height = min(height, len(rows) - r)
+            if len(taken) + height * width > MOST_SLOTS:
+                raise Unreadable(f"a table of more than {MOST_SLOTS:,} cells")
             for y in range(r, r + height):
                 for x in range(column, column + width):
                     taken[y, x] = ""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, TypeVar
 
+from ..runs.errors import MnatuneError
 from .blocks import Unreadable
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.po
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TaskLimits:
     """What one task may use."""
 
     seconds: float = 60.0
@@ -59,14 +60,17 @@ class _Helper:
 
 
 def attempt(
-    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: int, limits: Limits | None = None
+    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: int, limits: TaskLimits | None = None
 ) -> Iterator[T | Lost]:
     """Call `work(*task)` for each task in limited processes and yield results, or why there is none, in order.
 
     Args:
         work: a function at the top level of a module; it may raise `Unreadable` with a reason.
+
+    Raises:
+        MnatuneError: what `work` raised; it concerns every task, such as a package that is not installed.
     """
-    limits = limits or Limits()
+    limits = limits or TaskLimits()
     waiting = deque(range(len(tasks)))
     helpers: list[_Helper] = []
     done: dict[int, T | Lost] = {}
@@ -84,7 +88,7 @@ def attempt(
             helper.stop()
 
 
-def _start(limits: Limits) -> _Helper:
+def _start(limits: TaskLimits) -> _Helper:
     ours, theirs = Pipe()
     handle = theirs.fileno()
     command = [sys.executable, "-c", f"from mnatune.documents.sandbox import serve; serve({handle})"]
@@ -103,7 +107,7 @@ def _give(
     work: Callable[..., T],
     number: int,
     tasks: Sequence[tuple[Any, ...]],
-    limits: Limits,
+    limits: TaskLimits,
     helpers: list[_Helper],
     done: dict[int, T | Lost],
 ) -> None:
@@ -123,8 +127,10 @@ def _collect(helpers: list[_Helper], done: dict[int, T | Lost]) -> None:
     for pipe in wait(list(busy), timeout=max(0.0, soonest - time.monotonic())):
         helper = busy[pipe]  # type: ignore[index]
         try:
-            done[helper.task] = pickle.loads(helper.pipe.recv_bytes())
-            helper.task = -1
+            found = pickle.loads(helper.pipe.recv_bytes())
+            if isinstance(found, MnatuneError):
+                raise found
+            done[helper.task], helper.task = found, -1
         except (EOFError, OSError):
             _bury(helper, Lost("the reader crashed", f"exit status {helper.process.wait()}"), helpers, done)
     now = time.monotonic()
@@ -141,7 +147,7 @@ def _bury(helper: _Helper, why: Lost, helpers: list[_Helper], done: dict[int, T 
 def serve(handle: int) -> None:
     """A process's life: set its limits, then take tasks until the pipe closes."""
     pipe: Any = Connection(handle)
-    limits: Limits = pipe.recv()
+    limits: TaskLimits = pipe.recv()
     try:
         import resource
 
@@ -168,8 +174,6 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _done(work: Callable[..., T], task: tuple[Any, ...]) -> T | Lost | Exception:
-    from ..runs.errors import MnatuneError
-
     try:
         return work(*task)
     except Unreadable as error:

@@ -15,7 +15,7 @@ MOST_CELLS = 2_000_000
 COMMENT = re.compile(rb"<(?:\w+:)?(?:comment|threadedComment)[ >]")
 
 
-class Sheet(NamedTuple):
+class Worksheet(NamedTuple):
     """A sheet from its first cell on; `top` and `left` say which cell that is, counted from 0."""
 
     name: str
@@ -43,7 +43,7 @@ def read_workbook(path: Path) -> Reading:
     return reading
 
 
-def read_sheets(path: Path, reading: Reading | None = None) -> list[Sheet]:
+def read_sheets(path: Path, reading: Reading | None = None) -> list[Worksheet]:
     """The visible sheets that hold anything; hidden ones are counted in the reading.
 
     Raises:
@@ -86,7 +86,7 @@ def read_sheets(path: Path, reading: Reading | None = None) -> list[Sheet]:
         added = repeat_merged(rows, spans)
         if reading:
             reading.repeated += added
-        found.append(Sheet(facts.name, rows, top, left, spans))
+        found.append(Worksheet(facts.name, rows, top, left, spans))
     return found
 
 
@@ -129,7 +129,7 @@ def _stretches(rows: list[list[str]]) -> Iterator[tuple[int, list[list[str]]]]:
             start, kind = at, now
 
 
-def _add(reading: Reading, sheet: Sheet, start: int, rows: list[list[str]]) -> None:
+def _add(reading: Reading, sheet: Worksheet, start: int, rows: list[list[str]]) -> None:
     used = [n for n in range(max(map(len, rows))) if any(n < len(row) and row[n] for row in rows)]
     first, last = used[0], used[-1]
     top = sheet.top + start + 1

@@ -40,9 +40,10 @@ class ModelSection(Section):
 class SourceSection(Section):
     """One source of records."""
 
-    kind: Literal["archive", "qa", "law", "precedent", "pages"]
-    """`archive`: an AI Hub tree or zip read through a field map; `qa`: JSON, JSONL or CSV of questions and answers;
-    `law`, `precedent`: legalize-kr and precedent-kr folders; `pages`: what `collect` fetched."""
+    kind: Literal["archive", "qa", "documents", "law", "precedent", "pages"]
+    """`archive`: an AI Hub tree or zip read through a field map; `qa`: JSON, JSONL, CSV or Excel of questions and
+    answers; `documents`: a folder or zip of HWP, Office, PDF and text files; `law`, `precedent`: legalize-kr and
+    precedent-kr folders; `pages`: what `collect` fetched."""
     path: str
     """File or folder, relative to the working directory; `pack:sample` and `pack:qa` are what the pack brings."""
     name: str = ""

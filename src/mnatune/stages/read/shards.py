@@ -50,6 +50,7 @@ class ReadRow(NamedTuple):
     flags: Sequence[str] = ()
     history: Sequence[str] = ()
     system: str = ""
+    place: str = ""
 
 
 @dataclass
@@ -125,7 +126,7 @@ class Columns:
         if not self.rows:
             return
         read = dict(zip(ReadRow._fields, zip(*self.rows, strict=True), strict=True))
-        columns = {name: KINDS.get(name, _texts)(values) for name, values in read.items()}
+        columns = {name: _column(name, values) for name, values in read.items()}
         self._tables.append(table_of(self.origin, columns))
         self.rows.clear()
 
@@ -149,10 +150,11 @@ def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
         return pa.repeat(pa.scalar(value, kind or pa.string()), count)
 
     empty = _lists([()] * count)
-    read = {"reference": same(""), "alternatives": empty, "flags": empty, "history": empty, "system": same(""), **read}
+    none = dict.fromkeys(("reference", "system", "place"), same(""))
+    read = none | dict.fromkeys(("alternatives", "flags", "history"), empty) | dict(read)
     ids = content_ids(question, answer, read["history"])
     place = [read["member"], read["position"]]
-    named = [same(origin.name), same(origin.archive), *place, same(origin.licence), same(origin.split), same("")]
+    named = [same(origin.name), same(origin.archive), *place, same(origin.licence), same(origin.split), read["place"]]
     columns = [
         *(ids, question, answer, read["category"], pc.if_else(pc.equal(group, ""), ids, group)),
         pa.StructArray.from_arrays(named, fields=list(SOURCE_TYPE)),
@@ -162,8 +164,10 @@ def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
 
 
-def _texts(values: Sequence[str]) -> pa.Array:
-    return pa.array(values, pa.string())
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
+    if name in ("alternatives", "flags", "history"):
+        return _lists(values)
+    return pa.array(values, pa.int64() if name == "position" else pa.string())
 
 
 def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
@@ -171,13 +175,6 @@ def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
     if not any(values):
         return pa.ListArray.from_arrays(pa.array(np.zeros(len(values) + 1, np.int32)), pa.array([], pa.string()))
     return pa.array([list(value) for value in values], pa.list_(pa.string()))
-
-
-def _numbers(values: Sequence[int]) -> pa.Array:
-    return pa.array(values, pa.int64())
-
-
-KINDS = {"position": _numbers, "alternatives": _lists, "flags": _lists, "history": _lists}
 
 
 class ShardWriter:
