@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ...documents import Lost, ReadFile, attempt, read_file
 from ...runs.records import Document, Source, content_id
@@ -19,12 +20,19 @@ PACKED = (".zip", ".tar")
 AT_ONCE = 100  # members that are unpacked before they are read
 MEMBER = Limits(member_bytes=200 << 20)
 
+T = TypeVar("T")
 Named = tuple[str, Path]  # a file's name within its source, and where its bytes lie
 
 
-def read_documents(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[Document]:
-    """The sections of every file below `root`; each file is read, or skipped with a reason that is counted."""
-    for archive, files in _batches(root, tally):
+def read_documents(
+    root: Path, name: str, licence: str, tally: ReadTally, most: int | None = None
+) -> Iterator[Document]:
+    """The sections of every file below `root`; each file is read, or skipped with a reason that is counted.
+
+    Args:
+        most: files to read of the folder, and of each archive, evenly spread; None reads all.
+    """
+    for archive, files in _batches(root, tally, most):
         for (member, _), found in zip(
             files, attempt(read_file, [(path, n) for n, path in files], cores()), strict=True
         ):
@@ -59,17 +67,22 @@ def _skip(tally: ReadTally, member: str, reason: str, detail: str = "") -> None:
     tally.warnings.append(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
 
 
-def _batches(root: Path, tally: ReadTally) -> Iterator[tuple[str, list[Named]]]:
+def _spread(items: list[T], most: int | None) -> list[T]:
+    step = max(1, -(-len(items) // most)) if most else 1
+    return items[::step]
+
+
+def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
     """(archive, files): the loose files of a folder, then those of each archive, a few at a time."""
     loose, packed = _listed(root, tally)
     if loose:
-        yield root.name, _distinct(loose, tally)
+        yield root.name, _distinct(_spread(loose, most), tally)
     for path in packed:
         archives, others = find_archives(path, ".nothing")
         for member, reason in others:
             _skip(tally, f"{path.name}/{member}", reason)
         for archive in archives:
-            yield from _unpacked(archive, path.name, tally)
+            yield from _unpacked(archive, path.name, tally, most)
 
 
 def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
@@ -108,12 +121,13 @@ def _distinct(files: Sequence[Named], tally: ReadTally) -> list[Named]:
     return [file for file in files if file[0] not in repeated]
 
 
-def _unpacked(archive: Archive, name: str, tally: ReadTally) -> Iterator[tuple[str, list[Named]]]:
+def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
     """The members of an archive in a folder of their own, which is gone when they have been read."""
     entries, fault = entries_of(archive)
     if fault:
         (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
         tally.warnings.append(f"{archive.name}: {fault}")
+    entries = _spread(entries, most)
     for start in range(0, len(entries), AT_ONCE):
         with tempfile.TemporaryDirectory() as folder:
             batch = enumerate(entries[start : start + AT_ONCE])
