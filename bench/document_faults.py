@@ -17,6 +17,7 @@ import time
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -69,43 +70,60 @@ def _repacked(data: bytes, part: str, body: bytes) -> bytes:
     return _zip({**members, part: body}, stored=("mimetype",))
 
 
-def traps() -> dict[str, bytes]:
-    """Files made to harm."""
-    whole = docx(paper(1, 2))
+def _laughs() -> bytes:
+    """XML whose entities grow to 10^12 letters."""
     laughs = b'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "lollollollol">'
     for n in range(12):
-        inner = f"&{chr(97 + n)};" * 10
-        laughs += f'<!ENTITY {chr(98 + n)} "{inner}">'.encode()
-    laughs += b"]><w:document xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'><w:body><w:p><w:r><w:t>&m;</w:t></w:r></w:p></w:body></w:document>"
-    outside = laughs.split(b"<!ENTITY")[0] + b'<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]><x>&x;</x>'
-    cell, row = "<w:tbl><w:tr><w:tc>", "</w:tc></w:tr></w:tbl>"
-    ns = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
-    deep = f"<w:document {ns}><w:body>{cell * 3000}<w:p/>{row * 3000}</w:body></w:document>".encode()
-    zeros = zlib.compress(bytes(300_000_000), 9)
-    bomb = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Count 1/Kids[3 0 R]>>endobj\n"
-    bomb += (
-        b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R>>endobj\n4 0 obj<</Length %d/Filter/FlateDecode>>stream\n"
-        % len(zeros)
+        laughs += f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">'.encode()
+    return (
+        laughs
+        + b"]>"
+        + f"<w:document {WORD}><w:body><w:p><w:r><w:t>&m;</w:t></w:r></w:p></w:body></w:document>".encode()
     )
-    bomb += zeros + b"\nendstream endobj\ntrailer<</Root 1 0 R>>"
-    return {
-        "zeros.docx": _repacked(whole, "word/document.xml", b" " * 400_000_000),
-        "laughs.docx": _repacked(whole, "word/document.xml", laughs),
-        "laughs.hwpx": _repacked(WRITERS["hwpx"](paper(1, 2)), "Contents/section0.xml", laughs),
-        "laughs.xlsx": _repacked(WRITERS["xlsx"](paper(1, 2)), "xl/worksheets/sheet1.xml", laughs),
-        "outside.docx": _repacked(whole, "word/document.xml", outside),
-        "deep.docx": _repacked(whole, "word/document.xml", deep),
-        "deep.html": b"<div>" * 200_000 + b"<table><tr><td>" * 2000 + "가".encode(),
-        "wide.html": b"<table><tr><td rowspan=1000 colspan=1000>x</td></tr>" + b"<tr><td colspan=1000>y</td></tr>" * 5000,
-        "pages.pdf": _many_pages(100_000),
-        "bomb.pdf": bomb,
-        "long.txt": "제1조 (목적) 가나다\n".encode() * 4_000_000,
-        "rows.xlsx": _repacked(
-            WRITERS["xlsx"](paper(1, 2)), "xl/worksheets/sheet1.xml",
-            b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
-            b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData></worksheet>',
-        ),
-    }  # fmt: skip
+
+
+def _deep() -> bytes:
+    inside = "<w:tbl><w:tr><w:tc>" * 3000 + "<w:p/>" + "</w:tc></w:tr></w:tbl>" * 3000
+    return f"<w:document {WORD}><w:body>{inside}</w:body></w:document>".encode()
+
+
+def _inflating_pdf() -> bytes:
+    zeros = zlib.compress(bytes(300_000_000), 9)
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R>>"
+    stream = b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(zeros), zeros)
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 1/Kids[3 0 R]>>", page, stream]
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % (n, text) for n, text in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R>>"
+
+
+def _word(part: bytes) -> bytes:
+    return _repacked(docx(paper(1, 2)), "word/document.xml", part)
+
+
+def _sheet(part: bytes) -> bytes:
+    return _repacked(WRITERS["xlsx"](paper(1, 2)), "xl/worksheets/sheet1.xml", part)
+
+
+WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+OUTSIDE = b'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]><x>&x;</x>'
+FAR_CELLS = (
+    b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData><row r="1"><c r="A1"><v>1</v></c>'
+    b'</row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData></worksheet>'
+)
+TRAPS: dict[str, Callable[[], bytes]] = {
+    "zeros.docx": lambda: _word(b" " * 400_000_000),
+    "laughs.docx": lambda: _word(_laughs()),
+    "laughs.hwpx": lambda: _repacked(WRITERS["hwpx"](paper(1, 2)), "Contents/section0.xml", _laughs()),
+    "laughs.xlsx": lambda: _sheet(_laughs()),
+    "outside.docx": lambda: _word(OUTSIDE),
+    "deep.docx": lambda: _word(_deep()),
+    "deep.html": lambda: b"<div>" * 200_000 + b"<table><tr><td>" * 2000 + "가".encode(),
+    "wide.html": lambda: b"<table><tr><td rowspan=1000 colspan=1000>x</td></tr>" + b"<tr><td colspan=1000>y</td></tr>" * 5000,
+    "pages.pdf": lambda: _many_pages(100_000),
+    "inflating.pdf": _inflating_pdf,
+    "long.txt": lambda: "제1조 (목적) 가나다\n".encode() * 4_000_000,
+    "far.xlsx": lambda: _sheet(FAR_CELLS),
+}  # fmt: skip
 
 
 def _many_pages(count: int) -> bytes:
@@ -122,13 +140,13 @@ def _many_pages(count: int) -> bytes:
     )
 
 
-def build(folder: Path, count: int, seed: int) -> list[tuple[str, Path]]:
+def build(folder: Path, count: int, seed: int, traps: Iterable[str] = TRAPS) -> list[tuple[str, Path]]:
     """Write the files; returns (kind of fault, path)."""
     draw = random.Random(seed)
     made = []
-    for name, data in traps().items():
+    for name in traps:
         made.append(("trap", folder / name))
-        made[-1][1].write_bytes(data)
+        made[-1][1].write_bytes(TRAPS[name]())
     sound = {kind: [write(paper(n, 2)) for n in range(4)] for kind, write in WRITERS.items()}
     while len(made) < count:
         kind = draw.choice(list(sound))

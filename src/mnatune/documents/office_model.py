@@ -102,13 +102,7 @@ def _add_table(reading: Reading, table: Any, spot: Spot) -> None:
     above = table.caption_side.upper() in ("TOP", "LEFT")
     if above:
         reading.add("paragraph", caption, spot)
-    rows = [[_cell_text(cell) for cell in row] for row in table.rows]
-    spans = [
-        (r, c, cell.row_span, cell.col_span)
-        for r, row in enumerate(table.rows)
-        for c, cell in enumerate(row)
-        if cell.row_span > 1 or cell.col_span > 1
-    ]
+    rows, spans = _grid(table.rows)
     reading.repeated += repeat_merged(rows, spans)
     reading.add_table(rows, spot)
     if not above:
@@ -117,6 +111,31 @@ def _add_table(reading: Reading, table: Any, spot: Spot) -> None:
         for inner in cell.paragraphs:
             if getattr(inner, "type", "") in NOTE_KINDS or getattr(inner, "type", "") == "comment":
                 _add(reading, inner, spot)
+
+
+def _grid(cells: list[list[Any]]) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]:
+    """The texts in their slots, and the merged cells; a row that is short of covered cells is laid out around them."""
+    wide = max(map(len, cells), default=0)
+    taken: set[tuple[int, int]] = set()
+    rows: list[list[str]] = []
+    spans = []
+    for r, row in enumerate(cells):
+        rows.append([""] * wide)
+        column = 0
+        for cell in row:
+            if len(row) < wide:
+                if cell.is_merged_away:
+                    continue
+                while (r, column) in taken:
+                    column += 1
+            if column < wide:
+                rows[-1][column] = _cell_text(cell)
+            if cell.row_span > 1 or cell.col_span > 1:
+                spans.append((r, column, cell.row_span, cell.col_span))
+                below = range(r + 1, min(r + cell.row_span, len(cells)))
+                taken |= {(y, x) for y in below for x in range(column, column + cell.col_span)}
+            column += max(1, cell.col_span) if len(row) < wide else 1
+    return rows, spans
 
 
 def _cell_text(cell: Any) -> str:

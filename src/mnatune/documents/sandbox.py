@@ -79,7 +79,7 @@ def attempt(
             while number not in done:
                 while waiting and len(helpers) < min(processes, len(tasks)):
                     helpers.append(_start(limits))
-                for helper in [h for h in helpers if h.task < 0 and waiting]:
+                for helper in [h for h in helpers if h.task < 0][: len(waiting)]:
                     _give(helper, work, waiting.popleft(), tasks, limits, helpers, done)
                 _collect(helpers, done)
             yield done.pop(number)
