@@ -1,42 +1,11 @@
-"""Office files written by `bench/office_files.py`, whose words and cells are known."""
+"""Reading bytes as a file of any name."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from mnatune.documents import ReadFile, read_file
-
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-def bench_module(name: str) -> ModuleType:
-    """A file of bench/ as a module."""
-    if str(BENCH) not in sys.path:
-        sys.path.append(str(BENCH))
-    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules.get(name) or importlib.util.module_from_spec(spec)
-    if name not in sys.modules:
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def office() -> ModuleType:
-    """bench/office_files.py."""
-    return bench_module("office_files")
-
-
-@pytest.fixture(scope="session")
-def faults(office: ModuleType) -> ModuleType:
-    """bench/document_faults.py."""
-    return bench_module("document_faults")
 
 
 @pytest.fixture

@@ -36,9 +36,7 @@ def dialogue_of(row: Mapping[str, Any]) -> Dialogue | None:
     name = next((name for name in LISTS if isinstance(row.get(name), list)), None)
     if name is None:
         return None
-    system, turns = _turns(row[name])
-    own = row.get("system")
-    return _dialogue(turns, system or (own.strip() if isinstance(own, str) else ""))
+    return _dialogue(*_turns(row[name]))
 
 
 def history_of(value: Any) -> list[str]:
@@ -93,7 +91,7 @@ def _text(content: Any) -> str:
     return content
 
 
-def _dialogue(turns: list[tuple[str, str]], system: str) -> Dialogue:
+def _dialogue(system: str, turns: list[tuple[str, str]]) -> Dialogue:
     roles = [role for role, _ in turns]
     if "assistant" not in roles:
         raise Malformed("missing-answer")

@@ -86,9 +86,11 @@ def _add(
     values = {field: row.get(column) for field, column in columns.items()}
     reference = _plain(values.get("reference"))
     group = _plain(values.get("group")) or (content_id(" ".join(reference.split())) if reference.strip() else "")
-    at = at._replace(category=_plain(values.get("category")), group=group, reference=reference)
+    own = row.get("system")
+    system = own.strip() if isinstance(own, str) else ""
+    at = at._replace(category=_plain(values.get("category")), group=group, reference=reference, system=system)
     if spoken:
-        writer.columns.add(at._replace(**spoken._asdict()))
+        writer.columns.add(at._replace(**spoken._asdict() | {"system": spoken.system or system}))
         return
     question, answers = values.get("question"), [row.get(name) for name in _answers(row, columns)]
     answers = [part for value in answers for part in (value if isinstance(value, list) and value else [value])]
