@@ -144,6 +144,17 @@ def test_encodings_of_text(encoding, read_bytes):
     assert [s.place for s in file.sections] == ["1–2줄", "4–5줄"]
 
 
+def test_a_file_cut_within_a_letter_is_read(read_bytes):
+    for encoding in ("utf-8", "cp949"):
+        file = read_bytes("a.txt", LETTER.strip().encode(encoding)[:-2])
+        assert "쓰는 말의 뜻은" in file.sections[1].text
+
+
+def test_a_document_of_one_line_is_not_lost(read_bytes):
+    (section,) = read_bytes("a.txt", "합병 계약서".encode()).sections
+    assert (section.text, section.place) == ("합병 계약서", "1줄")
+
+
 def test_text_comes_out_composed(read_bytes):
     file = read_bytes("a.txt", unicodedata.normalize("NFD", LETTER).encode())
     assert file.sections[0].heading == "제1조(목적)"

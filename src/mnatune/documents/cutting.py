@@ -54,7 +54,7 @@ def sections(reading: Reading) -> list[DocumentSection]:
         told = True
 
     for number, block in enumerate(_with_articles(reading.blocks)):
-        if not number and block.text == reading.title:
+        if not number and block.text == reading.title and len(reading.blocks) > 1:
             continue
         if block.kind != "heading":
             held.append(block)

@@ -56,8 +56,9 @@ def decoded(data: bytes) -> str:
     for encoding in encodings:
         try:
             return unicodedata.normalize("NFC", data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n"))
-        except UnicodeDecodeError:
-            continue
+        except UnicodeDecodeError as error:
+            if error.start and error.start >= len(data) - 3:  # the file was cut within its last letter
+                return decoded(data[: error.start])
     raise Unreadable("neither UTF-8, UTF-16 nor cp949")
 
 

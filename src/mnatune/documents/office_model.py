@@ -158,7 +158,9 @@ def with_numbers(reading: Reading, lines: list[str]) -> int:
     return restored
 
 
-NUMBER = re.compile(r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[가-힣ivxlcIVXLCa-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$")
+NUMBER = re.compile(
+    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
+)
 
 
 def _squeezed(text: str) -> str:
