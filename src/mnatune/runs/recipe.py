@@ -106,6 +106,8 @@ class CurateSection(Section):
     """Jaccard similarity of character 5-grams from which two rows are one; 0 switches the search off."""
     mask_personal_data: bool = True
     """Replace resident numbers, phones, e-mail, cards, accounts … by tokens such as [전화번호]."""
+    mask_parties: bool = False
+    """Replace the parties that a document defines (이하 "매도인") by 갑, 을 … in that whole file."""
     engine: Literal["local", "ray"] = "local"
     """Where near-duplicates are searched: this machine, or a Ray cluster."""
     ray_address: str | None = None
