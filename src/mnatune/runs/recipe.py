@@ -41,9 +41,8 @@ class SourceSection(Section):
     """One source of records."""
 
     kind: Literal["archive", "qa", "documents", "law", "precedent", "pages"]
-    """`archive`: an AI Hub tree or zip read through a field map; `qa`: JSON, JSONL, CSV or Excel of questions and
-    answers; `documents`: a folder or zip of HWP, Office, PDF and text files; `law`, `precedent`: legalize-kr and
-    precedent-kr folders; `pages`: what `collect` fetched."""
+    """`archive`: an AI Hub tree or zip by its field map; `qa`: questions and answers as JSON, JSONL, CSV or Excel; `pages`:
+    what `collect` fetched; `law`, `precedent`: legalize-kr, precedent-kr; `documents`: HWP, Office, PDF and text files."""
     path: str
     """File or folder, relative to the working directory; `pack:sample` and `pack:qa` are what the pack brings."""
     name: str = ""
@@ -299,8 +298,7 @@ class Recipe(Section):
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections (or top-level values) as JSON-able values: what a stage's result depends on."""
-        whole = self.model_dump(mode="json")
-        return {name: whole[name] for name in names}
+        return self.model_dump(mode="json", include=set(names))
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
