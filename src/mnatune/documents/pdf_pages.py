@@ -3,7 +3,10 @@
 import ctypes
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,23 @@ from .pdf_tables import Box, Ruling, tables_of
 
 STARTS_ANEW = re.compile(r"^(?:제\s?\d+\s?[조장절관]|[①-⑳㉠-㉭•·▪■□○●※▶-]|\(?\d+[.)]|[가-하][.)]|\([가-하0-9]\))")
 HANGUL = re.compile(r"[가-힣]")
+INDENT = 30.0  # points within which lines of a column begin
 REPEATS = 3  # pages on which a line at the top or bottom stands before it counts as a running head
 
 
 @dataclass
 class Line:
-    """A line of text with its box; `spaced` is True if it ends with a space, as where a line broke between words."""
+    """A line of text with its box.
+
+    Attributes:
+        spaced: True if it ends with a space, as where a line broke between words.
+        full: True if it reaches the right edge of its column.
+    """
 
     text: str
     box: Box
     spaced: bool = False
+    full: bool = False
 
 
 def read_pdf(path: Path, most_pages: int) -> Reading:
@@ -55,8 +65,7 @@ def read_pdf(path: Path, most_pages: int) -> Reading:
         pages.append((number + 1, found))
     document.close()
     running = _running([found for _, found in pages])
-    spaces = _keeps_spaces([found for _, found in pages])
-    writer = _Writer(reading, spaces)
+    writer = _Writer(reading, _Joints([found for _, found in pages]))
     for number, found in pages:
         writer.write(number, found, running)
     writer.close()
@@ -80,7 +89,7 @@ def _page(page: Any, pdfium: Any) -> Found:
     tables = [(table, [[_bounded(text, box) for box in row] for row in table.cells]) for table in tables_of(rulings)]
     found: Found = []
     placed: set[int] = set()
-    for line in _lines(text):
+    for line in _lines(text, pdfium.raw):
         within = next((n for n, (table, _) in enumerate(tables) if table.box.holds(line.box)), None)
         if within is None:
             found.append(line)
@@ -88,31 +97,45 @@ def _page(page: Any, pdfium: Any) -> Found:
             placed.add(within)
             found.append(tables[within][1])
     text.close()
+    _mark_full([part for part in found if isinstance(part, Line)])
     return found
+
+
+def _mark_full(lines: list[Line]) -> None:
+    """Mark the lines that reach the edge of their column: the lines that begin at about the same place are one."""
+    columns: dict[int, list[float]] = {}
+    for line in lines:
+        columns.setdefault(round(line.box.left / INDENT), []).append(line.box.right)
+    for line in lines:
+        at = round(line.box.left / INDENT)
+        edges = sorted(edge for near in (at - 1, at, at + 1) for edge in columns.get(near, ()))
+        edge = edges[int(0.9 * (len(edges) - 1))]  # not the last: a title may stand across the columns
+        line.full = line.box.right > edge - max(40.0, 4 * (line.box.top - line.box.bottom))
 
 
 def _bounded(text: Any, box: Box) -> str:
     return " ".join(text.get_text_bounded(*box).split())
 
 
-def _lines(text: Any) -> list[Line]:
-    """Runs of text on one base line, in the order of the page's content."""
+def _lines(text: Any, raw: Any) -> list[Line]:
+    """The lines as pdfium finds them, in the order of the page's content."""
     lines: list[Line] = []
-    for number in range(text.count_rects()):
-        box = Box(*text.get_rect(number))
-        piece = text.get_text_bounded(*box).replace("\r", "").replace("\n", " ")
+    whole = text.get_text_range()
+    shifted = len(whole) != text.count_chars()  # pdfium leaves out some characters
+    for found in re.finditer(r"[^\r\n]+", whole):
+        piece = found.group()
+        if piece.startswith(" ") and lines:
+            lines[-1].spaced = True
         if not piece.strip():
-            if lines and piece:
-                lines[-1].spaced = True
             continue
-        last = lines[-1] if lines else None
-        if last and last.box.level_with(box) and box.left >= last.box.right - 1:
-            gap = box.left - last.box.right > 0.15 * (box.top - box.bottom)
-            last.text = f"{last.text.rstrip()}{' ' if gap or last.spaced else ''}{piece.strip()}"
-            last.box = last.box.around(box)
-            last.spaced = piece.endswith(" ")
-        else:
-            lines.append(Line(piece.strip(), box, piece.endswith(" ")))
+        first = found.start() + len(piece) - len(piece.lstrip())
+        last = found.start() + len(piece.rstrip()) - 1
+        places: Iterable[int] = {first, (first + last) // 2, last}
+        if shifted:
+            places = {raw.FPDFText_GetCharIndexFromTextIndex(text, place) for place in places} - {-1}
+        boxes = [Box(*text.get_charbox(place)) for place in places]
+        if boxes:
+            lines.append(Line(piece.strip(), reduce(Box.around, boxes), piece.endswith(" ")))
     return lines
 
 
@@ -170,44 +193,72 @@ def _running(pages: list[Found]) -> set[str]:
     return {key for key, count in counts.items() if count >= least}
 
 
-def _keeps_spaces(pages: list[Found]) -> bool:
-    """True if lines that broke between words end with a space here: a line without one then broke within a word."""
-    lines = [part for found in pages for part in found if isinstance(part, Line) and HANGUL.search(part.text)]
-    return sum(line.spaced for line in lines) * 20 > len(lines)
+class _Joints:
+    """How the lines of a document are put together again, which differs from program to program.
+
+    Some leave the space at which a line broke at its end; then a line without one broke within a word. Where all drop
+    it, the document's own words tell whether lines break within words at all, and where.
+    """
+
+    def __init__(self, pages: list[Found]) -> None:
+        lines = [part for found in pages for part in found if isinstance(part, Line) and HANGUL.search(part.text)]
+        self._keeps_spaces = sum(line.spaced for line in lines) * 20 > len(lines)
+        self._words = Counter(word for line in lines for word in line.text.split()[1:-1])
+        broken = sum(self._is_broken(a, b) for a, b in pairwise(lines))
+        self._breaks_words = broken * 20 > len(lines)
+
+    def between(self, line: Line, following: Line) -> str:
+        """A space, or nothing within a word."""
+        if line.spaced:
+            return " "
+        if self._keeps_spaces:
+            return ""
+        return "" if self._breaks_words and self._is_one_word(*_ends(line, following)) else " "
+
+    def _is_broken(self, line: Line, following: Line) -> bool:
+        last, first = _ends(line, following)
+        return bool(self._words[last + first]) and not (self._words[last] and self._words[first])
+
+    def _is_one_word(self, last: str, first: str) -> bool:
+        if self._words[last + first]:
+            return self._words[last + first] >= min(self._words[last], self._words[first])
+        unknown = [piece for piece in (last, first) if not self._words[piece]]
+        return len(unknown) == 2 or any(len(piece) <= 2 for piece in unknown)
+
+
+def _ends(line: Line, following: Line) -> tuple[str, str]:
+    return line.text.split()[-1], following.text.split()[0]
 
 
 class _Writer:
     """Joins lines into paragraphs, over the end of a page too, and adds them to a reading."""
 
-    def __init__(self, reading: Reading, spaces: bool) -> None:
+    def __init__(self, reading: Reading, joints: _Joints) -> None:
         self._reading = reading
-        self._spaces = spaces
+        self._joints = joints
         self._held = ""
         self._spot = Spot("쪽", 1, 1)
         self._last: Line | None = None
-        self._wide = 0.0
 
     def write(self, page: int, found: Found, running: set[str]) -> None:
         """Add all parts of a page but its running heads."""
         edges = {id(line) for line in _edges(found)}
         spot = Spot("쪽", page, page)
-        wide, self._wide = self._wide, max((part.box.right for part in found if isinstance(part, Line)), default=0.0)
         first = True
         for part in found:
             if not isinstance(part, Line):
                 self.close()
                 self._reading.add_table(part, spot)
             elif not (id(part) in edges and _masked(part.text) in running):
-                self._line(part, spot, wide if first else self._wide, over_page=first)
+                self._line(part, spot, over_page=first)
             else:
                 continue
             first = False
 
-    def _line(self, line: Line, spot: Spot, wide: float, *, over_page: bool) -> None:
+    def _line(self, line: Line, spot: Spot, *, over_page: bool) -> None:
         last = self._last
-        if self._held and last and _continues(last, line, wide, over_page=over_page):
-            within_word = self._spaces and not last.spaced
-            self._held += f"{'' if within_word else ' '}{line.text}"
+        if self._held and last and _continues(last, line, over_page=over_page):
+            self._held += f"{self._joints.between(last, line)}{line.text}"
             self._spot = self._spot.until(spot)
         else:
             self.close()
@@ -220,9 +271,9 @@ class _Writer:
         self._held, self._last = "", None
 
 
-def _continues(last: Line, line: Line, wide: float, *, over_page: bool) -> bool:
-    """True if a line goes on with the paragraph of the line before it."""
+def _continues(last: Line, line: Line, *, over_page: bool) -> bool:
+    """True if a line goes on with the paragraph of the line before it, in the next column or on the next page too."""
     height = last.box.top - last.box.bottom
-    full = last.box.right > wide - max(40.0, 4 * height)
-    near = over_page or 0 < last.box.bottom - line.box.bottom < 2.6 * height
-    return full and near and not STARTS_ANEW.match(line.text)
+    below = last.box.bottom - line.box.bottom
+    near = over_page or 0 < below < 2.6 * height or (below < 0 and line.box.left > last.box.right)
+    return last.full and near and not STARTS_ANEW.match(line.text)

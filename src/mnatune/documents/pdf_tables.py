@@ -19,11 +19,6 @@ class Box(NamedTuple):
         x, y = (other.left + other.right) / 2, (other.bottom + other.top) / 2
         return self.left <= x <= self.right and self.bottom <= y <= self.top
 
-    def level_with(self, other: "Box") -> bool:
-        """True if the other lies on the same line of text."""
-        shared = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return shared > 0.5 * min(self.top - self.bottom, other.top - other.bottom)
-
     def around(self, other: "Box") -> "Box":
         """The least rectangle that holds both."""
         return Box(
