@@ -479,21 +479,30 @@ def compound(streams: dict[str, bytes]) -> bytes:
     return header + b"".join(sectors) + packed
 
 
-def _wrapped(line: str, width: float) -> list[str]:
-    """The line in pieces of a width in em, cut between any two letters; spaces stay with what is before them."""
+def _wrapped(line: str, width: float, wrap: str) -> list[str]:
+    """The line in pieces of a width in em.
+
+    Args:
+        wrap: `spaced` cuts between any two letters and leaves a space with what is before it, as 한글 and Word do;
+            `letters` cuts so too but drops the space, `words` cuts at spaces and drops them, as browsers do.
+    """
     pieces, room = [""], width
-    for letter in line:
-        wide = 1.0 if letter >= "\u2e80" or "\u2460" <= letter <= "\u24ff" else 0.5
-        if room < wide and letter != " ":
+    for unit in re.findall(r"\S+ *|^ +" if wrap == "words" else r".", line):
+        wide = sum(1.0 if letter >= "\u2e80" or "\u2460" <= letter <= "\u24ff" else 0.5 for letter in unit.rstrip())
+        if room < wide:
             pieces.append("")
             room = width
-        pieces[-1] += letter
-        room -= wide
-    return pieces
+        pieces[-1] += unit
+        room -= wide + 0.5 * (len(unit) - len(unit.rstrip()))
+    return pieces if wrap == "spaced" else [piece.rstrip() for piece in pieces]
 
 
-def pdf(paper: Paper, lines: int = 40, *, text: bool = True) -> bytes:
-    """A PDF with a Korean font by name; tables have ruling lines. Without text the pages hold a rectangle only."""
+def pdf(paper: Paper, lines: int = 40, *, text: bool = True, wrap: str = "spaced", head: str = "") -> bytes:
+    """A PDF with a Korean font by name; tables have ruling lines. Without text the pages hold a rectangle only.
+
+    Args:
+        head: stands on top of every page, with its number.
+    """
     pages: list[bytes] = [b""]
     at = [800.0]
 
@@ -508,7 +517,7 @@ def pdf(paper: Paper, lines: int = 40, *, text: bool = True) -> bytes:
             at[0] = 800.0
 
     def write(line: str) -> None:
-        for piece in _wrapped(line, 54.0):
+        for piece in _wrapped(line, 54.0, wrap):
             shown(50, piece)
             step()
 
@@ -548,7 +557,9 @@ def pdf(paper: Paper, lines: int = 40, *, text: bool = True) -> bytes:
         b"/Descent -148/CapHeight 720/StemV 58>>"
     )
     kids = []
-    for body in pages:
+    for number, body in enumerate(pages, 1):
+        if head:
+            body += b"BT /F1 9 Tf 50 825 Td <%s> Tj ET\n" % f"{head} {number}".encode("utf-16-be").hex().encode()
         squeezed = zlib.compress(body if text else b"50 50 200 200 re f")
         objects.append(b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(squeezed), squeezed))
         objects.append(

@@ -98,6 +98,21 @@ def test_places(office, read_bytes):
     assert "| 41 | 자료 41번 |" in found[-1].text
 
 
+@pytest.mark.parametrize("wrap", ["spaced", "letters", "words"])
+def test_words_that_a_line_break_cuts(wrap, office, read_bytes):
+    paper = office.paper(6, 8)
+    assert recall(paper.words(), office.words_of(text_of(read_bytes("a.pdf", office.pdf(paper, wrap=wrap))))) >= 0.99
+
+
+def test_running_heads_stand_apart(office, read_bytes):
+    paper = office.paper(7, 6)
+    data = office.pdf(paper, lines=12, head="대외비")
+    file = read_bytes("a.pdf", data)
+    assert "대외비" not in text_of(file)
+    assert file.running
+    assert recall(paper.words(), office.words_of(text_of(file))) >= 0.99
+
+
 def test_hangul_files_that_are_closed_say_so(office, read_bytes):
     paper = office.paper(1, 2)
     for flags, reason in ((1 | 2, "encrypted"), (1 | 4, r"for distribution only \(배포용\)"), (1 | 16, "DRM")):

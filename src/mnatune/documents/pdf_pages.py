@@ -190,7 +190,7 @@ def _running(pages: list[Found]) -> set[str]:
     """Lines at the top or bottom that most pages share, page numbers put aside."""
     counts = Counter(key for found in pages for key in {_masked(line.text) for line in _edges(found)})
     least = max(REPEATS, len(pages) // 2)
-    return {key for key, count in counts.items() if count >= least}
+    return {key for key, count in counts.items() if count >= least and not key.startswith("제#조")}
 
 
 class _Joints:
