@@ -36,6 +36,7 @@ class Dependencies:
     wanted: Callable[[Recipe], bool] = lambda recipe: True
 
 
+WITH_DOCUMENTS = ("documents", "law", "precedent", "pages")
 STEPS: dict[str, Dependencies] = {
     "collect": Dependencies(
         ("collect",),
@@ -44,7 +45,7 @@ STEPS: dict[str, Dependencies] = {
         ("stages/collect",),
         lambda r: bool(r.collect.start_urls),
     ),
-    "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "runs/records")),
+    "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "documents", "runs/records")),
     "curate": Dependencies(
         ("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "runs/records")
     ),
@@ -53,7 +54,7 @@ STEPS: dict[str, Dependencies] = {
         ("read", "curate"),
         ("prompts.yaml", "rubric.yaml", "lexicon.yaml", "exam"),
         ("stages/synthesize", "text", "runs/records", "model/endpoint"),
-        lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
+        lambda r: r.synthesize.per_passage > 0 and any(s.kind in WITH_DOCUMENTS for s in r.read.sources),
     ),
     "judge": Dependencies(
         ("judge", "endpoint"),

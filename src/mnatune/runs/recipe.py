@@ -31,6 +31,7 @@ REMOVED = {
     "collect.private_hosts": "collect.sites.HOST.private: true",
     "collect.sitemaps": "collect.start_urls, for sitemaps too",
     "curate.engine": "curate.ray, empty for this machine",
+    "curate.mask_personal_data": "curate.mask: [personal-data], or [] for none",
     "curate.ray_address": "curate.ray",
     "endpoint.max_tokens": "endpoint.max_cost; with endpoint.prices [1, 1] it counts millions of tokens",
     "endpoint.price_in": "endpoint.prices, first of two",
@@ -78,9 +79,9 @@ class ModelSection(Section):
 class SourceSection(Section):
     """One source of records."""
 
-    kind: Literal["archive", "qa", "law", "precedent", "pages"]
-    """`archive`: an AI Hub tree or zip read through a field map; `qa`: JSON, JSONL or CSV of questions and answers;
-    `law`, `precedent`: legalize-kr and precedent-kr folders; `pages`: what `collect` fetched."""
+    kind: Literal["archive", "qa", "documents", "law", "precedent", "pages"]
+    """`archive`: an AI Hub tree or zip by its field map; `qa`: questions and answers as JSON, JSONL, CSV or Excel; `pages`:
+    what `collect` fetched; `law`, `precedent`: legalize-kr, precedent-kr; `documents`: HWP, Office, PDF and text files."""
     path: str
     """File or folder, relative to the working directory; `pack:sample` and `pack:qa` are what the pack brings."""
     name: str = ""
@@ -142,8 +143,8 @@ class CurateSection(Section):
 
     near_duplicates: float = Field(0.8, ge=0, le=1)
     """Jaccard similarity of character 5-grams from which two rows are one; 0 switches the search off."""
-    mask_personal_data: bool = True
-    """Replace resident numbers, phones, e-mail, cards, accounts … by tokens such as [전화번호]."""
+    mask: list[Literal["personal-data", "parties"]] = ["personal-data"]
+    """Replace resident numbers, phones, accounts … by tokens; a document's own parties (이하 "매도인") by 갑, 을 …."""
     ray: str = ""
     """Ray cluster that searches near-duplicates: its address, or `auto` for one on this machine; empty uses none."""
 
@@ -334,8 +335,7 @@ class Recipe(Section):
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections (or top-level values) as JSON-able values: what a stage's result depends on."""
-        whole = self.model_dump(mode="json")
-        return {name: whole[name] for name in names}
+        return self.model_dump(mode="json", include=set(names))
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
