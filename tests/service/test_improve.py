@@ -62,6 +62,7 @@ def parent(tmp_path):
     kept = [example("t1", "시험에 남긴 질문은 무엇입니까?")]
     done(run, "compose", train_jsonl=train, valid_jsonl=[], test_jsonl=kept)
     done(run, "train", adapter__adapter_config_json={})
+    (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(b"old")
     return run
 
 
@@ -178,22 +179,38 @@ def test_no_server_is_asked_for_a_model_that_it_cannot_have(recipe, tmp_path):
     assert made.evaluate.answered_by == {}
 
 
-def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):
-    """Training and evaluation are stood in for; everything between them is real."""
+def stand_in(monkeypatch, weights=b"new"):
+    """Stand in for training and evaluation; everything between them is real."""
     really = loop.perform
 
     def perform(stage, given, run, **options):
         if stage == "train":
             assert given.train.from_adapter.endswith("adapter")
             done(run, "train", adapter__adapter_config_json={}, adapter__mnatune_json={"base": "starter"})
-            (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(b"new")
+            (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(weights)
             return run.manifest("train"), False
         if stage == "evaluate":
-            evaluated(run.root, 40.0 if run.root.name == "run" else 30.0, "AAAA")
+            evaluated(run.root, 40.0, "AAAA")
             return run.manifest("evaluate"), False
         return really(stage, given, run, **options)
 
+    def sheet(home, adapter, kept):
+        return stored(evaluated(kept.with_suffix(""), 30.0, "AAAA"))
+
     monkeypatch.setattr(loop, "perform", perform)
+    monkeypatch.setattr(loop, "adapter_sheet", sheet)
+
+
+def test_a_round_that_trained_nothing_says_so_and_registers_nothing(recipe, tmp_path, store, parent, monkeypatch):
+    stand_in(monkeypatch, weights=b"old")
+    registry = Registry(tmp_path / "models")
+    outcome = improve(recipe, tmp_path / "out", store, registry, parent=parent, terms=Terms(least=5))
+    assert (outcome.decision, outcome.model, registry.production()) == ("hold", "", None)
+    assert "그대로" in outcome.reasons[0]
+
+
+def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):
+    stand_in(monkeypatch)
     registry = Registry(tmp_path / "models")
     terms = Terms(least=5)
     outcome = improve(recipe, tmp_path / "out", store, registry, parent=parent, terms=terms)
