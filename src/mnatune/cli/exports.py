@@ -12,7 +12,9 @@ RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder whose 
 Name = Annotated[str, typer.Option("--model", help="Registered model; by default the one in production.")]
 Folder = Annotated[Path, typer.Option("--models", envvar="MNATUNE_MODELS", help="Folder of the registered models.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")]
-Check = Annotated[bool, typer.Option("--check", help="Render 50 dialogues and compare them with training.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Tell what was compared: rendering always is, answers of a merged model too.")
+]
 Context = Annotated[int, typer.Option("--context", min=64, help="Tokens of prompt and answer together.")]
 LlamaCpp = Annotated[Path | None, typer.Option("--llama-cpp", help="Checkout of llama.cpp; also $LLAMA_CPP.")]
 Kind = Annotated[str, typer.Option("--type", help="Weights: q8_0, bf16, f16 or f32.")]
@@ -41,12 +43,14 @@ def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
 @app.command()
 def merged(out: Out, run: RunFolder = None, model: Name = "", models: Folder = ROOT, check: Check = False) -> None:
     """One folder of safetensors, the adapter merged into its base."""
-    from ..model.export import check_merged, dialogues, merge
+    from ..model.export import check_merged, dialogues, merge, require_rendering
 
     subject = subject_of(run, model, models)
-    merge(subject, out)
+    require_rendering(subject)
     if check:
-        _tell(check_merged(subject, out, dialogues(subject.pack)))
+        merge(subject, out, lambda folder: _tell(check_merged(subject, folder, dialogues(subject.pack)).require()))
+    else:
+        merge(subject, out)
     typer.echo(str(out))
 
 
@@ -60,7 +64,11 @@ def gguf(
     kind: Kind = "q8_0",
 ) -> None:
     """A GGUF file for llama.cpp, through llama.cpp's own converter."""
-    typer.echo(str(_gguf(subject_of(run, model, models), out, kind, llama_cpp)))
+    from ..model.export import require_rendering
+
+    subject = subject_of(run, model, models)
+    require_rendering(subject)
+    typer.echo(str(_gguf(subject, out, kind, llama_cpp)))
 
 
 @app.command()
@@ -75,13 +83,12 @@ def ollama(
     check: Check = False,
 ) -> None:
     """A GGUF file with a Modelfile that gives the model the tokens it was trained on."""
-    from ..model.export import check_rendering, dialogues, ollama_ids, ollama_template, write_modelfile
-    from ..model.load import load_tokenizer
+    from ..model.export import require_rendering, write_modelfile
 
     subject = subject_of(run, model, models)
+    checked = require_rendering(subject)
     if check:
-        tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
-        _tell(check_rendering(tokenizer, dialogues(subject.pack), ollama_ids(tokenizer, ollama_template())))
+        _tell(checked)
     file = _gguf(subject, out, kind, llama_cpp)
     modelfile = write_modelfile(subject, file, out / "Modelfile", context)
     typer.echo(f"{modelfile}\nnext: cd {out} && ollama create {subject.name} -f Modelfile")
@@ -97,13 +104,12 @@ def vllm(
     check: Check = False,
 ) -> None:
     """Launch script, adapter and template for a vLLM server."""
-    from ..model.export import check_rendering, dialogues, policy_template, template_ids, write_vllm
-    from ..model.load import load_tokenizer
+    from ..model.export import require_rendering, write_vllm
 
     subject = subject_of(run, model, models)
+    checked = require_rendering(subject)
     if check:
-        tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
-        _tell(check_rendering(tokenizer, dialogues(subject.pack), template_ids(tokenizer, policy_template())))
+        _tell(checked)
     write_vllm(subject, out, context)
     typer.echo(f"{out}\nnext: {out / 'launch.sh'}")
 
@@ -141,7 +147,6 @@ def _gguf(subject: "Subject", out: Path, kind: str, llama_cpp: Path | None) -> P
 
 
 def _tell(checked: "Checked") -> None:
-    checked.require()
     typer.echo(f"checked: {checked.dialogues} dialogues, token ids equal")
     if checked.answers:
         typer.echo(f"checked: {checked.answers} answers, {checked.equal_answers} equal, {checked.near_ties} near-ties")

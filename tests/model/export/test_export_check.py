@@ -3,8 +3,10 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
+from gotemplate import ollama_ids, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,12 +15,11 @@ from mnatune.model.export import (
     check_rendering,
     dialogues,
     merge,
-    ollama_ids,
     ollama_template,
     policy_template,
+    require_rendering,
     template_ids,
 )
-from mnatune.model.export.gotemplate import render
 from mnatune.model.load import load_tokenizer
 from mnatune.runs.errors import DataError, UsageError
 
@@ -153,3 +154,27 @@ def test_the_renderer_does_what_go_does(asked, tmp_path):
     given = json.dumps([{"Template": t, "Data": d} for t, d in cases])
     done = subprocess.run([go, "run", "main.go"], input=given, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.split("\0")[:-1] == [render(t, d) for t, d in cases]
+
+
+def test_a_base_that_opens_answers_otherwise_is_exported_nowhere(subject, tiny, tmp_path):
+    """Such as Qwen2.5, whose template knows no think block: the export would be another model than was trained."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny[0], base)
+    template = (base / "chat_template.jinja").read_text(encoding="utf-8")
+    (base / "chat_template.jinja").write_text(
+        "\n".join(line for line in template.split("\n") if "enable_thinking is false else" not in line), "utf-8"
+    )
+    recipe = subject.recipe.model_copy(update={"model": subject.recipe.model.model_copy(update={"id": str(base)})})
+    with pytest.raises(DataError, match="differs in"):
+        require_rendering(replace(subject, recipe=recipe))
+    assert require_rendering(subject).dialogues == 50
+
+
+def test_a_merge_that_fails_its_check_leaves_nothing(subject, tmp_path):
+    def refuse(folder):
+        assert (folder / "model.safetensors").is_file()
+        raise DataError("differs")
+
+    with pytest.raises(DataError):
+        merge(subject, tmp_path / "out", refuse)
+    assert list(tmp_path.iterdir()) == []

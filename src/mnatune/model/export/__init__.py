@@ -3,7 +3,7 @@
 `Subject` says what is exported. Unlike the stages of the journey, an export writes outside the run folder.
 """
 
-from .comparison import Checked, check_merged, check_rendering, dialogues, ollama_ids, template_ids
+from .comparison import Checked, check_merged, check_rendering, dialogues, require_rendering, template_ids
 from .gguf import to_gguf
 from .hub import push
 from .merged import merge, policy_template
@@ -18,10 +18,10 @@ __all__ = [
     "check_rendering",
     "dialogues",
     "merge",
-    "ollama_ids",
     "ollama_template",
     "policy_template",
     "push",
+    "require_rendering",
     "template_ids",
     "to_gguf",
     "write_modelfile",

@@ -1,4 +1,4 @@
-"""`export --check`: does the exported model see the same tokens, and say the same, as base and adapter before merging?
+"""Does the exported model see the same tokens, and say the same, as base and adapter before merging?
 
 Fifty dialogues from the pack, of one to three turns, are rendered as in training and as the export renders them; the
 token ids must be equal. Then both models answer greedily. Merging rounds weights, so two tokens whose scores all but
@@ -17,9 +17,9 @@ from ...runs.workspace import read_jsonl
 from ..engine.local import LocalEngine, open_engine
 from ..engine.protocol import Answer, Sampling, Task
 from ..engine.refusals import Refusal
-from ..load import LoadedModel
+from ..load import LoadedModel, load_tokenizer
 from ..prompt import NO_THINK, Message, dialogue, prompt_ids
-from .gotemplate import render
+from .merged import policy_template
 from .subject import Subject
 
 COUNT = 50
@@ -90,20 +90,20 @@ def template_ids(tokenizer: Any, template: str) -> IdsOf:
     return ids
 
 
-def ollama_ids(tokenizer: Any, template: str) -> IdsOf:
-    """Ids as Ollama makes them from its Go template (no token is added at the beginning: Qwen3 has none)."""
+def require_rendering(subject: Subject) -> Checked:
+    """What every export rests on: the policy template gives, with the base's tokenizer, the tokens of training.
 
-    def ids(messages: list[Message]) -> list[int]:
-        turns = [{"Role": m["role"], "Content": m["content"]} for m in messages]
-        return list(tokenizer(render(template, {"Messages": turns}), add_special_tokens=False)["input_ids"])
-
-    return ids
+    Raises:
+        DataError: it does not; the base opens an answer otherwise, and its export would be another model.
+    """
+    tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
+    return check_rendering(tokenizer, dialogues(subject.pack), template_ids(tokenizer, policy_template())).require()
 
 
 def check_merged(subject: Subject, folder: Path, asked: Sequence[list[Message]], answered: int = ANSWERED) -> Checked:
     """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter.
 
-    One model is in memory at a time: base and adapter answer first, then the merged one; where the two part, base and
+    The base is loaded unquantised, as for merging. One model is in memory at a time: base and adapter answer first, then the merged one; where the two part, base and
     adapter are loaded once more for the scores at that place.
 
     Args:
@@ -120,10 +120,7 @@ def check_merged(subject: Subject, folder: Path, asked: Sequence[list[Message]],
     tasks = [Task("", sampling, messages) for messages in shown]
 
     def tuned() -> LocalEngine:
-        model = recipe.model
-        return open_engine(
-            model.id, {"tuned": subject.adapter}, revision=model.revision, quantize=recipe.train.quantize
-        )
+        return open_engine(recipe.model.id, {"tuned": subject.adapter}, revision=recipe.model.revision)
 
     with tuned() as engine:
         checked = check_rendering(engine.loaded.tokenizer, asked, template_ids(own, own.chat_template))

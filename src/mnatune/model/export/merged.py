@@ -1,10 +1,12 @@
 """One folder of plain safetensors: the adapter merged into its base, with template and generation defaults.
 
 The adapter is merged into the base's unquantised weights, also where it was trained on an NF4 or FP8 base: those are
-the weights that `serve`, `evaluate` and vLLM put the adapter on, so the merged model answers like them.
+the weights that vLLM puts the adapter on. Where training was quantised, `serve` and `evaluate` here are too: the merged
+model then answers nearly, not exactly, as they do.
 """
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 from ...runs.errors import UsageError
 from ...runs.recipe import GenerationSection
 from ...runs.workspace import atomic_path, file_hash, write_json
-from ..load import attach_adapter, load_base, load_tokenizer
+from ..load import attach_adapter, load_base, load_tokenizer, release
+from ..memory import memory_faults
 from ..prompt import turn_end_id
 from .subject import Subject
 
@@ -20,29 +23,39 @@ TEMPLATE = "chat_template.jinja"
 SHARD = "4GB"
 
 
-def merge(subject: Subject, out: Path) -> Path:
+def merge(subject: Subject, out: Path, verify: Callable[[Path], object] = lambda folder: None) -> Path:
     """Write the merged model into `out`, which must not exist yet; returns it.
+
+    Args:
+        verify: looks at the written folder before it gets its name; if it raises, nothing is left behind. No model is
+            in memory then.
 
     Raises:
         UsageError: `out` holds something.
         DataError: the adapter does not fit the base.
     """
     refuse_existing(out)
+    with atomic_path(out) as folder, memory_faults("merging", "close other programs on the GPU"):
+        folder.mkdir()
+        _write(subject, folder)
+        release()
+        verify(folder)
+    return out
+
+
+def _write(subject: Subject, folder: Path) -> None:
     model_id, revision = subject.recipe.model.id, subject.recipe.model.revision
     tokenizer = load_tokenizer(model_id, revision)
     tuned = attach_adapter(load_base(model_id, revision), subject.adapter, model_id, revision=revision)
     merged = tuned.merge_and_unload(safe_merge=True)  # safe: refuses weights that are not finite
-    with atomic_path(out) as folder:
-        folder.mkdir()
-        merged.generation_config = generation_config(subject.recipe.generation, tokenizer)
-        merged.save_pretrained(str(folder), max_shard_size=SHARD)
-        tokenizer.save_pretrained(str(folder))
-        (folder / TEMPLATE).write_text(policy_template(), encoding="utf-8")
-        _point_to_template(folder / "tokenizer_config.json")
-        facts = {"name": subject.name, "base": model_id, "revision": revision, "adapter_sha256": adapter_hash(subject)}
-        write_json(folder / "mnatune.json", facts | {"thinking": subject.recipe.model.thinking})
-        _write_card(subject, folder)
-    return out
+    merged.generation_config = generation_config(subject.recipe.generation, tokenizer)
+    merged.save_pretrained(str(folder), max_shard_size=SHARD)
+    tokenizer.save_pretrained(str(folder))
+    (folder / TEMPLATE).write_text(policy_template(), encoding="utf-8")
+    _point_to_template(folder / "tokenizer_config.json")
+    facts = {"name": subject.name, "base": model_id, "revision": revision, "adapter_sha256": adapter_hash(subject)}
+    write_json(folder / "mnatune.json", facts | {"thinking": subject.recipe.model.thinking})
+    _write_card(subject, folder)
 
 
 def _write_card(subject: Subject, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rendering of the subset of Go's text/template that the Ollama template uses, to check it without Ollama.
+"""Rendering of the subset of Go's text/template that the Ollama template uses, to test it without Ollama.
 
 Known: text with trim marks, fields (`.Role`), string and whole-number literals, brackets, `range … end` over a list,
 `if … else … end`, and the functions eq, ge, not, and, or, len, slice. Strings have Go's semantics: `len` and `slice`
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...runs.errors import DataError
+from mnatune.runs.errors import DataError
 
 ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.S)
 WORD = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|(\d+)|(\.\w*)|(\w+)|([()]))')
@@ -183,3 +183,13 @@ FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "len": lambda a: len(a[0]),
     "slice": lambda a: a[0][slice(*a[1:]) if len(a) > 2 else slice(a[1], None)],
 }
+
+
+def ollama_ids(tokenizer: Any, template: str) -> Callable[[list[dict[str, str]]], list[int]]:
+    """Ids as Ollama makes them from its Go template (no token is added at the beginning: Qwen3 has none)."""
+
+    def ids(messages: list[dict[str, str]]) -> list[int]:
+        turns = [{"Role": m["role"], "Content": m["content"]} for m in messages]
+        return list(tokenizer(render(template, {"Messages": turns}), add_special_tokens=False)["input_ids"])
+
+    return ids
