@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
+from mnatune.model.engine.scheduler import BatchLimits
 from mnatune.model.engine.upstream import Upstream
 from mnatune.model.registry import Lineage, Pointer, Registry
 from mnatune.runs.errors import EnvironmentFault, UsageError
@@ -138,7 +139,7 @@ def test_a_registered_model_is_served_as_its_recipe_says_and_a_promotion_meanwhi
     monkeypatch.setattr("mnatune.model.engine.local.open_engine", load)
     monkeypatch.setattr(server, "create_app", lambda engine, feedback, keys, settings, checker: Seen(engine, settings))
     seen = build(options(tmp_path, echo=False, registry=registry.root))
-    values = {"revision": "abc", "quantize": "nf4", "name": "M", "new_tokens": 99}
+    values = {"revision": "abc", "quantize": "nf4", "name": "M", "new_tokens": 99, "limits": BatchLimits()}
     assert loaded == [("Org/M", {"production": one.adapter}, values)]
     assert seen.settings.generation.temperature == 0.25
     asyncio.run(seen.state.follow.look())

@@ -34,6 +34,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     feedback: Annotated[str, typer.Option(help="Feedback database: file or URL; empty keeps none.")] = "feedback.db",
     keys: Annotated[Path, typer.Option(help="The file of API keys; with one in it, every request needs a key.")] = KEYS,
+    cache_tokens: Annotated[
+        int, typer.Option(min=0, help="Tokens of all answers in the making; 0 takes what is free after loading.")
+    ] = 0,
     drain: Annotated[int, typer.Option(min=0, help="Seconds that answers may still take after SIGTERM.")] = 60,
 ) -> None:
     """Serve the API, the chat page at / and the admin page at /admin."""
@@ -56,7 +59,7 @@ def serve(
     )
     options = ServeOptions(
         run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
-        host=host, port=port, feedback=feedback, keys=keys, drain_seconds=drain,
+        host=host, port=port, feedback=feedback, keys=keys, cache_tokens=cache_tokens, drain_seconds=drain,
     )  # fmt: skip
     run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))
 

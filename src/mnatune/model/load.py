@@ -244,6 +244,14 @@ class LoadedModel:
         """The torch device that token ids go to."""
         return self._model.device
 
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Bytes of a token's keys and values in all layers."""
+        config = self.config
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        width = int(config.num_hidden_layers * config.num_key_value_heads * size)
+        return 2 * width * int(self.causal.dtype.itemsize)
+
     def attach(self, adapter: Path) -> str:
         """Load an adapter beside those that are there; returns the slot by which it is put on.
 

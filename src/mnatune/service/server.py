@@ -49,6 +49,7 @@ class ServeOptions:
         pack: the domain pack whose system prompt is used, unless the recipe of the run or registered model names one.
         feedback: database of the feedback store: a file or URL; empty keeps feedback in memory only.
         keys: the file of API keys; once it holds one, every request needs a key.
+        cache_tokens: tokens of all answers in the making; 0 takes what is free after loading.
         drain_seconds: how long answers in flight may take after SIGTERM.
     """
 
@@ -62,6 +63,7 @@ class ServeOptions:
     port: int = 8000
     feedback: str = "feedback.db"
     keys: Path = field(default_factory=lambda: Path("keys.json"))
+    cache_tokens: int = 0
     drain_seconds: int = 60
 
 
@@ -174,6 +176,7 @@ def _engine(
     if options.echo:
         return EchoEngine(pause=0.02), None
     from ..model.engine.local import open_engine
+    from ..model.engine.scheduler import BatchLimits
 
     recipe, model = source.recipe, source.model
     adapter = Run(options.run).require("train", "adapter") if options.run else model.adapter if model else None
@@ -186,6 +189,7 @@ def _engine(
         quantize=recipe.train.quantize if recipe else "none",
         name=names.base,
         new_tokens=generation.max_new_tokens,
+        limits=BatchLimits(cache_tokens=options.cache_tokens),
     )
     if options.registry is None:
         return engine, None

@@ -6,11 +6,12 @@ import time
 import pytest
 from generate_alone import generated
 
+from mnatune.model.engine import scheduler
 from mnatune.model.engine.lane import SHARED, Lane
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.engine.refusals import Refusal
-from mnatune.model.engine.scheduler import BatchLimits
+from mnatune.model.engine.scheduler import BatchLimits, fitted
 from mnatune.runs.errors import DataError
 
 LIMIT = 24
@@ -45,7 +46,7 @@ def engine(tiny_model, tiny_adapters):
 
 def serving(engine, work, **limits):
     """Run `work(engine)` on a started engine."""
-    engine._limits = engine._queue._limits = BatchLimits(**limits)
+    engine._limits = engine._queue._limits = fitted(BatchLimits(**limits), engine.loaded)
 
     async def run():
         await engine.start()
@@ -347,3 +348,15 @@ def test_closing_tells_those_who_wait(engine, oracle):
         ]
 
     assert serving(engine, slow(work, engine), rows=1) == [503] * 4
+
+
+@pytest.mark.parametrize(
+    ("free", "tokens"), [(0.0001, scheduler.LEAST_CACHE), (0.02, None), (900, scheduler.MOST_CACHE)]
+)
+def test_the_cache_takes_what_is_free_after_loading(engine, monkeypatch, free, tokens):
+    """The tiny model keeps 2 · 2 layers · 1 head · 32 · 4 bytes a token."""
+    monkeypatch.setattr(scheduler, "free_gb", lambda: free)
+    assert engine.loaded.cache_bytes_per_token == 512
+    expected = tokens or int(scheduler.RAM_SHARE * free * 2**30 / 512)
+    assert fitted(BatchLimits(), engine.loaded).cache_tokens == expected
+    assert fitted(BatchLimits(cache_tokens=77), engine.loaded).cache_tokens == 77

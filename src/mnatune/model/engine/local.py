@@ -28,12 +28,13 @@ from .emitter import Emitter
 from .lane_rows import LaneRow, PieceReader, RowPieces
 from .protocol import Answer, Load, ServedModel, Stream, Task, find_model
 from .refusals import Refusal, bad_request, engine_down
-from .scheduler import BatchLimits, Scheduler
+from .scheduler import BatchLimits, Scheduler, fitted
 from .scoring import Scored, choice_costs, score_completions
 
 log = logging.getLogger(__name__)
 
 ADVICE = "set train.quantize: nf4, or lower generation.max_new_tokens; see mnatune train RECIPE --plan"
+SCORED_TOKENS = 8_192  # of a batch whose likelihood is taken, padding included
 NEW_TOKENS = 512  # limit of an answer whose task names none
 
 
@@ -60,7 +61,8 @@ def open_engine(
         EnvironmentFault: the base cannot be loaded, or does not fit the memory.
         DataError: an adapter is unsafe, broken or made for another base.
     """
-    engine = LocalEngine(LoadedModel(base, revision, quantize=quantize), name, new_tokens, limits)
+    loaded = LoadedModel(base, revision, quantize=quantize)
+    engine = LocalEngine(loaded, name, new_tokens, fitted(limits or BatchLimits(), loaded))
     try:
         for served, folder in (adapters or {}).items():
             engine.attach(served, folder)
@@ -73,10 +75,10 @@ def open_engine(
 class LocalEngine:
     """See the module's text; made by `open_engine`."""
 
-    def __init__(self, loaded: LoadedModel, name: str, new_tokens: int, limits: BatchLimits | None) -> None:
+    def __init__(self, loaded: LoadedModel, name: str, new_tokens: int, limits: BatchLimits) -> None:
         self.loaded = loaded
         self._new_tokens = new_tokens
-        self._limits = limits or BatchLimits()
+        self._limits = limits
         self._base = ServedModel(name, loaded.model_id)
         self._models: list[ServedModel] = [self._base]
         self._slots: dict[str, str | None] = {name: None}  # served name → slot of its adapter
@@ -153,7 +155,7 @@ class LocalEngine:
     def likelihoods(self, model: str, examples: Sequence[Example]) -> list[Scored]:
         """Negative log-likelihood of each example's completion after its prompt, in the given order."""
         with self.variant(model) as loaded:
-            return score_completions(loaded, examples, self._limits.cache_tokens // 8)
+            return score_completions(loaded, examples, SCORED_TOKENS)
 
     def choice_costs(
         self, model: str, prompts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]]

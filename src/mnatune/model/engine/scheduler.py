@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..device import GIB, free_gb
 from ..load import LoadedModel
 from .lane import Lane
 from .lane_rows import LaneRow, Outgoing
@@ -14,6 +15,9 @@ from .refusals import Refusal, busy, overdue
 log = logging.getLogger(__name__)
 
 BATCH_LOST = Refusal(500, "the engine failed on this batch", code="engine_failure")
+FREE_SHARE = 0.8  # of a card's free memory that the cache may fill; the rest is for reading prompts and for logits
+RAM_SHARE = 0.25  # of the machine's free memory, where other programs live too
+LEAST_CACHE, MOST_CACHE = 4_096, 262_144  # tokens
 TURN = 4  # steps that a lane takes before another lane with work gets its turn
 
 
@@ -24,16 +28,25 @@ class BatchLimits:
     Attributes:
         rows: answers in one batch.
         waiting: requests in the queue; more are refused with 429.
-        cache_tokens: rows times width of a batch, which bounds its memory.
+        cache_tokens: rows times width of a batch, which bounds its memory; 0 takes what is free after loading.
         prefill_tokens: prompt tokens that may join in one step, so that running answers are not held up.
         stall_seconds: a step that takes longer means that the engine is stuck.
     """
 
     rows: int = 32
     waiting: int = 64
-    cache_tokens: int = 65_536
+    cache_tokens: int = 0
     prefill_tokens: int = 4_096
     stall_seconds: float = 120.0
+
+
+def fitted(limits: BatchLimits, loaded: LoadedModel) -> BatchLimits:
+    """The limits with a cache that fits the memory that is free now, after loading."""
+    if limits.cache_tokens:
+        return limits
+    share = FREE_SHARE if loaded.device.type == "cuda" else RAM_SHARE
+    tokens = int(share * free_gb() * GIB / loaded.cache_bytes_per_token)
+    return replace(limits, cache_tokens=min(max(tokens, LEAST_CACHE), MOST_CACHE))
 
 
 class Scheduler:
