@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from mnatune.stages.evaluate.decoding import decode
 
 from mnatune.model.load import ChatModel, generation_options
 from mnatune.model.prompt import Message, dialogue, prompt_ids
@@ -23,7 +24,6 @@ from mnatune.pack import Pack
 from mnatune.runs.recipe import GenerationSection, load_recipe
 from mnatune.runs.workspace import Run, read_jsonl
 from mnatune.stages.evaluate.answers import Question, plan
-from mnatune.stages.evaluate.decoding import decode
 
 
 def one_by_one(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSection, tuned: bool) -> list[list[int]]:

@@ -28,10 +28,10 @@ import torch
 from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_seed
 
 from mnatune.model.load import load_tokenizer
+from mnatune.model.memory import CONTEXT_GIB, GIB, shape_of
 from mnatune.model.prompt import Example
 from mnatune.runs.recipe import Recipe
 from mnatune.stages.train.loop import adapted, collator, trl_config
-from mnatune.stages.train.plan import CONTEXT_GIB, GIB, shape_of
 from mnatune.stages.train.setting import decide
 from mnatune.stages.train.token_rows import TokenRows, as_dataset
 from mnatune.stages.train.trainer import AnswerTrainer

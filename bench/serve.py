@@ -148,7 +148,8 @@ def serve(port: int, model: str, adapter: str, limit: int) -> None:
     """What the server's process does."""
     import uvicorn
 
-    from mnatune.model.engine.protocol import EchoEngine, Engine
+    from mnatune.model.engine.echo import EchoEngine
+    from mnatune.model.engine.protocol import Engine
     from mnatune.service.app import create_app
     from mnatune.service.feedback.store import FeedbackStore
     from mnatune.service.service import Settings
@@ -157,6 +158,7 @@ def serve(port: int, model: str, adapter: str, limit: int) -> None:
     generation = greedy(limit)
     if model:
         from mnatune.model.engine.batch import BatchEngine, Names
+
         from mnatune.model.load import ChatModel
 
         chat = ChatModel(model, Path(adapter) if adapter else None)

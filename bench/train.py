@@ -41,11 +41,13 @@ from transformers import AutoModelForCausalLM, PrinterCallback, Qwen3Config, Qwe
 from trl import SFTConfig, SFTTrainer
 
 from mnatune.model.load import load_base, load_tokenizer
+from mnatune.model.memory import shape_of
 from mnatune.model.prompt import Example, dialogue, examples
 from mnatune.pack import Pack
 from mnatune.runs.recipe import Recipe, bundled
-from mnatune.stages.train.loop import collator, suit_device, trl_config
-from mnatune.stages.train.plan import PEAK_TFLOPS, make_plan, shape_of
+from mnatune.stages.train.cpu import suit_cpu
+from mnatune.stages.train.loop import collator, trl_config
+from mnatune.stages.train.plan import PEAK_TFLOPS, make_plan
 from mnatune.stages.train.setting import decide
 from mnatune.stages.train.token_rows import TokenRows, as_dataset, load_rows, step_order
 from mnatune.stages.train.trainer import AnswerTrainer
@@ -155,7 +157,8 @@ def our_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str):
     model = base_model(BIG, torch.bfloat16) if big else load_base("starter", dtype="bf16")
     model.config.use_cache = False
     model = with_lora(model, recipe)
-    suit_device(model, setting)
+    if not torch.cuda.is_available():
+        suit_cpu(model, eager_attention=setting.eager_attention)
     return AnswerTrainer(
         model=model, args=config, train_dataset=as_dataset(rows), processing_class=tokenizer,
         data_collator=collator(tokenizer, setting), prefix=setting.prefix,

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.recipe import bundled
+
+TARGETS = ["q_proj", "v_proj", "down_proj"]
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +26,49 @@ def pack() -> Pack:
 def starter() -> Path:
     """Folder of the bundled starter model."""
     return bundled("starter") / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random two-layer Qwen3 whose answers depend on every token of the prompt."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = load_tokenizer(str(bundled("starter") / "model"))
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(5)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=512,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4)  # far from uniform, so that rounding decides no token
+    model.save_pretrained(folder)
+    return folder
+
+
+def make_adapter(model: Path, folder: Path, seed: int) -> Path:
+    """A random adapter that changes the model's answers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=4, target_modules=TARGETS))
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.5)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two different adapters."""
+    place = tmp_path_factory.mktemp("adapters")
+    return make_adapter(tiny_model, place / "one", 1), make_adapter(tiny_model, place / "two", 2)

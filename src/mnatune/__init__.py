@@ -26,7 +26,7 @@ os.environ |= {
 }
 
 if TYPE_CHECKING:
-    from .model.load import ChatModel
+    from .model.engine.local import open_engine
     from .pack import Pack
     from .runs.journey import collect, compose, curate, evaluate, judge, read, report, run, synthesize, train
     from .runs.recipe import Recipe, load_recipe
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ChatModel": "model.load",
     "Document": "runs.records",
     "Manifest": "runs.workspace",
     "Pack": "pack",
@@ -50,6 +49,7 @@ _HOMES = {
     "evaluate": "runs.journey",
     "judge": "runs.journey",
     "load_recipe": "runs.recipe",
+    "open_engine": "model.engine.local",
     "read": "runs.journey",
     "read_qa": "runs.records",
     "report": "runs.journey",
@@ -60,7 +60,6 @@ _HOMES = {
 
 __all__ = [
     "QA",
-    "ChatModel",
     "Document",
     "Manifest",
     "Pack",
@@ -73,6 +72,7 @@ __all__ = [
     "evaluate",
     "judge",
     "load_recipe",
+    "open_engine",
     "read",
     "read_qa",
     "report",

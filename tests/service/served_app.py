@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
-from mnatune.model.engine.protocol import EchoEngine, Engine
+from mnatune.model.engine.echo import EchoEngine
+from mnatune.model.engine.protocol import Engine
 from mnatune.service.app import create_app
 from mnatune.service.feedback.store import FeedbackStore
 from mnatune.service.keys import KeyStore

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from served_app import make_app
 
-from mnatune.model.engine.protocol import EchoEngine
+from mnatune.model.engine.echo import EchoEngine
 from mnatune.runs.recipe import GenerationSection
 from mnatune.service.service import Settings
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from served_app import make_app
 
-from mnatune.model.engine.protocol import EchoEngine
+from mnatune.model.engine.echo import EchoEngine
 from mnatune.service.keys import KeyStore, KeyTerms
 from mnatune.service.service import Settings
 

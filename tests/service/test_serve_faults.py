@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from served_app import make_app, wait_for
 
-from mnatune.model.engine.protocol import EchoEngine
+from mnatune.model.engine.echo import EchoEngine
 from mnatune.service.keys import KeyStore, KeyTerms
 from mnatune.service.service import LOOPBACK_HOSTS, Settings
 

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from served_app import make_app
 
-from mnatune.model.engine.protocol import EchoEngine
+from mnatune.model.engine.echo import EchoEngine
 from mnatune.service.keys import KeyStore, KeyTerms
 
 CHAT = "/v1/chat/completions"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from served_app import make_app
 
-from mnatune.model.engine.protocol import EchoEngine
+from mnatune.model.engine.echo import EchoEngine
 from mnatune.service.keys import KeyStore, KeyTerms
 from mnatune.service.service import Settings
 

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import pytest
 from fastapi.testclient import TestClient
 
-from mnatune.model.engine.batch import BatchEngine, Names
+from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.engine.upstream import Upstream
 from mnatune.model.registry import Lineage, Pointer, Registry
 from mnatune.runs.errors import EnvironmentFault, UsageError
-from mnatune.runs.recipe import GenerationSection
 from mnatune.service import server
 from mnatune.service.keys import KeyStore
 from mnatune.service.server import PointerFollower, ServeOptions, build, serve
@@ -79,15 +78,15 @@ def test_an_upstream_that_is_down_is_told_without_a_traceback(tmp_path):
         serve(options(tmp_path, echo=False, upstream=Upstream(f"http://127.0.0.1:{port}/v1")))
 
 
-def test_a_promotion_and_a_rollback_are_followed(chat, tiny_adapters, tmp_path):
+def test_a_promotion_and_a_rollback_are_followed(tiny_model, tiny_adapters, tmp_path):
     registry = Registry(tmp_path / "models")
-    one, two = (registry.register(adapter, Lineage(base=chat.model_id)) for adapter in tiny_adapters)
+    one, two = (registry.register(adapter, Lineage(base=str(tiny_model))) for adapter in tiny_adapters)
     registry.promote(one.name, override="test")
 
     async def work():
-        engine = BatchEngine(chat, Names("base", "production"), GenerationSection())
+        engine = open_engine(str(tiny_model), {"production": one.adapter})
         await engine.start()
-        follower, hashes = PointerFollower(registry, engine, registry.pointer), []
+        follower, hashes = PointerFollower(registry, engine, "production", registry.pointer), []
         try:
             for change in (lambda: None, lambda: registry.promote(two.name, override="test"), registry.rollback):
                 change()
@@ -97,7 +96,8 @@ def test_a_promotion_and_a_rollback_are_followed(chat, tiny_adapters, tmp_path):
                 assert [piece async for piece in stream.pieces][-1].finish
                 hashes.append(stream.model.adapter_hash)
         finally:
-            await engine.close()
+            await engine.stop()
+            engine.close()
         return hashes
 
     assert asyncio.run(work()) == [one.adapter_sha256, two.adapter_sha256, one.adapter_sha256]
@@ -109,8 +109,8 @@ class Follows:
     def __init__(self, *_):
         self.told = []
 
-    async def promote(self, adapter):
-        self.told.append(adapter)
+    async def promote(self, name, adapter):
+        self.told.append((name, adapter))
 
 
 def registered(registry, folder, weights, recipe=None):
@@ -122,25 +122,27 @@ def registered(registry, folder, weights, recipe=None):
 
 def test_a_registered_model_is_served_as_its_recipe_says_and_a_promotion_meanwhile_is_followed(tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.lock.yaml"
-    recipe.write_text("name: r\nmodel: {id: Org/M, revision: abc}\ngeneration: {temperature: 0.25}\n", encoding="utf-8")
+    lines = ["name: r", "model: {id: Org/M, revision: abc}", "generation: {temperature: 0.25, max_new_tokens: 99}"]
+    recipe.write_text("\n".join([*lines, "train: {quantize: nf4}"]), encoding="utf-8")
     registry = Registry(tmp_path / "models")
     one = registered(registry, tmp_path / "one", b"1", recipe)
     two = registered(registry, tmp_path / "two", b"2", recipe)
     registry.promote(one.name, override="test")
     loaded = []
 
-    def load(*given):
-        loaded.append(given)
+    def load(base, adapters, **values):
+        loaded.append((base, adapters, values))
         registry.promote(two.name, override="test")  # while the first is being loaded
+        return Follows()
 
-    monkeypatch.setattr("mnatune.model.load.ChatModel", load)
-    monkeypatch.setattr("mnatune.model.engine.batch.BatchEngine", Follows)
+    monkeypatch.setattr("mnatune.model.engine.local.open_engine", load)
     monkeypatch.setattr(server, "create_app", lambda engine, feedback, keys, settings, checker: Seen(engine, settings))
     seen = build(options(tmp_path, echo=False, registry=registry.root))
-    assert loaded == [("Org/M", one.adapter, "abc")]
+    values = {"revision": "abc", "quantize": "nf4", "name": "M", "new_tokens": 99}
+    assert loaded == [("Org/M", {"production": one.adapter}, values)]
     assert seen.settings.generation.temperature == 0.25
     asyncio.run(seen.state.follow.look())
-    assert seen.engine.told == [two.adapter]
+    assert seen.engine.told == [("production", two.adapter)]
 
 
 class Seen:
@@ -153,7 +155,7 @@ class Seen:
 @pytest.mark.parametrize(
     ("given", "names"),
     [
-        (("starter",), ("starter", "starter-tuned")),
+        (("starter", ""), ("starter", "starter-tuned")),
         (("Qwen/Qwen3-8B", server.PRODUCTION), ("Qwen3-8B", "production")),
         (("/models/production/", server.PRODUCTION), ("production", "production-tuned")),
     ],
@@ -165,7 +167,7 @@ def test_names_can_be_typed_and_differ(given, names):
 
 def test_following_survives_any_failure(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(server, "POINTER_SECONDS", 0)
-    follower, looks = PointerFollower(Registry(tmp_path), Follows(), Pointer()), []
+    follower, looks = PointerFollower(Registry(tmp_path), Follows(), "production", Pointer()), []
 
     async def look():
         looks.append(1)

@@ -1,5 +1,6 @@
 """`mnatune ask` and `mnatune chat`: talk to the model of a run."""
 
+import asyncio
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..model.load import ChatModel
+    from ..model.engine.local import LocalEngine
+    from ..model.engine.protocol import Engine, Sampling
     from ..model.prompt import Message
     from ..runs.recipe import Recipe
 
@@ -21,22 +23,22 @@ def register(app: typer.Typer) -> None:
     app.command()(chat)
 
 
-def open_model(run: Path) -> "tuple[Recipe, ChatModel, str]":
-    """Recipe, model and system prompt of a run.
+def open_run(run: Path) -> "tuple[Recipe, LocalEngine, str]":
+    """Recipe, engine (models "tuned" and "base") and system prompt of a run.
 
     Raises:
         UsageError: the run has no trained adapter yet.
     """
-    from ..model.load import ChatModel
+    from ..model.engine.local import open_engine
     from ..pack import Pack
     from ..runs.recipe import load_recipe
     from ..runs.workspace import Run
 
-    place = Run(run)
-    adapter = place.require("train", "adapter")
+    adapter = Run(run).require("train", "adapter")
     recipe = load_recipe(run / "recipe.lock.yaml")
-    model = ChatModel(recipe.model.id, adapter, recipe.model.revision)
-    return recipe, model, Pack.load(recipe.pack).system_prompt
+    model = recipe.model
+    engine = open_engine(model.id, {"tuned": adapter}, revision=model.revision, quantize=recipe.train.quantize)
+    return recipe, engine, Pack.load(recipe.pack).system_prompt
 
 
 def ask(
@@ -45,38 +47,72 @@ def ask(
     base: Base = False,
     greedy: Annotated[bool, typer.Option("--greedy", help="The most likely answer instead of a sampled one.")] = False,
 ) -> None:
-    """Ask one question and print the answer."""
+    """Ask one question; the answer is printed as it is written."""
+    from ..model.engine.protocol import Sampling
     from ..model.prompt import dialogue
     from ..runs.errors import UsageError
 
     if not question.strip():
         raise UsageError("the question is empty")
-    recipe, model, system = open_model(run)
-    generation = recipe.generation.model_copy(update={"temperature": 0.0}) if greedy else recipe.generation
-    answers = model.answer([dialogue(question, system)], tuned=not base, generation=generation, seed=recipe.seed)
-    typer.echo(answers[0].text)
+    recipe, engine, system = open_run(run)
+    with engine:
+        say(engine, base, dialogue(question, system), Sampling.of(recipe.generation, greedy=greedy, seed=recipe.seed))
 
 
 def chat(run: RunFolder, base: Base = False) -> None:
     """Talk in the terminal; /new begins a new dialogue, /quit ends."""
-    recipe, model, system = open_model(run)
+    from ..model.engine.protocol import Sampling
+
+    recipe, engine, system = open_run(run)
     typer.echo("질문을 입력하십시오. /new 새 대화, /quit 끝내기")
     history: list[Message] = []
-    for turn in count():
+    with engine:
+        for turn in count():
+            try:
+                question = typer.prompt(">", prompt_suffix=" ").strip()
+            except typer.Abort:
+                return
+            if question == "/quit":
+                return
+            if question == "/new":
+                history = []
+                continue
+            room = engine.loaded.context - recipe.generation.max_new_tokens
+            turns = within(engine.loaded.tokenizer, question, system, history, room)
+            text = say(engine, base, turns, Sampling.of(recipe.generation, seed=recipe.seed + turn))
+            history += [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+
+
+def say(engine: "Engine", base: bool, messages: "list[Message]", sampling: "Sampling") -> str:
+    """Print an answer as it is written; returns it.
+
+    Raises:
+        UsageError: the model cannot take the dialogue.
+        EnvironmentFault: the engine failed.
+    """
+    from ..model.engine.protocol import Task
+    from ..model.engine.refusals import Refusal
+    from ..runs.errors import EnvironmentFault, UsageError
+
+    async def talk() -> str:
+        await engine.start()
         try:
-            question = typer.prompt(">", prompt_suffix=" ").strip()
-        except typer.Abort:
-            return
-        if question == "/quit":
-            return
-        if question == "/new":
-            history = []
-            continue
-        room = model.context - recipe.generation.max_new_tokens
-        turns = within(model.tokenizer, question, system, history, room)
-        text = model.answer([turns], tuned=not base, generation=recipe.generation, seed=recipe.seed + turn)[0].text
-        typer.echo(text)
-        history += [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
+            stream = await engine.open(Task("base" if base else "tuned", sampling, messages))
+            text = ""
+            async for piece in stream.pieces:
+                typer.echo(piece.text, nl=False)
+                text += piece.text
+            typer.echo()
+            return text
+        finally:
+            await engine.stop()
+
+    try:
+        return asyncio.run(talk())
+    except Refusal as refusal:
+        if refusal.status >= 500:
+            raise EnvironmentFault(refusal.message) from refusal
+        raise UsageError(refusal.message, next_step="shorten the question, or begin anew with /new") from refusal
 
 
 def within(tokenizer: Any, question: str, system: str, history: "list[Message]", room: int) -> "list[Message]":

@@ -1,41 +1,23 @@
-"""Loading and generating with Transformers and PEFT, in process, on whatever device there is.
+"""Loading tokenizers, bases and adapters with Transformers and PEFT, on whatever device there is.
 
 torch and transformers are imported inside the functions: `mnatune --help` and the data stages never load them.
 Code from a model repository is never run, and weights are safetensors only.
 """
 
+import gc
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from copy import copy
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..runs.errors import DataError, EnvironmentFault, UsageError
-from ..runs.recipe import GenerationSection, bundled
+from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
-from .prompt import Message, prompt_ids, turn_end_id
+from .prompt import turn_end_id
 
 STARTER = "starter"
 FORBIDDEN_CONFIG_KEYS = ("auto_map", "_attn_implementation_internal")
-GREEDY = GenerationSection(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One generated answer.
-
-    Attributes:
-        text: without special tokens.
-        ids: the new tokens, the end token included if it came.
-        stopped: True if the model ended its turn by itself within the limit.
-    """
-
-    text: str
-    ids: list[int]
-    stopped: bool
+UNKNOWN = "?"  # PEFT changed which adapter is on; the next `activate` sets it
 
 
 def model_path(model_id: str) -> str:
@@ -209,115 +191,100 @@ def _may_be_same(made_for: str, base: str) -> bool:
     return one == other and (pin == wanted or not (pin and wanted))
 
 
-class ChatModel:
-    """A base model, with an adapter or without, that answers dialogues in batches.
+class LoadedModel:
+    """A base model in memory, and any number of adapters over it, of which at most one is on.
 
-    Args:
-        adapter: adapter folder; None serves the base alone.
+    Whoever makes one closes it. Attributes of the model itself are those of the causal language model under PEFT's
+    wrapping.
+
+    Attributes:
+        model_id, revision: the base.
+        end: token that ends an answer. pad: padding token. context: tokens of prompt and answer at most.
     """
 
-    def __init__(self, model_id: str, adapter: Path | None = None, revision: str | None = None) -> None:
+    def __init__(self, model_id: str, revision: str | None = None, *, quantize: str = "none") -> None:
         self.model_id = model_id
         self.revision = revision
-        self.adapter = adapter
         self.tokenizer = load_tokenizer(model_id, revision)
-        model = load_base(model_id, revision)
-        self.model = attach_adapter(model, adapter, model_id, revision=revision) if adapter else model
-        self.model.eval()
         self.end = turn_end_id(self.tokenizer)
-        self.context = int(self.model.config.max_position_embeddings)
-        self._name = "default"
+        self.pad = int(self.tokenizer.pad_token_id)
+        self._model = load_base(model_id, revision, quantize=quantize).eval()
+        self.context = int(self._model.config.max_position_embeddings)
+        self._count = 0
+        self._active: str | None = None
 
-    def beside(self, adapter: Path) -> "ChatModel":
-        """Another adapter over the same base in the same memory; each of the two chooses its own when it answers."""
-        if self.adapter is None:
-            raise UsageError("this model has no adapter", next_step="open it with its first adapter")
-        other = copy(self)
-        other.adapter, other._name = adapter, f"beside-{len(self.model.peft_config)}"
-        attach_adapter(self.model, adapter, self.model_id, other._name, revision=self.revision)
-        self.model.eval()
-        return other
+    @property
+    def causal(self) -> Any:
+        """The causal language model; adapters that are on work in it."""
+        return self._model.get_base_model() if self._count else self._model
 
-    @contextmanager
-    def variant(self, tuned: bool) -> Iterator[Any]:
-        """The underlying model with the adapter on (tuned) or off (base)."""
-        if tuned and self.adapter is None:
-            raise UsageError("this model has no adapter", next_step="train one, or ask the base")
-        if tuned and self.model.active_adapter != self._name:
-            self.model.set_adapter(self._name)
-        with self.model.disable_adapter() if self.adapter and not tuned else nullcontext():
-            yield self.model
+    @property
+    def backbone(self) -> Any:
+        """The decoder without its LM head: token ids to hidden states."""
+        return self.causal.base_model
 
-    def answer(
-        self,
-        dialogues: Sequence[Sequence[Message]],
-        *,
-        tuned: bool = True,
-        generation: GenerationSection = GREEDY,
-        batch_tokens: int = 8192,
-        seed: int = 0,
-    ) -> list[Answer]:
-        """Answers in the order of the dialogues.
+    @property
+    def head(self) -> Any:
+        """The LM head: hidden states to logits."""
+        return self.causal.get_output_embeddings()
 
-        Prompts are answered in batches of like length (left-padded), at most `batch_tokens` prompt-and-answer tokens
-        each, so that little is spent on padding.
+    @property
+    def config(self) -> Any:
+        """Transformers' configuration of the base."""
+        return self._model.config
+
+    @property
+    def device(self) -> Any:
+        """The torch device that token ids go to."""
+        return self._model.device
+
+    def attach(self, adapter: Path) -> str:
+        """Load an adapter beside those that are there; returns the slot by which it is put on.
+
+        Raises:
+            DataError: it is unsafe, broken or made for another base; nothing has changed then.
         """
-        prompts = [prompt_ids(self.tokenizer, d) for d in dialogues]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-        answers: dict[int, Answer] = {}
-        with self.variant(tuned) as model:
-            while order:
-                width = len(prompts[order[0]]) + generation.max_new_tokens
-                size = max(1, batch_tokens // width)
-                batch, order = order[:size], order[size:]
-                found = self._generate(model, [prompts[i] for i in batch], generation, seed)
-                for i, answer in zip(batch, found, strict=True):
-                    answers[i] = answer
-        return [answers[i] for i in range(len(prompts))]
+        slot = f"slot-{self._count + 1}"
+        self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
+        self._count += 1
+        self._active = UNKNOWN
+        return slot
 
-    def _generate(self, model: Any, prompts: list[list[int]], generation: GenerationSection, seed: int) -> list[Answer]:
-        import torch
+    def detach(self, slot: str) -> None:
+        """Unload an adapter."""
+        others = [name for name in self._model.peft_config if name != slot]
+        self.activate(others[0] if others else None)  # PEFT warns where it deletes what is on
+        self._model.delete_adapter(slot)
+        self._active = UNKNOWN
 
-        width = max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=model.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-        if generation.temperature > 0:
-            torch.manual_seed(seed)
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=ids, attention_mask=mask, **generation_options(generation), **self.special_ids()
-            )
-        return [self._answer(row) for row in out[:, width:].tolist()]
+    def activate(self, slot: str | None) -> None:
+        """Put one adapter on, or all off."""
+        if slot == self._active or not self._count:
+            return
+        if slot is None:
+            self._model.base_model.disable_adapter_layers()
+        else:
+            self._model.base_model.enable_adapter_layers()
+            self._model.set_adapter(slot)
+        self._active = slot
 
-    def special_ids(self) -> dict[str, Any]:
-        """End and padding ids for `generate`."""
-        return {"eos_token_id": [self.end], "pad_token_id": self.tokenizer.pad_token_id}
+    def is_on(self, slot: str | None) -> bool:
+        """True if this adapter (None: the bare base) needs no switching."""
+        return slot == self._active
 
-    def _answer(self, ids: list[int]) -> Answer:
-        stopped = self.end in ids
-        kept = ids[: ids.index(self.end) + 1] if stopped else ids
-        return Answer(self.tokenizer.decode(kept, skip_special_tokens=True).strip(), kept, stopped)
+    def close(self) -> None:
+        """Give the memory back."""
+        self._model = None
+        release()
 
 
-def generation_options(generation: GenerationSection) -> dict[str, Any]:
-    """The recipe's sampling values as keyword arguments of `generate`.
+def release() -> None:
+    """Give unreferenced memory, reference cycles included, back to the device, so that the next model finds it free."""
+    import torch
 
-    Every value is given: what is left out, or None, would be filled in from the model's own generation_config.json.
-    """
-    options: dict[str, Any] = {
-        "max_new_tokens": generation.max_new_tokens,
-        "repetition_penalty": generation.repetition_penalty,
-    }
-    if generation.temperature == 0:
-        return {**options, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return {
-        **options,
-        "do_sample": True,
-        "temperature": generation.temperature,
-        "top_p": generation.top_p,
-        "top_k": generation.top_k,
-    }
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _quantization(kind: str) -> Any:

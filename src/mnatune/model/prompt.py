@@ -13,6 +13,7 @@ from ..runs.errors import DataError
 
 NO_THINK = "/no_think"
 TURN_END = "<|im_end|>"
+QWEN3 = re.compile(r"qwen-?3", re.IGNORECASE)
 CONTROL = re.compile(r"<(?=\|[^|<>\s]+\|>)")  # how a control token such as <|im_start|> begins
 
 
@@ -54,6 +55,11 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
 def under_policy(messages: Sequence[Message]) -> list[Message]:
     """The messages with every user turn marked /no_think; all that a server which renders by itself has to be told."""
     return [_marked(message) if message["role"] == "user" else message for message in messages]
+
+
+def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
+    """The messages as a server's model of this name needs them: /no_think means something to Qwen3 alone."""
+    return under_policy(messages) if QWEN3.search(model) else list(messages)
 
 
 def without_control_tokens(messages: Sequence[Message]) -> list[Message]:

@@ -54,7 +54,8 @@ def create_app(
             log.error("the engine did not start: %s", error)
         yield
         await service.settle()
-        await engine.close()
+        await engine.stop()
+        engine.close()
         feedback.close()
 
     app = FastAPI(title="mnatune", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)

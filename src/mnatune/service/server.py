@@ -6,17 +6,19 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ..model.engine.protocol import EchoEngine, Engine
+from ..model.engine.echo import EchoEngine
+from ..model.engine.protocol import Engine
 from ..model.engine.upstream import Upstream, UpstreamEngine
 from ..model.registry import RECIPE, Model, Pointer, Registry
 from ..pack import Pack
 from ..runs.errors import EnvironmentFault, MnatuneError, UsageError
 from ..runs.recipe import GenerationSection, Recipe, load_recipe
+from ..runs.workspace import Run
 from .app import create_app
 from .feedback.sink import FeedbackSink
 from .keys import KeyStore
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from ..model.engine.batch import BatchEngine, Names
+    from ..model.engine.local import LocalEngine
 
 log = logging.getLogger(__name__)
 
@@ -168,34 +170,38 @@ def _engine(
     options: ServeOptions, source: _Source, generation: GenerationSection
 ) -> "tuple[Engine, PointerFollower | None]":
     if options.upstream:
-        return UpstreamEngine(options.upstream), None
+        return UpstreamEngine(replace(options.upstream, new_tokens=generation.max_new_tokens)), None
     if options.echo:
         return EchoEngine(pause=0.02), None
-    from ..model.engine.batch import BatchEngine
-    from ..model.load import ChatModel
+    from ..model.engine.local import open_engine
 
     recipe, model = source.recipe, source.model
-    if recipe and options.run:
-        adapter: Path | None = options.run / "6-train" / "adapter"
-        if not (options.run / "6-train" / "manifest.json").is_file():
-            raise UsageError(
-                "this run has no trained adapter yet",
-                where=str(adapter),
-                next_step=f"mnatune run RECIPE --out {options.run}",
-            )
-        chat = ChatModel(recipe.model.id, adapter, recipe.model.revision)
-        return BatchEngine(chat, _names(recipe.model.id), generation), None
-    registry = Registry(options.registry or Path())
+    adapter = Run(options.run).require("train", "adapter") if options.run else model.adapter if model else None
     base = recipe.model.id if recipe else (model.lineage.base if model else "") or options.base
-    chat = ChatModel(base, model.adapter if model else None, recipe.model.revision if recipe else None)
-    engine = BatchEngine(chat, _names(base, PRODUCTION), generation)
-    return engine, PointerFollower(registry, engine, source.pointer)
+    names = _names(base, PRODUCTION if options.registry else "")
+    engine = open_engine(
+        base,
+        {names.tuned: adapter} if adapter else {},
+        revision=recipe.model.revision if recipe else None,
+        quantize=recipe.train.quantize if recipe else "none",
+        name=names.base,
+        new_tokens=generation.max_new_tokens,
+    )
+    if options.registry is None:
+        return engine, None
+    return engine, PointerFollower(Registry(options.registry), engine, names.tuned, source.pointer)
 
 
-def _names(model_id: str, tuned: str = "") -> "Names":
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Under which names base and tuned are served."""
+
+    base: str
+    tuned: str
+
+
+def _names(model_id: str, tuned: str) -> Names:
     """Under which names clients ask: "starter" and "starter-tuned", or, where promotions are followed, `PRODUCTION`."""
-    from ..model.engine.batch import Names
-
     base = model_id.rstrip("/").rpartition("/")[2] or model_id
     return Names(base, tuned if tuned and tuned != base else f"{base}-tuned")
 
@@ -204,12 +210,14 @@ class PointerFollower:
     """Watches the registry's production pointer and has the engine follow it.
 
     Args:
+        name: under which the promoted model is served.
         seen: the pointer that the engine's model was loaded by; it may have changed while that was being loaded.
     """
 
-    def __init__(self, registry: Registry, engine: "BatchEngine", seen: Pointer) -> None:
+    def __init__(self, registry: Registry, engine: "LocalEngine", name: str, seen: Pointer) -> None:
         self._registry = registry
         self._engine = engine
+        self._name = name
         self._seen = seen
 
     async def run(self) -> None:
@@ -230,7 +238,7 @@ class PointerFollower:
             return
         self._seen = pointer
         model = await asyncio.to_thread(self._registry.production)
-        await self._engine.promote(model.adapter if model else None)
+        await self._engine.promote(self._name, model.adapter if model else None)
 
 
 def _mask(pack: Pack) -> Callable[[str], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mnatune.model.load import ChatModel
+from mnatune.model.engine.local import LocalEngine, open_engine
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import EvaluateSection, GenerationSection, ModelSection, Recipe, save_lock
@@ -42,8 +42,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, starter: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def chat(tiny: Path) -> ChatModel:
-    return ChatModel(str(tiny / "base"), tiny / "adapter")
+def engine(tiny: Path) -> Iterator[LocalEngine]:
+    with open_engine(str(tiny / "base"), {"tuned": tiny / "adapter"}) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

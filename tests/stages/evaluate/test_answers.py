@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.model.load import Answer, ChatModel
+from mnatune.model.engine.local import LocalEngine
+from mnatune.model.engine.protocol import Answer
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe
 from mnatune.stages.evaluate import answers
-from mnatune.stages.evaluate.answers import AnswerStore, Question, answer_all, plan
-from mnatune.stages.evaluate.decoding import Decoded
+from mnatune.stages.evaluate.answers import AnswerStore, Question, plan
+from mnatune.stages.evaluate.backends import LocalSide
 
 
-def given(text: str) -> Decoded:
-    return Decoded(Answer(text, [1, 2], True), [0.5])
+def given(text: str) -> Answer:
+    return Answer(text, [1, 2], True, [0.5])
 
 
 def test_a_ledger_forgets_a_line_that_was_cut_off(tmp_path: Path) -> None:
@@ -45,26 +46,26 @@ def test_batches_are_of_like_length_and_within_the_budget() -> None:
 
 
 def test_a_killed_evaluation_does_only_what_is_left(
-    tmp_path: Path, trained, perform, chat: ChatModel, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained, perform, engine: LocalEngine, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained(tmp_path / "killed")
     monkeypatch.setattr(answers, "BATCH_TOKENS", 120)
     asks = [Question(str(n), [{"role": "user", "content": f"합병 {n}"}]) for n in range(6)]
     done: list[int] = []
     kill_at = [1]
-    real = answers.decode
+    real = LocalEngine.answers
 
-    def counted(chat, prompts, limit, **options):
+    def counted(self, tasks, **options):
         if len(done) == kill_at[0]:
             raise KeyboardInterrupt
-        done.append(len(prompts))
-        return real(chat, prompts, limit, **options)
+        done.append(len(tasks))
+        return real(self, tasks, **options)
 
-    monkeypatch.setattr(answers, "decode", counted)
-    found: dict[str, Decoded] = {}
+    monkeypatch.setattr(LocalEngine, "answers", counted)
+    found: dict[str, Answer] = {}
 
     def work(job: Job) -> None:
-        found.update(answer_all(job, chat, asks, "trial", tuned=True, limit=6))
+        found.update(LocalSide(engine, "tuned", "tuned").answers(job, asks, "trial", limit=6))
 
     with pytest.raises(KeyboardInterrupt):
         perform(run, recipe, work)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mnatune.model.endpoint.fake import FakeEndpoint
-from mnatune.model.load import ChatModel
+from mnatune.model.engine.local import LocalEngine
 from mnatune.model.prompt import dialogue
 from mnatune.runs.errors import EnvironmentFault, UsageError
 from mnatune.runs.job import Job
@@ -14,7 +14,7 @@ from mnatune.runs.recipe import EndpointSection, EvaluateSection, Recipe
 from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.answers import Question
-from mnatune.stages.evaluate.backends import InProcess, ServedSide, served
+from mnatune.stages.evaluate.backends import LocalSide, ServedSide, served
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def asks() -> list[Question]:
 
 
 def test_a_server_gives_the_answers_of_this_process(
-    tmp_path: Path, trained, perform, recipe: Recipe, chat: ChatModel, own_server: str, asks: list[Question]
+    tmp_path: Path, trained, perform, recipe: Recipe, engine: LocalEngine, own_server: str, asks: list[Question]
 ) -> None:
     found = {}
 
     def work(job: Job) -> None:
-        for name, tuned in (("base", False), ("base-tuned", True)):
-            for side in (InProcess(chat, tuned), ServedSide(own_server, name)):
+        for name, model in (("base", "base"), ("base-tuned", "tuned")):
+            for side in (LocalSide(engine, model, model), served(f"{own_server}#{name}", f"{model}-there")):
                 found[name, type(side)] = side.answers(job, asks, "trial")
 
     perform(trained(tmp_path / "run"), recipe, work)
     for name in ("base", "base-tuned"):
-        here, there = found[name, InProcess], found[name, ServedSide]
+        here, there = found[name, LocalSide], found[name, ServedSide]
         assert {k: (a.text, a.stopped) for k, a in here.items()} == {k: (a.text, a.stopped) for k, a in there.items()}
     assert found["base", ServedSide] != found["base-tuned", ServedSide]
 
@@ -78,7 +78,7 @@ def test_requests_carry_the_policy_and_the_recipes_sampling(
         return f"<think>\n\n</think>\n\n{answer(body)}"
 
     with FakeEndpoint(reply) as server:
-        side = ServedSide(server.base_url, "m")
+        side = served(f"{server.base_url}#qwen3-m", "m")
         found = {}
         perform(trained(tmp_path / "run"), recipe, lambda job: found.update(side.answers(job, asks, "trial")))
     assert found["0"].text == "답변: 합병 /no_think"
@@ -92,7 +92,7 @@ def test_a_question_that_is_asked_twice_gets_both_its_answers(
 ) -> None:
     twice = [asks[0], Question("again", asks[0].messages)]
     with FakeEndpoint(answer) as server:
-        side = ServedSide(server.base_url, "m")
+        side = served(f"{server.base_url}#m", "m")
         found = {}
         perform(trained(tmp_path / "run"), recipe, lambda job: found.update(side.answers(job, twice, "trial")))
     assert found["0"] == found["again"]
@@ -103,7 +103,7 @@ def test_a_killed_evaluation_asks_no_answer_twice(
 ) -> None:
     run = trained(tmp_path / "run")
     with FakeEndpoint(answer) as server:
-        side = ServedSide(server.base_url, "m")
+        side = served(f"{server.base_url}#m", "m")
 
         def stop(job: Job) -> None:
             side.answers(job, asks[:3], "trial")
@@ -153,13 +153,15 @@ def test_a_server_that_answers_nothing_ends_the_evaluation(
 ) -> None:
     monkeypatch.setattr(FakeEndpoint, "_answer", refusing(lambda body: True, FakeEndpoint._answer))
     with FakeEndpoint(answer) as server, pytest.raises(EnvironmentFault, match="none of 5"):
-        perform(trained(tmp_path / "run"), recipe, lambda job: ServedSide(server.base_url, "m").answers(job, asks, "x"))
+        perform(
+            trained(tmp_path / "run"), recipe, lambda job: served(f"{server.base_url}#m", "m").answers(job, asks, "x")
+        )
 
 
 @pytest.mark.parametrize("address", ["http://h/v1", "h/v1#m", "ftp://h#m", "http://#m", "http://h/v1#"])
 def test_only_a_full_address_names_a_served_model(address: str) -> None:
     with pytest.raises(UsageError, match="not an address"):
-        served(address)
+        served(address, "x")
 
 
 def test_a_server_that_refuses_a_field_is_asked_without_it_and_it_is_told(
@@ -171,6 +173,6 @@ def test_a_server_that_refuses_a_field_is_asked_without_it_and_it_is_told(
     monkeypatch.setattr(FakeEndpoint, "_answer", refusing(strict, FakeEndpoint._answer))
     one_by_one = recipe.model_copy(update={"endpoint": EndpointSection(concurrency=1)})
     with FakeEndpoint(answer) as server:
-        side = ServedSide(server.base_url, "m")
+        side = served(f"{server.base_url}#m", "m")
         perform(trained(tmp_path / "run"), one_by_one, lambda job: side.answers(job, asks, "x"))
-    assert (side.other_sampling, side.failed) == (5, {})
+    assert (side.engine.tolerated, side.failed) == (5, {})

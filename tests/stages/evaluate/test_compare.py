@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mnatune.model.load import ChatModel
+from mnatune.model.engine.local import open_engine
+from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import EvaluateSection, Recipe, load_recipe, save_lock
@@ -103,11 +104,15 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path, run: Run, tiny: Path) -
 
 def test_models_beside_each_other_answer_as_they_do_alone(tiny: Path, other_adapter: Path) -> None:
     base = str(tiny / "base")
-    first = ChatModel(base, tiny / "adapter")
-    second = first.beside(other_adapter)
-    asked = [[{"role": "user", "content": "합병이란 무엇입니까?"}]]
-    alone = [ChatModel(base, adapter).answer(asked)[0].ids for adapter in (tiny / "adapter", other_adapter)]
-    assert alone[0] != alone[1]
-    for _ in range(2):
-        assert [chat.answer(asked)[0].ids for chat in (first, second)] == alone
-    assert first.answer(asked, tuned=False) == second.answer(asked, tuned=False)
+    adapters = {"one": tiny / "adapter", "two": other_adapter}
+
+    def answers(adapters: dict[str, Path], *names: str) -> list[list[int]]:
+        asked = [
+            Task(name, Sampling(max_tokens=12), [{"role": "user", "content": "합병이란 무엇입니까?"}]) for name in names
+        ]
+        with open_engine(base, adapters) as engine:
+            return [answer.ids for answer in engine.answers(asked)]
+
+    alone = [*answers({}, "base"), *(answers({name: adapter}, name)[0] for name, adapter in adapters.items())]
+    assert len({tuple(ids) for ids in alone}) == 3
+    assert answers(adapters, "base", "one", "two", "two", "one", "base") == [*alone, *reversed(alone)]

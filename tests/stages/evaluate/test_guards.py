@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnatune.model.endpoint.fake import FakeEndpoint
-from mnatune.model.load import ChatModel
+from mnatune.model.engine.local import LocalEngine
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, EnvironmentFault
 from mnatune.runs.recipe import EvaluateSection, Recipe
@@ -17,9 +17,9 @@ from mnatune.stages.evaluate.general_guards import Harness, guard_rows, guard_ta
 
 
 @pytest.fixture(scope="module")
-def scores(own_pack: Pack, chat: ChatModel) -> dict[str, dict]:
+def scores(own_pack: Pack, engine: LocalEngine) -> dict[str, dict]:
     harness = Harness(own_pack)
-    return {model: harness.in_process(chat, tuned=model == "tuned") for model in ("base", "tuned")}
+    return {model: harness.in_process(engine, model) for model in ("base", "tuned")}
 
 
 def test_every_item_of_every_task_gets_a_score_under_both_models(own_pack: Pack, scores: dict[str, dict]) -> None:
@@ -89,12 +89,14 @@ def test_the_bundled_list_names_tasks_that_the_harness_has(pack: Pack) -> None:
     assert all(any(area in task["task"] for task in guard_tasks(pack)) for area in areas)
 
 
-def test_an_unknown_task_or_metric_is_told(own_pack: Pack, chat: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_task_or_metric_is_told(
+    own_pack: Pack, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = own_pack.yaml("evaluate.yaml")
     monkeypatch.setattr(Pack, "yaml", lambda self, name: words)
     words["guards"][0]["metric"] = "acc,other-filter"
     with pytest.raises(DataError, match="no scores"):
-        Harness(own_pack, limit=2).in_process(chat, tuned=False)
+        Harness(own_pack, limit=2).in_process(engine, "base")
     words["guards"][0]["task"] = "own_chioce"
     with pytest.raises(DataError, match="own_chioce"):
         Harness(own_pack)

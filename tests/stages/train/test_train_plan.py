@@ -10,11 +10,12 @@ from tiny_run import compose, make_recipe
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mnatune.cli.doctor import _memory
+from mnatune.model.memory import GIB, Shape, shape_of
 from mnatune.runs.errors import EnvironmentFault, UsageError
 from mnatune.runs.recipe import Recipe, TrainSection, load_recipe
 from mnatune.runs.workspace import Run
 from mnatune.stages.train import setting
-from mnatune.stages.train.plan import GIB, Shape, activation_bytes, fit, make_plan, refuse_unfitting, shape_of
+from mnatune.stages.train.plan import activation_bytes, fit, make_plan, refuse_unfitting
 from mnatune.stages.train.processes import micro_batches
 from mnatune.stages.train.show import plan_table
 

@@ -5,7 +5,10 @@ from tiny_run import messages
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mnatune.model.load import ChatModel, load_tokenizer
+from mnatune.model.engine.local import open_engine
+from mnatune.model.engine.protocol import Sampling, Task
+from mnatune.model.engine.sampler import Draws
+from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import TURN_END, prompt_ids, prompt_text
 from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.train.preference import fitting_rows
@@ -74,7 +77,7 @@ def test_trained_ids_are_the_generated_ones(tokenizer, tmp_path, name) -> None:
     assert len(rows) == len(answers)
     for row, at in zip(rows, answers, strict=True):
         content = dialogue[at]["content"].strip()
-        assert row.prompt == prompt_ids(tokenizer, dialogue[:at])  # what ChatModel, ask and the API feed
+        assert row.prompt == prompt_ids(tokenizer, dialogue[:at])  # what the engine feeds
         assert row.completion[-1] == tokenizer.convert_tokens_to_ids(TURN_END)
         assert tokenizer.decode(row.completion[:-1]) == content
         whole = prompt_text(tokenizer, dialogue[:at]) + content + TURN_END
@@ -84,22 +87,26 @@ def test_trained_ids_are_the_generated_ones(tokenizer, tmp_path, name) -> None:
         assert text.count("</think>") == 1, "earlier answers stand without their think block"
 
 
-def test_what_a_chat_model_feeds_and_stops_at(tiny_model, tmp_path, monkeypatch) -> None:
-    chat = ChatModel(str(tiny_model))
+def test_what_the_engine_feeds_and_stops_at(tiny_model, tmp_path, monkeypatch) -> None:
     dialogue = DIALOGUES["several turns"]
-    write_jsonl(tmp_path / "train.jsonl", [{"id": "a", "messages": dialogue}])
-    row = load_rows(tmp_path / "train.jsonl", chat.tokenizer, 2000).examples[-1]
-    fed = []
+    with open_engine(str(tiny_model)) as engine:
+        write_jsonl(tmp_path / "train.jsonl", [{"id": "a", "messages": dialogue}])
+        row = load_rows(tmp_path / "train.jsonl", engine.loaded.tokenizer, 2000).examples[-1]
+        fed, left = [], list(row.completion)
 
-    def generate(input_ids, **options):
-        import torch
+        class Told(Draws):
+            """Draws the row's completion."""
 
-        fed.append((input_ids.tolist(), options["eos_token_id"]))
-        return torch.cat([input_ids, torch.tensor([[*row.completion, chat.tokenizer.pad_token_id]])], dim=1)
+            def __init__(self, sampling, prompts, *place):
+                fed.extend(prompts)
+                super().__init__(sampling, prompts, *place)
 
-    monkeypatch.setattr(chat.model, "generate", generate)
-    (answer,) = chat.answer([dialogue[:-1]], tuned=False)
-    assert fed == [([row.prompt], [row.completion[-1]])]
+            def next_tokens(self, logits):
+                return [left.pop(0)]
+
+        monkeypatch.setattr("mnatune.model.engine.lane.Draws", Told)
+        (answer,) = engine.answers([Task("", Sampling(max_tokens=500), dialogue[:-1])])
+    assert (fed, left) == ([row.prompt], [])
     assert answer.ids == row.completion
     assert answer.text == dialogue[-1]["content"]
     assert answer.stopped

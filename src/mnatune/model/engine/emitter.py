@@ -11,7 +11,7 @@ class Emitter:
     """Decodes a growing answer and hands out what is certain.
 
     A Korean syllable can be spread over up to three tokens; text that ends inside one is held back, and so is a tail
-    that may become a stop string. For a dialogue, blanks around the whole answer are left out, as in `ChatModel`.
+    that may become a stop string. For a dialogue, blanks around the whole answer are left out.
 
     Args:
         trim: leave out blanks at both ends of the answer.

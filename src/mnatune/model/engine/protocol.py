@@ -1,15 +1,14 @@
-"""What the API asks of an engine, and the echo engine for tests and for working on the page without a model."""
+"""What everybody asks of an engine, whether it computes here or passes the question on to a server."""
 
-import asyncio
 import hashlib
-import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
+from ...runs.recipe import GenerationSection
 from ..prompt import Message
-from .refusals import Refusal, bad_request, busy
+from .refusals import Refusal
 
 FinishReason = Literal["stop", "length"]
 
@@ -33,6 +32,35 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, generation: GenerationSection, *, greedy: bool = False, seed: int = 0) -> Self:
+        """The recipe's values; `greedy` keeps its length limit and repetition penalty."""
+        return cls(
+            generation.max_new_tokens,
+            0.0 if greedy else generation.temperature,
+            generation.top_p,
+            generation.top_k,
+            generation.repetition_penalty,
+            seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        text: without special tokens, blanks at both ends left out.
+        ids: the new tokens, the end token included if it came; empty from a server.
+        stopped: True if the model ended its turn by itself within the limit.
+        first: logits of the watched tokens at the first position.
+    """
+
+    text: str
+    ids: list[int]
+    stopped: bool
+    first: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +140,10 @@ class Load:
 
 
 class Engine(Protocol):
-    """Makes answers. All methods are called on the server's event loop."""
+    """Makes answers: piece by piece on an event loop between `start` and `stop`, or whole ones by plain calls.
+
+    Whoever opens an engine closes it; closing gives back what it holds.
+    """
 
     def models(self) -> Sequence[ServedModel]:
         """What is served; the first is the default."""
@@ -124,13 +155,25 @@ class Engine(Protocol):
         """Queue and batch, for the metrics."""
 
     async def start(self) -> None:
-        """Get ready."""
+        """Get ready to take tasks on this event loop."""
 
     async def open(self, task: Task) -> Stream:
         """Check and accept a task; raises `Refusal` 400 (bad prompt), 404 (model), 429 (full) or 503 (down)."""
 
-    async def close(self) -> None:
-        """Stop; what is still in flight fails with 503."""
+    async def stop(self) -> None:
+        """Take no more tasks; what is still in flight fails with 503."""
+
+    def answers(
+        self, tasks: Sequence[Task], *, done: Callable[[int, Answer], None] = lambda at, answer: None
+    ) -> list[Answer | Refusal]:
+        """Whole answers in the order of the tasks, outside an event loop; a task that failed has its refusal.
+
+        Args:
+            done: called with the number of a task and its answer as soon as it is there.
+        """
+
+    def close(self) -> None:
+        """Give back memory and connections."""
 
 
 def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
@@ -145,73 +188,3 @@ def find_model(models: Sequence[ServedModel], name: str) -> ServedModel:
 def text_hash(text: str) -> str:
     """Hash that stands for a prompt in the feedback store."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def repeat(task: Task) -> str:
-    """The task's last words, as they are."""
-    if task.messages:
-        return task.messages[-1]["content"]
-    return task.prompt if isinstance(task.prompt, str) else " ".join(map(str, task.prompt or ()))
-
-
-class EchoEngine:
-    """Answers with the question; a token is a word with the blank after it.
-
-    Args:
-        names: names of the models to pretend.
-        reply: the answer to a task; by default its last user message.
-        pause: seconds between two pieces.
-        capacity: answers in flight at most.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str] = ("echo-tuned", "echo"),
-        reply: Callable[[Task], str] = repeat,
-        pause: float = 0.0,
-        capacity: int = 1024,
-    ) -> None:
-        self._models = [ServedModel(name, "echo") for name in names]
-        self._reply = reply
-        self._pause = pause
-        self._capacity = capacity
-        self._running = 0
-
-    def models(self) -> Sequence[ServedModel]:
-        return self._models
-
-    def fault(self) -> str:
-        return ""
-
-    def load(self) -> Load:
-        return Load(running=self._running)
-
-    async def start(self) -> None:
-        """Nothing to do."""
-
-    async def close(self) -> None:
-        """Nothing to do."""
-
-    async def open(self, task: Task) -> Stream:
-        model = find_model(self._models, task.model)
-        asked = repeat(task)
-        if not asked.strip():
-            raise bad_request("the prompt is empty", param="prompt")
-        if self._running >= self._capacity:
-            raise busy()
-        return Stream(model, len(asked.split()), text_hash(asked), self._pieces(task))
-
-    async def _pieces(self, task: Task) -> AsyncGenerator[Piece, None]:
-        text = self._reply(task)
-        ends = [at for stop in task.sampling.stop if (at := text.find(stop)) >= 0]
-        words = re.findall(r"\s*\S+\s*", text[: min(ends)] if ends else text)
-        limit = task.sampling.max_tokens or len(words)
-        self._running += 1
-        try:
-            for word in words[:limit]:
-                if self._pause:
-                    await asyncio.sleep(self._pause)
-                yield Piece(word, 1)
-            yield Piece("", 0, "length" if len(words) > limit else "stop")
-        finally:
-            self._running -= 1

@@ -3,16 +3,18 @@
 Only three addresses of the upstream are ever called: /models, /chat/completions and /completions. By default it must
 stand on this machine or in a private network: prompts of a law firm do not leave the building because of a typing
 error in a URL. Answers are always streamed from the upstream, so that a client that leaves frees it at once.
+
+The same engine answers the evaluation's questions by plain calls: what is judged is what would be served.
 """
 
 import asyncio
 import ipaddress
-import json
 import logging
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,16 +22,18 @@ from urllib.parse import urlsplit
 import httpx
 
 from ...runs.errors import EnvironmentFault, UsageError
-from ..prompt import under_policy, without_control_tokens
-from .protocol import FinishReason, Load, Piece, ServedModel, Stream, Task, find_model, text_hash
-from .refusals import bad_request, busy, engine_down, overdue
+from ..endpoint.wire import KEY_VARIABLE, retry_after
+from .protocol import Answer, Load, Piece, ServedModel, Stream, Task, find_model, text_hash
+from .refusals import Refusal, bad_request, busy, engine_down, overdue
+from .upstream_wire import EXTENSIONS, ReplyReader, events, refusal_of, request_body, without_extensions
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "MNATUNE_API_KEY"
-EMPTY_THINKING = ("<think>", "</think>")
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 120.0  # between two pieces of an answer
+LOOK_SECONDS = 5.0  # between two looks whether the upstream is there
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # before a plain call is tried again
+GIVEN_UP = 10  # plain calls given up in a row after which the server counts as gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +45,34 @@ class Upstream:
         models: names to serve, default first; empty takes what the upstream lists.
         capacity: answers in flight at most; more are refused with 429.
         allow_hosts: public hosts that may be called.
+        new_tokens: limit of an answer whose task names none.
     """
 
     url: str
     models: tuple[str, ...] = ()
     capacity: int = 256
     allow_hosts: frozenset[str] = frozenset()
+    new_tokens: int = 512
 
 
 class UpstreamEngine:
-    """Passes tasks on to an OpenAI-compatible server. `transport` replaces the network in tests."""
+    """Passes tasks on to an OpenAI-compatible server. `transport` replaces the network in tests.
+
+    Attributes:
+        tolerated: answers that were given without the fields beyond OpenAI's API, since the server refused them.
+    """
 
     def __init__(self, upstream: Upstream, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.tolerated = 0
         self._upstream = upstream
         self._root = upstream.url.rstrip("/")
         check_address(self._root, upstream.allow_hosts)
-        key = os.environ.get(KEY_VARIABLE, "")
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=upstream.capacity + 4),
-            follow_redirects=False,
-            trust_env=False,
-        )
-        self._models: list[ServedModel] = []
-        self._running = 0
-        self._faults = 0
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._models = [self._described(name) for name in upstream.models]
+        self._running = self._faults = 0
+        self._takes_extensions: bool | None = None  # not known yet
         self._fault = "the upstream has not been asked yet"
 
     def models(self) -> Sequence[ServedModel]:
@@ -80,14 +85,13 @@ class UpstreamEngine:
         return Load(running=self._running, faults=self._faults)
 
     async def start(self) -> None:
-        """Ask the upstream what it serves."""
+        """Ask the upstream what it serves, and look from time to time whether it still does."""
+        self._connect()
         try:
-            reply = await self._client.get(f"{self._root}/models")
-            reply.raise_for_status()
-            listed = [str(card["id"]) for card in reply.json()["data"]]
+            listed = await self._listed()
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise EnvironmentFault(
-                f"the upstream does not answer as an OpenAI-compatible server: {error}",
+                f"the upstream does not answer as an OpenAI-compatible server: {type(error).__name__}",
                 where=f"{self._root}/models",
                 next_step="start it, or correct --upstream",
             ) from error
@@ -98,61 +102,180 @@ class UpstreamEngine:
                 where=self._root,
                 next_step=f"it serves: {', '.join(listed) or 'nothing'}",
             )
-        self._models = [ServedModel(name, f"{self._root}#{name}") for name in self._upstream.models or listed]
+        self._models = [self._described(name) for name in self._upstream.models or listed]
         self._fault = ""
+        self._watch = asyncio.create_task(self._look())
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Close the connections."""
         self._fault = "the engine is not running"
-        await self._client.aclose()
+        if self._watch:
+            self._watch.cancel()
+        if self._client:
+            await self._client.aclose()
+
+    def close(self) -> None:
+        """Nothing is held between `stop` and the next start."""
 
     async def open(self, task: Task) -> Stream:
         model = find_model(self._models, task.model)
         if self._running >= self._upstream.capacity:
             raise busy()
-        path, body, prompt = _request(task, model.id)
+        path, body = request_body(task, model.id, self._upstream.new_tokens)
+        prompt = str(task.prompt if task.prompt is not None else body["messages"])
         if not prompt.strip():
             raise bad_request("the prompt is empty", param="prompt")
         self._running += 1
         try:
-            request = self._client.build_request("POST", f"{self._root}/{path}", json=body)
-            reply = await self._client.send(request, stream=True)
-            await self._check(reply)
-        except httpx.HTTPError as error:
-            self._running -= 1
-            self._faults += 1
-            log.warning("the upstream failed: %s", type(error).__name__)
-            raise engine_down("the upstream server does not answer") from None
+            reply = await self._accepted(path, body, task.deadline)
         except BaseException:
             self._running -= 1
             raise
-        pieces = _Pieces(_read(reply, task.deadline), reply, self._release)
-        return Stream(model, 0, text_hash(prompt), pieces)
+        return Stream(model, 0, text_hash(prompt), _Pieces(_read(reply, task.deadline), reply, self._release))
+
+    def answers(
+        self, tasks: Sequence[Task], *, done: Callable[[int, Answer], None] = lambda at, answer: None
+    ) -> list[Answer | Refusal]:
+        """As the protocol says; `capacity` tasks at once, each tried again while the server is busy or away.
+
+        Raises:
+            EnvironmentFault: the server answers nothing any more.
+        """
+        return asyncio.run(self._all(tasks, done))
+
+    async def _all(self, tasks: Sequence[Task], done: Callable[[int, Answer], None]) -> list[Answer | Refusal]:
+        places, lost = asyncio.Semaphore(self._upstream.capacity), 0
+
+        async def one(at: int, task: Task) -> Answer | Refusal:
+            nonlocal lost
+            async with places:
+                found = await self._patiently(task)
+            if isinstance(found, Answer):
+                lost = 0
+                done(at, found)
+            elif found.status >= 429 and (lost := lost + 1) >= GIVEN_UP:
+                raise EnvironmentFault(
+                    f"the server has stopped answering: {found.message}",
+                    where=self._root,
+                    next_step="start it again and run the same command: answers that were given are kept",
+                )
+            return found
+
+        self._connect()
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(one(at, task)) for at, task in enumerate(tasks)]
+        except* EnvironmentFault as faults:
+            raise faults.exceptions[0] from None
+        finally:
+            await self.stop()
+        return [task.result() for task in running]
+
+    async def _patiently(self, task: Task) -> Answer | Refusal:
+        for pause in (*PAUSES, None):
+            try:
+                stream = await self.open(task)
+                pieces = [piece async for piece in stream.pieces]
+                return Answer("".join(piece.text for piece in pieces).strip(), [], pieces[-1].finish == "stop")
+            except Refusal as refusal:
+                if pause is None or refusal.status < 429:
+                    return refusal
+                await asyncio.sleep(max(pause, refusal.retry_after if refusal.status == 429 else 0.0))
+        raise AssertionError("the last try returns")
+
+    def _described(self, name: str) -> ServedModel:
+        return ServedModel(name, f"upstream#{name}")
+
+    def _connect(self) -> None:
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._client = httpx.AsyncClient(
+            transport=self._transport,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=self._upstream.capacity + 4),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def _listed(self) -> list[str]:
+        assert self._client is not None
+        reply = await self._client.get(f"{self._root}/models")
+        reply.raise_for_status()
+        return [str(card["id"]) for card in reply.json()["data"]]
+
+    async def _look(self) -> None:
+        """Say in `fault` whether the upstream is there."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._listed()
+                self._fault = ""
+            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                self._fault = "the upstream server does not answer"
 
     def _release(self) -> None:
         self._running -= 1
 
-    async def _check(self, reply: httpx.Response) -> None:
-        """Pass the upstream's refusal on, without its text where that is none of the client's business."""
-        if reply.status_code == 200:
-            return
-        detail = _message_of(await reply.aread())
-        await reply.aclose()
-        if reply.status_code == 429:
-            raise busy(
-                float(reply.headers.get("retry-after", "1")) if reply.headers.get("retry-after", "1").isdigit() else 1
-            )
-        if reply.status_code in (400, 413, 422):
-            raise bad_request(detail or "the upstream refused the request")
+    async def _accepted(self, path: str, body: dict[str, Any], deadline: float) -> httpx.Response:
+        """The opened reply; a server that refuses fields beyond OpenAI's API is asked without them from then on."""
+        plain = self._takes_extensions is False
+        reply = await self._send(path, without_extensions(body) if plain else body, deadline)
+        if (
+            reply.status_code in (400, 422)
+            and self._takes_extensions is None
+            and not body.keys().isdisjoint(EXTENSIONS)
+        ):
+            refusal = await self._refusal(reply)
+            reply = await self._send(path, without_extensions(body), deadline)
+            if reply.status_code != 200:
+                await reply.aclose()
+                raise refusal
+            self._takes_extensions, plain = False, True
+        if reply.status_code != 200:
+            raise await self._refusal(reply)
+        if not plain:
+            self._takes_extensions = True
+        self.tolerated += plain
+        return reply
+
+    async def _send(self, path: str, body: dict[str, Any], deadline: float) -> httpx.Response:
+        """The head of the reply; tried twice, since a kept connection may be closed as the request arrives."""
+        assert self._client is not None
+        for last in (False, True):
+            request = self._client.build_request("POST", f"{self._root}/{path}", json=body)
+            try:
+                return await asyncio.wait_for(self._client.send(request, stream=True), _left(deadline))
+            except TimeoutError:
+                raise overdue() from None
+            except httpx.RemoteProtocolError:
+                if not last:
+                    continue
+                raise self._gone("RemoteProtocolError") from None
+            except httpx.HTTPError as error:
+                raise self._gone(type(error).__name__) from None
+        raise AssertionError("the last try returns or raises")
+
+    def _gone(self, name: str) -> Refusal:
         self._faults += 1
-        log.warning("the upstream answered %s: %s", reply.status_code, detail)
-        raise engine_down(f"the upstream server answered {reply.status_code}")
+        log.warning("the upstream failed: %s", name)
+        return engine_down("the upstream server does not answer")
+
+    async def _refusal(self, reply: httpx.Response) -> Refusal:
+        with suppress(httpx.HTTPError):
+            await reply.aread()
+        await reply.aclose()
+        body = reply.content if reply.is_stream_consumed else b""
+        refusal = refusal_of(reply.status_code, body, retry_after(reply.headers.get("retry-after")))
+        if refusal.status == 503:
+            self._faults += 1
+        log.warning("the upstream answered %s", reply.status_code)
+        return refusal
 
 
 class _Pieces:
     """The upstream's pieces; closing them hangs up, which cancels the answer there."""
 
-    def __init__(self, source: AsyncGenerator[Piece, None], reply: httpx.Response, release: Any) -> None:
+    def __init__(self, source: AsyncGenerator[Piece, None], reply: httpx.Response, release: Callable[[], None]) -> None:
         self._source = source
         self._reply = reply
         self._release = release
@@ -162,7 +285,11 @@ class _Pieces:
         return self
 
     async def __anext__(self) -> Piece:
-        return await anext(self._source)
+        try:
+            return await anext(self._source)
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Hang up."""
@@ -170,6 +297,27 @@ class _Pieces:
             self._open = False
             self._release()
             await self._reply.aclose()
+
+
+async def _read(reply: httpx.Response, deadline: float) -> AsyncGenerator[Piece, None]:
+    """The reply as pieces; a deadline that passes between two of them ends it."""
+    reader, source = ReplyReader(), events(reply.aiter_bytes())
+    while True:
+        try:
+            piece = reader.take(await asyncio.wait_for(anext(source), _left(deadline)))
+        except StopAsyncIteration:
+            yield reader.last()
+            return
+        except TimeoutError:
+            raise overdue() from None
+        except (httpx.HTTPError, ValueError):
+            raise engine_down("the upstream's answer broke off") from None
+        if piece:
+            yield piece
+
+
+def _left(deadline: float) -> float | None:
+    return None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
 
 
 def check_address(url: str, allowed: frozenset[str]) -> None:
@@ -194,108 +342,3 @@ def check_address(url: str, allowed: frozenset[str]) -> None:
                 f"{parts.hostname!r} is outside this machine and private networks",
                 next_step=f"--allow-host {parts.hostname} if prompts may go there",
             )
-
-
-def _request(task: Task, model: str) -> tuple[str, dict[str, Any], str]:
-    """Path, body and prompt text of the upstream request; the think policy goes along."""
-    sampling = task.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed % 2**31,
-    }
-    body |= {"top_k": sampling.top_k} if sampling.top_k else {}
-    body |= {"repetition_penalty": sampling.repetition_penalty} if sampling.repetition_penalty != 1 else {}
-    body |= {"max_tokens": sampling.max_tokens} if sampling.max_tokens else {}
-    body |= {"stop": list(sampling.stop)} if sampling.stop else {}
-    if task.prompt is not None:
-        return "completions", {**body, "prompt": task.prompt}, str(task.prompt)
-    messages = under_policy(without_control_tokens(task.messages))
-    chat = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
-    return "chat/completions", {**body, **chat}, json.dumps(messages, ensure_ascii=False)
-
-
-async def _read(reply: httpx.Response, deadline: float) -> AsyncGenerator[Piece, None]:
-    """The upstream's events as pieces; an empty think block at the beginning is left out."""
-    finish: FinishReason | None = None
-    opening = _Opening()
-    prompt, made, counted = 0, 0, 0
-    async for event in _events(reply, deadline):
-        try:
-            text, ended = _choice(event)
-            usage = event.get("usage") or {}
-            prompt, made = int(usage.get("prompt_tokens", prompt)), int(usage.get("completion_tokens", made))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise engine_down("the upstream's answer broke off") from None
-        finish = ended or finish
-        if text and (shown := opening.pass_on(text)):
-            counted += 1
-            yield Piece(shown, 1)
-    if finish is None:
-        raise engine_down("the upstream's answer broke off")
-    yield Piece(opening.rest(), max(0, made - counted), finish, prompt)
-
-
-async def _events(reply: httpx.Response, deadline: float) -> AsyncIterator[Any]:
-    """The JSON of each server-sent event until the stream ends or the deadline passes."""
-    lines = reply.aiter_lines()
-    while True:
-        left = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
-        try:
-            line = await asyncio.wait_for(anext(lines), left)
-            data = line.removeprefix("data:").strip()
-            if line.startswith("data:") and data != "[DONE]":
-                yield json.loads(data)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise overdue() from None
-        except (httpx.HTTPError, ValueError):
-            raise engine_down("the upstream's answer broke off") from None
-
-
-def _choice(event: dict[str, Any]) -> tuple[str, FinishReason | None]:
-    """Text and finish reason of one event."""
-    if "error" in event:
-        raise ValueError("the upstream reports an error")
-    if not event.get("choices"):
-        return "", None
-    choice = event["choices"][0]
-    text = choice.get("delta", {}).get("content") or choice.get("text") or ""
-    reason = choice.get("finish_reason")
-    return text, None if reason is None else "length" if reason == "length" else "stop"
-
-
-class _Opening:
-    """Leaves out an empty think block, with the blanks around it, at the beginning of an answer."""
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._open = True
-
-    def pass_on(self, text: str) -> str:
-        if not self._open:
-            return text
-        self._held += text
-        start, end = EMPTY_THINKING
-        seen = self._held.lstrip()
-        inner = seen.removeprefix(start).lstrip()
-        if start.startswith(seen) or (seen.startswith(start) and end.startswith(inner)):
-            return ""
-        self._open = False
-        return inner.removeprefix(end).lstrip() if seen.startswith(start) and inner.startswith(end) else self._held
-
-    def rest(self) -> str:
-        return self._held if self._open and not self._held.lstrip().startswith(EMPTY_THINKING[0]) else ""
-
-
-def _message_of(body: bytes) -> str:
-    try:
-        said = json.loads(body)
-        error = said.get("error", said)
-        return str(error.get("message", "") if isinstance(error, dict) else error)[:300]
-    except (ValueError, AttributeError):
-        return ""

@@ -14,7 +14,10 @@ from typing import Any
 from ...pack import Pack
 from ...runs.errors import DataError
 from ...runs.workspace import read_jsonl
-from ..load import GREEDY, ChatModel
+from ..engine.local import LocalEngine, open_engine
+from ..engine.protocol import Answer, Sampling, Task
+from ..engine.refusals import Refusal
+from ..load import LoadedModel
 from ..prompt import NO_THINK, Message, dialogue, prompt_ids
 from .gotemplate import render
 from .subject import Subject
@@ -98,40 +101,61 @@ def ollama_ids(tokenizer: Any, template: str) -> IdsOf:
 
 
 def check_merged(subject: Subject, folder: Path, count: int = COUNT) -> Checked:
-    """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter."""
+    """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter.
+
+    One model is in memory at a time: base and adapter answer first, then the merged one; where the two part, base and
+    adapter are loaded once more for the scores at that place.
+    """
     from transformers import AutoTokenizer
 
-    tuned = ChatModel(subject.recipe.model.id, subject.adapter, subject.recipe.model.revision)
+    recipe = subject.recipe
     asked = dialogues(subject.pack, count)
     own = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    checked = check_rendering(tuned.tokenizer, asked, template_ids(own, own.chat_template))
-    merged = ChatModel(str(folder))
-    generation = GREEDY.model_copy(update={"max_new_tokens": NEW_TOKENS})
     shown = asked[:: max(1, len(asked) // ANSWERED)][:ANSWERED]
-    before = tuned.answer(shown, generation=generation)
-    after = merged.answer(shown, generation=generation, tuned=False)
-    for messages, one, two in zip(shown, before, after, strict=True):
-        checked.answers += 1
-        if one.ids == two.ids:
-            checked.equal_answers += 1
-        elif _near_tie(tuned, messages, one.ids, two.ids):
-            checked.near_ties += 1
-        else:
-            checked.faults.append(f"another answer to {messages[-1]['content'][:40]!r}")
+    tasks = [Task("", Sampling(max_tokens=NEW_TOKENS), messages) for messages in shown]
+
+    def tuned() -> LocalEngine:
+        model = recipe.model
+        return open_engine(
+            model.id, {"tuned": subject.adapter}, revision=model.revision, quantize=recipe.train.quantize
+        )
+
+    with tuned() as engine:
+        checked = check_rendering(engine.loaded.tokenizer, asked, template_ids(own, own.chat_template))
+        before = engine.answers(tasks)
+    with open_engine(str(folder)) as engine:
+        after = engine.answers(tasks)
+    pairs = [(m, _ids(one), _ids(two)) for m, one, two in zip(shown, before, after, strict=True)]
+    checked.answers = len(pairs)
+    parted = [pair for pair in pairs if pair[1] != pair[2]]
+    checked.equal_answers = len(pairs) - len(parted)
+    if parted:
+        with tuned() as engine, engine.variant("tuned") as model:
+            for messages, one, two in parted:
+                if _near_tie(model, messages, one, two):
+                    checked.near_ties += 1
+                else:
+                    checked.faults.append(f"another answer to {messages[-1]['content'][:40]!r}")
     return checked
 
 
-def _near_tie(model: ChatModel, messages: list[Message], one: list[int], two: list[int]) -> bool:
-    """Whether the model's scores of the first two differing tokens all but tie."""
+def _ids(answer: Answer | Refusal) -> list[int]:
+    if isinstance(answer, Refusal):
+        raise DataError(f"a dialogue of the check cannot be answered: {answer.message}")
+    return answer.ids
+
+
+def _near_tie(model: LoadedModel, messages: list[Message], one: list[int], two: list[int]) -> bool:
+    """True if the model's scores of the first two differing tokens all but tie."""
     import torch
 
     at = _first_difference(one, two)
     if at >= min(len(one), len(two)):
         return False
-    ids = torch.tensor([prompt_ids(model.tokenizer, messages) + one[:at]], device=model.model.device)
+    ids = torch.tensor([prompt_ids(model.tokenizer, messages) + one[:at]], device=model.device)
     with torch.inference_mode():
-        scores = model.model(input_ids=ids).logits[0, -1].float()
-    return float((scores[one[at]] - scores[two[at]]).abs()) <= TIE.get(str(model.model.dtype), TIE["torch.bfloat16"])
+        scores = model.causal(input_ids=ids).logits[0, -1].float()
+    return float((scores[one[at]] - scores[two[at]]).abs()) <= TIE.get(str(model.causal.dtype), TIE["torch.bfloat16"])
 
 
 def _first_difference(one: Sequence[int], two: Sequence[int]) -> int:

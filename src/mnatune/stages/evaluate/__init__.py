@@ -30,7 +30,7 @@ from ...runs.job import Job
 from ...runs.workspace import write_json, write_jsonl
 from . import exam
 from .agreement import agreement, read_labels
-from .backends import ServedSide, Sides, in_process, open_sides
+from .backends import LocalSide, ServedSide, Sides, in_process, open_sides
 from .computable import check, not_computed
 from .consistency import consistency
 from .examine import Examined, examine, paired
@@ -50,11 +50,14 @@ TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "exam_generated"
 
 def evaluate(job: Job) -> None:
     """Answer, measure, compare and decide; writes answers, exam, metrics and verdict."""
-    recipe = job.recipe
-    check(recipe)
+    check(job.recipe)
     harness = _harness(job)  # its tasks' data must be there before hours are spent on answers
-    sides = open_sides(job)
-    yardstick = Yardstick(job.pack)
+    with open_sides(job) as sides:
+        _compare(job, sides, harness)
+
+
+def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
+    recipe, yardstick = job.recipe, Yardstick(job.pack)
     items = held_out(job)
     examined = {model: examine(job, sides[model], items, yardstick) for model in MODELS}
     items = [item for item in items if all(item.id in examined[model].answers for model in MODELS)]
@@ -92,12 +95,13 @@ def _harness(job: Job) -> Harness | None:
 
 def _guards(harness: Harness, sides: Sides) -> dict[str, Scores]:
     """Scores of both models on the harness's tasks."""
-    return {
-        model: harness.served(side.url, side.model)
-        if isinstance(side, ServedSide)
-        else harness.in_process(side.chat, tuned=side.tuned)
-        for model, side in sides.items()
-    }
+    scores = {}
+    for model, side in sides.items():
+        if isinstance(side, LocalSide):
+            scores[model] = harness.in_process(side.engine, side.model)
+        elif isinstance(side, ServedSide):
+            scores[model] = harness.served(side.url, side.model)
+    return scores
 
 
 def _exam(job: Job, sides: Sides, yardstick: Yardstick) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -1,170 +1,171 @@
-"""Who answers: a model in this process, with its adapter on or off, or one behind an OpenAI-compatible server.
+"""Who answers: a model in this process, or one behind an OpenAI-compatible server.
 
-Both give the same greedy answers to the same dialogues, under the recipe's length limit and repetition penalty. What
-needs likelihoods or token ids is done for models in this process alone; a served model's metrics lack it, and say so.
+Both are engines that are given the same tasks, under the recipe's length limit and repetition penalty. What needs
+likelihoods or token ids is done for models in this process alone; a served model's metrics lack it, and say so.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...model.endpoint import Ask as Request
-from ...model.endpoint import Endpoint, Ledger, Outcome, ledger_key
-from ...model.load import Answer, ChatModel
-from ...model.prompt import prompt_ids, under_policy
+from ...model.engine.local import LocalEngine, open_engine
+from ...model.engine.protocol import Answer, Engine, Sampling, Task
+from ...model.engine.refusals import Refusal
+from ...model.engine.upstream import Upstream, UpstreamEngine
+from ...model.prompt import Message, prompt_ids
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.job import Job
 from ...runs.recipe import GenerationSection
-from .answers import Question, answer_all, keep, plan
-from .decoding import Decoded
+from .answers import Keep, Question, keep, plan
 
-EMPTY_THINKING = re.compile(r"\A\s*<think>\s*</think>\s*")
-UNLIMITED = 1_000_000_000  # requests or tokens a minute: one's own server is held by its concurrency alone
-
-
-@dataclass(frozen=True)
-class InProcess:
-    """A model in this process; `tuned` says whether its adapter is on."""
-
-    chat: ChatModel
-    tuned: bool
-
-    def answers(self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
-        """Greedy answers by id.
-
-        Args:
-            kind: names the ledger under `state/`.
-            limit: longest answer in tokens; by default the recipe's.
-        """
-        found = answer_all(job, self.chat, asks, kind, tuned=self.tuned, limit=limit)
-        return {name: decoded.answer for name, decoded in found.items()}
-
-    def sampled(self, job: Job, asks: Sequence[Question], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
-        """One sampled answer by id; another seed gives another."""
-        lengths = {ask.id: len(prompt_ids(self.chat.tokenizer, ask.messages)) for ask in asks}
-
-        def work(batch: list[Question]) -> list[Decoded]:
-            messages = [ask.messages for ask in batch]
-            tokens = sum(lengths[ask.id] + sampling.max_new_tokens for ask in batch) * 2
-            given = self.chat.answer(messages, tuned=self.tuned, generation=sampling, batch_tokens=tokens, seed=seed)
-            return [Decoded(answer, []) for answer in given]
-
-        batches = plan(lengths, asks, sampling.max_new_tokens)
-        found = keep(job, f"sample-{seed}-{'tuned' if self.tuned else 'base'}", batches, work)
-        return {name: decoded.answer for name, decoded in found.items()}
+CONCURRENCY = 8  # questions that a server is asked at once
 
 
 @dataclass
-class ServedSide:
-    """A model behind an OpenAI-compatible server.
+class AskedSide:
+    """One of the models that are compared: an engine, and the model's name in it.
 
     Attributes:
-        failed: dialogues without an answer, by the endpoint client's code. They are left out for both models.
-        other_sampling: answers under a sampling other than the recipe's, since the server refused its fields.
+        place: names the files under `state/` that hold its answers.
+        failed: dialogues without an answer, by cause. They are left out for every model.
     """
 
-    url: str
+    engine: Engine
     model: str
+    place: str
     failed: dict[str, int] = field(default_factory=dict)
-    other_sampling: int = 0
 
     def answers(self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
-        """As `InProcess.answers`; what the server could not answer is missing."""
-        wanted = job.recipe.generation
-        return self._ask(job, asks, {"repetition_penalty": wanted.repetition_penalty}, limit or wanted.max_new_tokens)
+        """Greedy answers by id, with the recipe's repetition penalty: what is judged is what would be served.
+
+        Args:
+            kind: names the file under `state/`.
+            limit: longest answer in tokens; by default the recipe's.
+        """
+        return self._ask(job, asks, kind, _greedy(job, limit))
 
     def sampled(self, job: Job, asks: Sequence[Question], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
-        """As `InProcess.sampled`."""
-        fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": seed}
-        return self._ask(job, asks, fields, sampling.max_new_tokens)
+        """One sampled answer by id; another seed gives another."""
+        return self._ask(job, asks, f"sample-{seed}", Sampling.of(sampling, seed=seed))
 
-    def facts(self) -> dict[str, Any]:
-        """What the report has to tell about these answers."""
-        return {
-            "url": self.url,
-            "model": self.model,
-            "failed": dict(sorted(self.failed.items())),
-            "other_sampling": self.other_sampling,
-        }
+    def _ask(self, job: Job, asks: Sequence[Question], kind: str, sampling: Sampling) -> dict[str, Answer]:
+        def work(batch: list[Question], book: Keep) -> None:
+            self._count(self.engine.answers(self._tasks(batch, sampling), done=lambda at, one: book(batch[at].id, one)))
 
-    def _ask(self, job: Job, asks: Sequence[Question], sampling: dict[str, Any], limit: int) -> dict[str, Answer]:
-        section = job.recipe.endpoint.model_copy(
-            update={
-                "base_url": self.url,
-                "model": self.model,
-                "per_minute": (UNLIMITED, UNLIMITED),
-                "max_cost": 0.0,
-            }
-        )
-        ledger = Ledger(job.path("state/served.sqlite3"))  # what a name stands for may change from run to run
-        endpoint = Endpoint(section, str(job.run.root.resolve()), ledger)
-        policy = {"chat_template_kwargs": {"enable_thinking": False}}
-        requests = {
-            ledger_key(ask.id, self.url, self.model, ask.messages, sampling, limit, job.manifest.key): ask
-            for ask in asks
-        }
-        # the shortest first: a prompt that is too long must not teach the client that the server refuses a field
-        order = sorted(requests.items(), key=lambda pair: (sum(len(m["content"]) for m in pair[1].messages), pair[0]))
-        found: dict[str, Outcome] = {}
-        try:
-            tally = endpoint.ask(
-                (
-                    Request(key, under_policy(ask.messages), None, None, limit, sampling=sampling | policy)
-                    for key, ask in order
-                ),
-                lambda outcome: found.__setitem__(outcome.key, outcome),
-            )
-        finally:
-            ledger.close()
-        answers = {}
-        for key, ask in requests.items():
-            outcome = found[key]
-            if outcome.state == "ok":
-                text = EMPTY_THINKING.sub("", str(outcome.value["text"])).strip()
-                answers[ask.id] = Answer(text, [], bool(outcome.value["stopped"]))
-                self.other_sampling += outcome.how == "tolerated"
-            else:
-                self.failed[outcome.code] = self.failed.get(outcome.code, 0) + 1
-        if asks and not answers:
+        return self._required(asks, keep(job, f"{kind}-{self.place}", [list(asks)], work))
+
+    def _tasks(self, batch: Sequence[Question], sampling: Sampling) -> list[Task]:
+        return [Task(self.model, _own_seed(sampling, ask.id), ask.messages) for ask in batch]
+
+    def _count(self, given: Sequence[Answer | Refusal]) -> None:
+        for refusal in (one for one in given if isinstance(one, Refusal)):
+            cause = refusal.code or f"http-{refusal.status}"
+            self.failed[cause] = self.failed.get(cause, 0) + 1
+
+    def _required(self, asks: Sequence[Question], found: dict[str, Answer]) -> dict[str, Answer]:
+        if asks and not found:
             raise EnvironmentFault(
-                f"the server answered none of {len(asks)} questions ({', '.join(self.failed)}) {tally.refusal}".rstrip(),
-                where=f"{self.url}#{self.model}",
+                f"{self.model!r} answered none of {len(asks)} questions ({', '.join(self.failed)})",
                 next_step="check the server and the name of its model",
             )
-        return answers
+        return found
 
 
-Backend = InProcess | ServedSide
-Sides = Mapping[str, Backend]  # "base" and "tuned"
+@dataclass
+class LocalSide(AskedSide):
+    """A model in this process."""
+
+    engine: LocalEngine
+
+    def watched(
+        self, job: Job, asks: Sequence[Question], kind: str, tokens: Sequence[int], *, limit: int
+    ) -> dict[str, Answer]:
+        """Greedy answers by id, with the logits of `tokens` at the first position in `first`."""
+        return self._ask(job, asks, kind, _greedy(job, limit), tokens)
+
+    def encoded(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return list(self.engine.loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a dialogue."""
+        return prompt_ids(self.engine.loaded.tokenizer, messages)
+
+    def _ask(
+        self, job: Job, asks: Sequence[Question], kind: str, sampling: Sampling, watched: Sequence[int] = ()
+    ) -> dict[str, Answer]:
+        def work(batch: list[Question], book: Keep) -> None:
+            tasks = self._tasks(batch, sampling)
+            given = self.engine.answers(tasks, done=lambda at, one: book(batch[at].id, one), watched=watched)
+            self._count(given)
+
+        lengths = {ask.id: len(self.prompt(ask.messages)) for ask in asks}
+        batches = plan(lengths, asks, sampling.max_tokens or 1)
+        return self._required(asks, keep(job, f"{kind}-{self.place}", batches, work, whole=True))
 
 
-def open_sides(job: Job) -> dict[str, Backend]:
-    """Base and tuned as the recipe says: served ones, or the base in this process with the run's adapter off and on."""
+@dataclass
+class ServedSide(AskedSide):
+    """A model behind an OpenAI-compatible server."""
+
+    engine: UpstreamEngine
+    url: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """For the report."""
+        failed = dict(sorted(self.failed.items()))
+        return {"url": self.url, "model": self.model, "failed": failed, "other_sampling": self.engine.tolerated}
+
+
+Sides = Mapping[str, AskedSide]  # "base" and "tuned"
+
+
+@contextmanager
+def open_sides(job: Job) -> Iterator[dict[str, AskedSide]]:
+    """Base and tuned as the recipe says: served ones, or both over one load of the base in this process."""
     recipe = job.recipe
     if recipe.evaluate.answered_by:
-        return {name: served(recipe.evaluate.answered_by[name]) for name in ("base", "tuned")}
-    chat = ChatModel(recipe.model.id, adapter=job.run.require("train", "adapter"), revision=recipe.model.revision)
-    return {"base": InProcess(chat, False), "tuned": InProcess(chat, True)}
+        yield {name: served(recipe.evaluate.answered_by[name], name) for name in ("base", "tuned")}
+        return
+    adapters = {"tuned": job.run.require("train", "adapter")}
+    model = recipe.model
+    with open_engine(model.id, adapters, revision=model.revision, quantize=recipe.train.quantize) as engine:
+        yield {name: LocalSide(engine, name, name) for name in ("base", "tuned")}
 
 
-def served(address: str) -> ServedSide:
+def served(address: str, place: str) -> ServedSide:
     """The served model at URL#MODEL.
 
     Raises:
         UsageError: it is no such address.
     """
     url, _, model = address.partition("#")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname or not model:
+    host = urlsplit(url).hostname if urlsplit(url).scheme in ("http", "https") else None
+    if not host or not model:
         raise UsageError(
             f"not an address of a served model: {address!r}",
             next_step="write URL#MODEL, such as http://127.0.0.1:8000/v1#qwen3-8b",
         )
-    return ServedSide(url, model)
+    upstream = Upstream(url, (model,), CONCURRENCY, frozenset({host}))
+    return ServedSide(UpstreamEngine(upstream), model, place, url=url)
 
 
-def in_process(sides: Sides) -> dict[str, InProcess]:
+def in_process(sides: Sides) -> dict[str, LocalSide]:
     """The sides if all are in this process, else none: a comparison needs both."""
-    found = {name: side for name, side in sides.items() if isinstance(side, InProcess)}
+    found = {name: side for name, side in sides.items() if isinstance(side, LocalSide)}
     return found if len(found) == len(sides) else {}
+
+
+def _greedy(job: Job, limit: int | None) -> Sampling:
+    sampling = Sampling.of(job.recipe.generation, greedy=True)
+    return replace(sampling, max_tokens=limit) if limit else sampling
+
+
+def _own_seed(sampling: Sampling, name: str) -> Sampling:
+    """Each question draws on its own, also where one seed is given for all."""
+    if sampling.temperature == 0:
+        return sampling
+    return replace(sampling, seed=int(sha256(f"{sampling.seed}/{name}".encode()).hexdigest()[:8], 16))

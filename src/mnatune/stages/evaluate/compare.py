@@ -15,13 +15,14 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ...model.load import ChatModel, base_fingerprint
+from ...model.engine.local import open_engine
+from ...model.load import base_fingerprint
 from ...pack import Pack
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
 from ...runs.recipe import ModelSection, Recipe, load_recipe
 from ...runs.workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash
-from .backends import Backend, InProcess, ServedSide, served
+from .backends import AskedSide, LocalSide, ServedSide, served
 from .exam import exam_samples, take_choices, take_premises
 from .examine import examine
 from .general_guards import Scores, guard_rows
@@ -55,7 +56,7 @@ class Home:
     run: Run
     recipe: Recipe
 
-    def sheet(self, subject: str, side: Backend, identity: str) -> Sheet:
+    def sheet(self, subject: str, side: AskedSide, identity: str) -> Sheet:
         """Let a model answer this run's questions and exam.
 
         Args:
@@ -159,7 +160,7 @@ def compare_models(first: str, second: str, home: Home | None = None) -> dict[st
         if run and run.manifest("evaluate"):
             sheets[name] = stored(run)
         else:
-            fresh[name] = served(name) if "://" in name else _local(name, run, home)
+            fresh[name] = served(name, "tuned") if "://" in name else _local(name, run, home)
     for name, side, identity in _opened(fresh):
         sheets[name] = home.sheet(name, side, identity)
     return compare(sheets[first], sheets[second], Pack.load(home.recipe.pack), home.recipe.seed)
@@ -193,13 +194,14 @@ class Local:
     """A model to be loaded: a base and an adapter over it."""
 
     base: ModelSection
+    quantize: str
     adapter: Path
 
     @property
     def identity(self) -> str:
         """Hash of what answers."""
         weights = self.adapter / "adapter_model.safetensors"
-        return value_hash([base_fingerprint(self.base.id, self.base.revision), file_hash(weights)])
+        return value_hash([base_fingerprint(self.base.id, self.base.revision), self.quantize, file_hash(weights)])
 
 
 def _is_run(name: str) -> bool:
@@ -213,28 +215,30 @@ def _home(name: str) -> Home:
 def _local(name: str, run: Run | None, home: Home) -> Local:
     """The adapter of a run that is trained but not evaluated, or of a folder, which is for the home's base."""
     if run:
-        return Local(load_recipe(run.root / LOCK).model, run.require("train", "adapter"))
+        recipe = load_recipe(run.root / LOCK)
+        return Local(recipe.model, recipe.train.quantize, run.require("train", "adapter"))
     if not (Path(name) / "adapter_config.json").is_file():
         raise UsageError(
             f"{name!r} is no run, no adapter folder and no served model",
             next_step="give a run folder, a folder with adapter_config.json, or URL#MODEL",
         )
-    return Local(home.recipe.model, Path(name))
+    return Local(home.recipe.model, home.recipe.train.quantize, Path(name))
 
 
-def _opened(subjects: Mapping[str, Local | ServedSide]) -> Iterator[tuple[str, Backend, str]]:
-    """Name, model and identity of each; adapters of one base share it in memory."""
-    loaded: dict[tuple[str, str | None], ChatModel] = {}
+def _opened(subjects: Mapping[str, Local | ServedSide]) -> Iterator[tuple[str, AskedSide, str]]:
+    """Name, model and identity of each; adapters of one base share it, and one base at a time is in memory."""
+    bases: dict[tuple[str, str | None, str], dict[str, Local]] = {}
     for name, subject in subjects.items():
         if isinstance(subject, ServedSide):
             yield name, subject, f"{subject.url}#{subject.model}"
-            continue
-        base = (subject.base.id, subject.base.revision)
-        if base in loaded:
-            chat = loaded[base].beside(subject.adapter)
         else:
-            chat = loaded[base] = ChatModel(base[0], adapter=subject.adapter, revision=base[1])
-        yield name, InProcess(chat, True), subject.identity
+            base = subject.base.id, subject.base.revision, subject.quantize
+            bases.setdefault(base, {})[name] = subject
+    for (model_id, revision, quantize), same in bases.items():
+        adapters = {name: subject.adapter for name, subject in same.items()}
+        with open_engine(model_id, adapters, revision=revision, quantize=quantize) as engine:
+            for name, subject in same.items():
+                yield name, LocalSide(engine, name, "tuned"), subject.identity
 
 
 def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -48,7 +48,7 @@ def check(recipe: Recipe) -> None:
             next_step="give both, base and tuned, as URL#MODEL: they have to be compared under the same conditions",
         )
     for address in wanted.answered_by.values():
-        served(address)
+        served(address, "")
     if wanted.labels and not recipe.endpoint.base_url:
         raise UsageError("evaluate.labels needs a judge to compare with", next_step="set endpoint.base_url")
 

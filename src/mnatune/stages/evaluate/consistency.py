@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from ...model.prompt import dialogue, prompt_ids
+from ...model.engine.protocol import Answer, Sampling, Task
+from ...model.engine.refusals import Refusal
+from ...model.prompt import dialogue
 from ...runs.job import Job
 from ...runs.recipe import GenerationSection
-from .answers import Question, answer_all
-from .backends import Backend, InProcess, Sides, in_process
-from .decoding import decode
+from .answers import Question
+from .backends import AskedSide, LocalSide, Sides, in_process
 from .exam import LETTER_TOKENS, LETTERS, choice_prompt, letter_tokens, read_letter
 from .items import HeldOut, stratified
 from .measures import chrf
@@ -68,19 +69,24 @@ def _mean_likeness(texts: Sequence[str]) -> tuple[float, float]:
     return sum(chrf(a, b) if a != b else 1.0 for a, b in pairs), float(len(pairs))
 
 
-def _batch_changes(job: Job, sides: Mapping[str, InProcess], items: Sequence[HeldOut]) -> list[Sample]:
+def _batch_changes(job: Job, sides: Mapping[str, LocalSide], items: Sequence[HeldOut]) -> list[Sample]:
     changed = {}
     for model, side in sides.items():
-        prompts = [prompt_ids(side.chat.tokenizer, item.messages) for item in items]
-        together = decode(side.chat, prompts, job.recipe.generation, tuned=side.tuned)
-        alone = [decode(side.chat, [prompt], job.recipe.generation, tuned=side.tuned)[0] for prompt in prompts]
-        changed[model] = [float(a.answer.ids != b.answer.ids) for a, b in zip(together, alone, strict=True)]
+        sampling = Sampling.of(job.recipe.generation, greedy=True)
+        tasks = [Task(side.model, sampling, item.messages) for item in items]
+        together = side.engine.answers(tasks)
+        alone = [side.engine.answers([task])[0] for task in tasks]
+        changed[model] = [float(_ids(one) != _ids(other)) for one, other in zip(together, alone, strict=True)]
     return [
         Sample(
             "batch_change", item.id, item.group, item.category, (changed["base"][at], 1.0), (changed["tuned"][at], 1.0)
         )
         for at, item in enumerate(items if changed else ())
     ]
+
+
+def _ids(answer: Answer | Refusal) -> list[int]:
+    return answer.ids if isinstance(answer, Answer) else []
 
 
 def _flips(
@@ -108,11 +114,10 @@ def _flips(
     return samples
 
 
-def _picked(job: Job, side: Backend, asks: Sequence[Question]) -> dict[str, str]:
+def _picked(job: Job, side: AskedSide, asks: Sequence[Question]) -> dict[str, str]:
     """The letter by id: the likeliest, or for a served model the one that its answer names."""
-    if not isinstance(side, InProcess):
+    if not isinstance(side, LocalSide):
         answers = side.answers(job, asks, "paraphrases", limit=LETTER_TOKENS)
         return {name: read_letter(answer.text) for name, answer in answers.items()}
-    tokens = letter_tokens(side.chat)
-    given = answer_all(job, side.chat, asks, "paraphrases", tuned=side.tuned, limit=1, watched=tokens)
+    given = side.watched(job, asks, "paraphrases", letter_tokens(side), limit=1)
     return {name: LETTERS[found.first.index(max(found.first))] for name, found in given.items()}

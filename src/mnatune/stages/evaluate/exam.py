@@ -10,13 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from ...model.load import ChatModel
-from ...model.prompt import dialogue, prompt_ids
+from ...model.prompt import dialogue
 from ...runs.job import Job
 from ...text.untrusted import fill
-from .answers import BATCH_TOKENS, Question, answer_all
-from .backends import Backend, InProcess, Sides, in_process
-from .decoding import choice_costs
+from .answers import BATCH_TOKENS, Question
+from .backends import AskedSide, LocalSide, Sides, in_process
 from .metrics import Sample
 
 LETTERS = "ABCD"
@@ -32,7 +30,7 @@ def choice_prompt(template: str, row: dict[str, Any]) -> str:
     return fill(template, {"question": str(row["question"]), **choices}).rstrip()
 
 
-def letters(job: Job, side: Backend, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
+def letters(job: Job, side: AskedSide, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """For `exam_letter` the likeliest letter of each item, for `exam_generated` the one read from the greedy answer.
 
     Both come from one pass over the prompts; what cannot be read is empty. A served model has the second alone, and
@@ -40,33 +38,31 @@ def letters(job: Job, side: Backend, rows: Sequence[dict[str, Any]]) -> dict[str
     """
     template, system = str(job.pack.prompts["choice_user"]), job.pack.system_prompt
     asks = [Question(str(row["id"]), dialogue(choice_prompt(template, row), system)) for row in rows]
-    if not isinstance(side, InProcess):
+    if not isinstance(side, LocalSide):
         answers = side.answers(job, asks, "exam", limit=LETTER_TOKENS)
         return {"exam_generated": {name: read_letter(answer.text) for name, answer in answers.items()}}
-    tokens = letter_tokens(side.chat)
-    given = answer_all(job, side.chat, asks, "exam", tuned=side.tuned, limit=LETTER_TOKENS, watched=tokens)
+    given = side.watched(job, asks, "exam", letter_tokens(side), limit=LETTER_TOKENS)
     return {
         "exam_letter": {name: LETTERS[one.first.index(max(one.first))] for name, one in given.items()},
-        "exam_generated": {name: read_letter(one.answer.text) for name, one in given.items()},
+        "exam_generated": {name: read_letter(one.text) for name, one in given.items()},
     }
 
 
-def letter_tokens(chat: ChatModel) -> list[int]:
+def letter_tokens(side: LocalSide) -> list[int]:
     """First token of each letter."""
-    return [chat.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in LETTERS]
+    return [side.encoded(letter)[0] for letter in LETTERS]
 
 
-def text_choices(job: Job, side: InProcess, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+def text_choices(job: Job, side: LocalSide, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The letter of the choice whose text is likeliest per character as an answer to the bare question."""
-    chat = side.chat
-    prompts = [prompt_ids(chat.tokenizer, dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
-    choices = [[chat.tokenizer(str(c), add_special_tokens=False)["input_ids"] for c in row["choices"]] for row in rows]
+    prompts = [side.prompt(dialogue(str(row["question"]), job.pack.system_prompt)) for row in rows]
+    choices = [[side.encoded(str(choice)) for choice in row["choices"]] for row in rows]
     order = sorted(range(len(rows)), key=lambda at: -len(prompts[at]))
     size = max(1, BATCH_TOKENS // 4 // max(map(len, prompts)))
     picked: dict[str, str] = {}
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        costs = choice_costs(chat, [prompts[at] for at in batch], [choices[at] for at in batch], tuned=side.tuned)
+        costs = side.engine.choice_costs(side.model, [prompts[at] for at in batch], [choices[at] for at in batch])
         for at, row in zip(batch, costs, strict=True):
             each = [cost / len(str(choice)) for cost, choice in zip(row, rows[at]["choices"], strict=True)]
             picked[str(rows[at]["id"])] = LETTERS[each.index(min(each))]

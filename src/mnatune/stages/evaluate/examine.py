@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...model.load import Answer
+from ...model.engine.protocol import Answer
 from ...runs.job import Job
 from .answers import Question
-from .backends import Backend, InProcess
+from .backends import AskedSide, LocalSide
 from .items import HeldOut
-from .likelihood import score_completions
 from .measures import Measured, Pair, Yardstick
 from .metrics import Sample
 
@@ -22,15 +21,15 @@ class Examined:
     pairs: dict[str, dict[str, Pair]]
 
 
-def examine(job: Job, side: Backend, items: Sequence[HeldOut], yardstick: Yardstick) -> Examined:
+def examine(job: Job, side: AskedSide, items: Sequence[HeldOut], yardstick: Yardstick) -> Examined:
     """Let one model answer the items greedily, and measure; loss and token accuracy for a model in this process."""
     answers = side.answers(job, [Question(item.id, item.messages) for item in items], "answers")
     items = [item for item in items if item.id in answers]
     measured = {item.id: yardstick.measure(answers[item.id], item.question, item.reference) for item in items}
     pairs = {name: dict(found.pairs) for name, found in measured.items()}
-    if isinstance(side, InProcess):
-        examples = [item.example(side.chat.tokenizer) for item in items]
-        for item, scored in zip(items, score_completions(side.chat, examples, tuned=side.tuned), strict=True):
+    if isinstance(side, LocalSide):
+        examples = [item.example(side.engine.loaded.tokenizer) for item in items]
+        for item, scored in zip(items, side.engine.likelihoods(side.model, examples), strict=True):
             pairs[item.id] |= {"loss": (scored.nll, scored.tokens), "token_accuracy": (scored.hits, scored.tokens)}
     return Examined(answers, measured, pairs)
 

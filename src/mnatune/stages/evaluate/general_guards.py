@@ -14,11 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ...model.endpoint.wire import KEY_VARIABLE
-from ...model.load import ChatModel
+from ...model.engine.local import LocalEngine
 from ...model.prompt import prompt_text
 from ...pack import Pack
 from ...runs.errors import DataError, EnvironmentFault, missing_extra
-from .likelihood import causal
 from .statistics import compare_paired
 
 Requests = Literal["generate", "likelihood"]
@@ -87,8 +86,8 @@ class Harness:
         except ImportError as error:
             raise missing_extra(error.name or "tenacity", "lm-eval") from error
 
-    def in_process(self, chat: ChatModel, *, tuned: bool) -> Scores:
-        """Scores of a loaded model with its adapter on or off."""
+    def in_process(self, engine: LocalEngine, model: str) -> Scores:
+        """Scores of a model in this process."""
         from lm_eval.models.huggingface import HFLM
 
         class UnderPolicy(HFLM):  # type: ignore[misc]
@@ -97,8 +96,8 @@ class Harness:
             def apply_chat_template(self, chat_history: list[Any], add_generation_prompt: bool = True) -> str:
                 return prompt_text(self.tokenizer, chat_history)
 
-        with chat.variant(tuned):
-            return self._scores(UnderPolicy(causal(chat), tokenizer=chat.tokenizer, batch_size=BATCH), None)
+        with engine.variant(model) as loaded:
+            return self._scores(UnderPolicy(loaded.causal, tokenizer=loaded.tokenizer, batch_size=BATCH), None)
 
     def _scores(self, model: Any, arguments: dict[str, Any] | None) -> Scores:
         from lm_eval import simple_evaluate

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ...law.citations import Citation, CitationChecker
-from ...model.load import Answer
+from ...model.engine.protocol import Answer
 from ...pack import Pack
 from ...text import language
 from ...text.facts import facts

@@ -8,18 +8,33 @@ from the newest checkpoint that verifies; the result after an interruption equal
     checkpoints/     state for continuing; not a result
 """
 
+from ...model.load import release
+from ...model.memory import forget_frames, memory_faults
 from ...runs.job import Job
 
 __all__ = ["train"]
+
+ADVICE = "set train.memory_gb to the card's size, or train.quantize: nf4, or a smaller train.batch"
 
 
 def train(job: Job) -> None:
     """Train the adapter of a run's composed data; continues after an interruption.
 
+    However it ends, no model stays in memory.
+
     Raises:
         Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
         EnvironmentFault: the machine cannot do it (memory, CUDA, disk, a missing extra).
     """
-    from .loop import train_adapter
-
-    train_adapter(job)
+    if job.recipe.train.method == "sft":
+        from .loop import train_on_answers as work
+    else:
+        from .preference import train_on_preferences as work
+    try:
+        with memory_faults("training", ADVICE):
+            work(job)
+    except BaseException as error:
+        forget_frames(error)
+        raise
+    finally:
+        release()

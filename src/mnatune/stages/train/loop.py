@@ -16,13 +16,13 @@ from transformers import PrinterCallback, set_seed
 from trl import SFTConfig
 
 from ...model.load import attach_adapter, base_fingerprint, load_base, load_tokenizer
-from ...runs.errors import EnvironmentFault, Interrupted, UsageError
+from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
 from ...runs.recipe import Recipe, TrainSection
 from ...runs.workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
-from .dropout import cheapen_dropout
+from .cpu import suit_cpu
 from .processes import main_first, process_count
 from .setting import Setting, decide
 from .token_rows import TokenRows, as_dataset, load_rows, step_order, tokens_by_step
@@ -54,14 +54,9 @@ FREE_KEYS = ("tracking", "project", "run_name", "keep_checkpoints")
 logger = logging.getLogger("mnatune.train")
 
 
-def train_adapter(job: Job) -> None:
-    """Do the train stage."""
+def train_on_answers(job: Job) -> None:
+    """Do the train stage with `train.method: sft`."""
     recipe = job.recipe
-    if recipe.train.method != "sft":
-        from .preference import train_on_preferences
-
-        train_on_preferences(job)
-        return
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     folder = job.run.require("compose", "train.jsonl").parent
     rows = load_rows(folder / "train.jsonl", tokenizer, recipe.model.max_length)
@@ -94,10 +89,25 @@ def train_adapter(job: Job) -> None:
         keeper.tally = trainer.tally["train"].state
         if resume is not None and (resume / TALLY).is_file():
             trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
-    run_trainer(job, trainer, keeper, metrics, resume)
-    save_adapter(job, trainer, tokenizer, identity)
+    with dismissed(trainer):
+        run_trainer(job, trainer, keeper, metrics, resume)
+        save_adapter(job, trainer, tokenizer, identity)
     if in_charge():
         keeper.finish()
+
+
+@contextmanager
+def dismissed(trainer: Any) -> Iterator[None]:
+    """Afterwards the trainer holds nothing: its model, optimizer and the libraries' references to both are gone."""
+    try:
+        yield
+    finally:
+        for module in trainer.model.modules():  # Accelerate wraps `forward` in a method that refers to its own module
+            for name in ("forward", "_original_forward"):
+                vars(module).pop(name, None)
+        trainer.accelerator.free_memory()
+        vars(trainer.callback_handler).clear()
+        vars(trainer).clear()
 
 
 def find_resume(keeper: CheckpointKeeper) -> Path | None:
@@ -119,7 +129,7 @@ def run_trainer(job: Job, trainer: Any, keeper: CheckpointKeeper, metrics: Metri
     # autocast casts to bf16 by itself; PEFT's own cast to fp32 before it would only cost time and memory
     casting = disable_input_dtype_casting(trainer.model, active=trainer.args.bf16)
     try:
-        with handled_signals(keeper), memory_faults(), casting:
+        with handled_signals(keeper), casting:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except Exception as error:
         fault = save_fault(error, keeper.folder) if in_charge() else None
@@ -176,16 +186,9 @@ def adapted(recipe: Recipe, setting: Setting) -> Any:
         )
     else:
         model = new_adapter(model, train)
-    suit_device(model, setting)
-    return model
-
-
-def suit_device(model: Any, setting: Setting) -> None:
-    """What a CPU is faster with, put into a PEFT model: cheaper dropout masks, and plain attention where rows are short."""
     if not torch.cuda.is_available():
-        cheapen_dropout(model)
-    if setting.eager_attention:
-        model.get_base_model().set_attn_implementation("eager")
+        suit_cpu(model, eager_attention=setting.eager_attention)
+    return model
 
 
 def new_adapter(model: Any, train: TrainSection) -> Any:
@@ -287,19 +290,6 @@ def handled_signals(keeper: CheckpointKeeper) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def memory_faults() -> Iterator[None]:
-    """Turn CUDA's out-of-memory into a message that says which keys help."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise EnvironmentFault(
-            "the GPU's memory is full",
-            where=str(error).split("\n", 1)[0][:200],
-            next_step="set train.memory_gb to the card's size, or train.quantize: nf4, or a smaller train.batch",
-        ) from error
 
 
 def stopped(number: int, job: Job) -> Interrupted:

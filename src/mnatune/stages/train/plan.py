@@ -1,9 +1,8 @@
 """What a training will take, by arithmetic alone, before anything is downloaded: memory, steps, tokens, disk, hours.
 
-Parameters follow the Qwen3 architecture. Memory is counted part by part:
+Memory is counted part by part:
 
-* weights: bf16 2 bytes; nf4 0.5 bytes plus 0.127 bits for its doubly quantised scales (Dettmers et al. 2023, QLoRA,
-  arXiv 2305.14314, §3), embedding and head staying bf16; fp8 1 byte;
+* weights: `model.memory.weight_bytes`;
 * adapter, gradient and AdamW state: 16 bytes per trainable parameter (fp32 weight, gradient, two moments);
 * activations: what the backward pass keeps per token and layer, counted tensor by tensor in `activation_bytes`;
 * head: the logits of the answer tokens held at once (trainer.HEAD_CHUNK_ELEMENTS), 12 bytes each: at its widest the
@@ -19,17 +18,15 @@ weight gradient; the formula of NVIDIA NeMo Automodel's benchmark recipe. Hours 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from ...model.load import model_path
+from ...model.memory import CONTEXT_GIB, GIB, Shape, shape_of, weight_bytes
 from ...runs.errors import EnvironmentFault
 from ...runs.recipe import Recipe, TrainSection
 
-GIB = 2**30
 HEAD_CHUNK_ELEMENTS = 1 << 26
 ASSUMED_MFU = 0.35
-CONTEXT_GIB, SLACK = 0.7, 0.04  # of CUDA's context, and of an allocator as a share of what it holds
+SLACK = 0.04  # of an allocator, as a share of what it holds
 # Dense bf16 tensor peak in TFLOP/s, from the vendor's data sheets.
 PEAK_TFLOPS = {
     "H200": 989,
@@ -42,59 +39,6 @@ PEAK_TFLOPS = {
     "L40S": 362,
     "L4": 121,
 }
-# Shapes of the Qwen3 family (config.json of each hub repository), so that planning needs no network.
-QWEN3 = {
-    "Qwen/Qwen3-0.6B": (1024, 28, 16, 8, 3072, True),
-    "Qwen/Qwen3-1.7B": (2048, 28, 16, 8, 6144, True),
-    "Qwen/Qwen3-4B": (2560, 36, 32, 8, 9728, True),
-    "Qwen/Qwen3-8B": (4096, 36, 32, 8, 12288, False),
-    "Qwen/Qwen3-14B": (5120, 40, 40, 8, 17408, False),
-    "Qwen/Qwen3-32B": (5120, 64, 64, 8, 25600, False),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The numbers of a Qwen3-like model that memory and FLOP depend on."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-
-    @property
-    def linear(self) -> dict[str, tuple[int, int]]:
-        """Adapted modules of one layer: name → (inputs, outputs)."""
-        q, k = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return {
-            "q_proj": (self.hidden, q),
-            "k_proj": (self.hidden, k),
-            "v_proj": (self.hidden, k),
-            "o_proj": (q, self.hidden),
-            "gate_proj": (self.hidden, self.intermediate),
-            "up_proj": (self.hidden, self.intermediate),
-            "down_proj": (self.intermediate, self.hidden),
-        }
-
-    @property
-    def linear_parameters(self) -> int:
-        """Weights of all layers' matrices."""
-        return self.layers * sum(i * o for i, o in self.linear.values())
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Embedding, and the head where it is not tied to it."""
-        return self.vocabulary * self.hidden * (1 if self.tied else 2)
-
-    @property
-    def parameters(self) -> int:
-        """All parameters, norms included."""
-        norms = self.layers * (2 * self.hidden + 2 * self.head_dim) + self.hidden
-        return self.linear_parameters + self.embedding_parameters + norms
 
 
 @dataclass(frozen=True)
@@ -122,27 +66,6 @@ class TrainPlan:
     def facts(self) -> dict[str, Any]:
         """The plan as plain values, for the manifest."""
         return {**asdict(self), "total_gb": round(self.total_gb, 3)}
-
-
-def shape_of(model_id: str) -> Shape:
-    """The model's shape from its configuration, or from the built-in table for the Qwen3 family."""
-    path = model_path(model_id)
-    if not Path(path).is_dir() and path in QWEN3:
-        hidden, layers, heads, kv_heads, intermediate, tied = QWEN3[path]
-        return Shape(hidden, layers, heads, kv_heads, 128, intermediate, 151_936, tied)
-    from transformers import AutoConfig
-
-    try:
-        c = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the configuration of {model_id!r} cannot be loaded", next_step="mnatune doctor"
-        ) from error
-    head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    return Shape(
-        c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads, head_dim,
-        c.intermediate_size, c.vocab_size, bool(c.tie_word_embeddings),
-    )  # fmt: skip
 
 
 def activation_bytes(shape: Shape, train: TrainSection) -> int:
@@ -206,14 +129,13 @@ def make_plan(recipe: Recipe, lengths: Sequence[int]) -> TrainPlan:
 
 def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int, checkpointing: bool) -> dict[str, int]:
     """Peak bytes by part for a micro-batch of `tokens` tokens, padding included."""
-    per_weight = {"none": 2.0, "nf4": 0.5 + 0.127 / 8, "fp8": 1.0}[train.quantize]
-    weights = shape.linear_parameters * per_weight + (shape.parameters - shape.linear_parameters) * 2
+    weights = weight_bytes(shape, train.quantize)
     layer = activation_bytes(shape, train) * tokens
     activations = layer + shape.layers * 2 * shape.hidden * tokens if checkpointing else layer * shape.layers
     head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * 3 * 4
     subtotal = weights + 16 * trainable + activations + head
     return {
-        "weights": round(weights),
+        "weights": weights,
         "adapter": 8 * trainable,
         "optimizer": 8 * trainable,
         "activations": round(activations),

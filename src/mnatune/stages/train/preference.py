@@ -21,7 +21,7 @@ from ...runs.recipe import Recipe
 from ...runs.workspace import file_hash, in_charge, read_jsonl
 from .adapter import save_adapter
 from .checkpoints import WRITING, CheckpointKeeper
-from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, run_trainer
+from .loop import adapted, adapter_hash, build_config, dismissed, find_resume, recipe_hash, run_trainer
 from .processes import micro_batches
 from .setting import Setting, fitted
 from .token_rows import step_order, tokens_by_step
@@ -85,8 +85,9 @@ def train_on_preferences(job: Job) -> None:
     )
     trainer.processing_class = None  # as in AnswerTrainer
     keep_adapter_precise(trainer.model)
-    run_trainer(job, trainer, keeper, metrics, resume)
-    save_adapter(job, trainer, tokenizer, identity)
+    with dismissed(trainer):
+        run_trainer(job, trainer, keeper, metrics, resume)
+        save_adapter(job, trainer, tokenizer, identity)
     if in_charge():
         keeper.finish()
 

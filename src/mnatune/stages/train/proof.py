@@ -132,7 +132,7 @@ def _train_here(lock: str, out: str) -> None:
     from ...pack import Pack
     from ...runs.errors import MnatuneError
     from ...runs.job import Job
-    from .loop import train_adapter
+    from . import train
 
     told = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(told, 1)
@@ -142,7 +142,7 @@ def _train_here(lock: str, out: str) -> None:
     try:
         run.perform(
             "train", recipe.section("train", "model"), {}, recipe.seed, "proof",
-            lambda stage: train_adapter(Job(recipe, Pack.load(recipe.pack), run, stage)),
+            lambda stage: train(Job(recipe, Pack.load(recipe.pack), run, stage)),
         )  # fmt: skip
     except MnatuneError as error:
         print(error, file=sys.stderr, flush=True)

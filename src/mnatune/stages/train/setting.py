@@ -7,14 +7,15 @@ import psutil
 import torch
 from transformers.utils import is_flash_attn_2_available
 
+from ...model.memory import GIB
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.recipe import Recipe, TrainSection
-from .plan import GIB, TrainPlan, fit, make_plan, refuse_unfitting
+from .cpu import EAGER_BELOW
+from .plan import TrainPlan, fit, make_plan, refuse_unfitting
 from .processes import micro_batches, process_count
 from .token_rows import TokenRows, shared_prefix
 
 MIN_SHARED_SHARE = 0.08  # below this share of the tokens the second forward costs more than it saves
-EAGER_BELOW = 200  # mean tokens of a row below which a CPU is faster without torch's fused attention; docs/training.md
 CARD_SHARE = 0.9  # of a GPU's memory that `auto` plans with; the rest is for fragmentation
 RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
 

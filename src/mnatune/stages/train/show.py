@@ -1,9 +1,10 @@
 """The plan as a table for the terminal."""
 
 from ...model.load import load_tokenizer
+from ...model.memory import GIB
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
-from .plan import GIB, TrainPlan
+from .plan import TrainPlan
 from .setting import fitted
 from .token_rows import load_rows
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache
 from trl import SFTTrainer
 
+from ...model.engine.opening import expanded, read_opening
 from ...model.load import cache_argument
 from .token_rows import IGNORED
 
@@ -151,17 +151,11 @@ def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torc
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state
     else:
-        rows = len(labels)
-        cache = DynamicCache(config=backbone.config)
-        backbone(input_ids=inputs["input_ids"][:1, :prefix], **{cache_argument(): cache}, use_cache=True)
-        shared = DynamicCache(
-            [(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)) for layer in cache.layers],
-            config=backbone.config,
-        )
+        opening = read_opening(backbone, inputs["input_ids"][:1, :prefix])
         hidden = backbone(
             input_ids=inputs["input_ids"][:, prefix:],
             attention_mask=inputs["attention_mask"],
-            **{cache_argument(): shared},
+            **{cache_argument(): expanded(opening, len(labels), backbone.config)},
             use_cache=True,
         ).last_hidden_state
         labels = labels[:, prefix:]

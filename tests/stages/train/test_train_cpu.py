@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen3ForCausalLM
 
-from mnatune.stages.train.dropout import LEVELS, SixteenBitDropout, cheapen_dropout
+from mnatune.stages.train.cpu import LEVELS, SixteenBitDropout, cheapen_dropout
 
 
 @settings(max_examples=30, deadline=None)

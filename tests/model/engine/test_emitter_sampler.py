@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mnatune.model.engine.emitter import BROKEN, Emitter
 from mnatune.model.engine.protocol import Sampling
-from mnatune.model.engine.sampler import Draw, next_tokens
+from mnatune.model.engine.sampler import Draws
 from mnatune.model.load import load_tokenizer
 from mnatune.runs.recipe import bundled
 
@@ -55,43 +55,71 @@ def test_text_is_sent_as_soon_as_it_is_certain():
 LOGITS = torch.linspace(3, -3, 50).repeat(4, 1)
 
 
+def draws(*sampling, width=50, prompts=None):
+    return Draws(sampling, prompts or [[] for _ in sampling], width, torch.device("cpu"))
+
+
 def draw(**values):
-    return Draw(Sampling(**values))
+    return Sampling(**values)
 
 
 def test_greedy_rows_take_the_best_beside_rows_that_sample():
     torch.manual_seed(0)
     logits = torch.randn(3, 200)
     best = logits.argmax(-1).tolist()
-    draws = [draw(), draw(temperature=1.0, seed=3), draw()]
-    chosen = next_tokens(logits.clone(), draws)
+    chosen = draws(draw(), draw(temperature=1.0, seed=3), draw(), width=200).next_tokens(logits.clone())
     assert [chosen[0], chosen[2]] == [best[0], best[2]]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.floats(0.05, 1.0), st.floats(0.2, 2.0), st.integers(0, 10**9))
 def test_draws_stay_inside_top_k_and_top_p(top_k, top_p, temperature, seed):
-    chosen = next_tokens(LOGITS.clone(), [draw(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)] * 4)
+    chosen = draws(*[draw(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)] * 4).next_tokens(
+        LOGITS.clone()
+    )
     shares = (LOGITS[0, :top_k] / temperature).softmax(-1)
     allowed = int((shares.cumsum(-1) - shares < top_p).sum())
     assert max(chosen) < allowed
-    free = next_tokens(LOGITS.clone(), [draw(temperature=temperature, top_p=top_p, seed=seed)] * 4)
+    free = draws(*[draw(temperature=temperature, top_p=top_p, seed=seed)] * 4).next_tokens(LOGITS.clone())
     whole = (LOGITS[0] / temperature).softmax(-1)
     assert max(free) < int((whole.cumsum(-1) - whole < top_p + 1e-5).sum())
 
 
 def test_a_row_draws_the_same_whoever_is_beside_it():
-    alone = [next_tokens(LOGITS[:1].clone(), [d]) for d in [draw(temperature=1.0, seed=9)] for _ in range(20)]
-    one, others = draw(temperature=1.0, seed=9), [draw(temperature=1.5, seed=s) for s in range(3)]
-    beside = [next_tokens(LOGITS.clone(), [*others, one])[3:] for _ in range(20)]
+    one = draws(draw(temperature=1.0, seed=9))
+    alone = [one.next_tokens(LOGITS[:1].clone())[0] for _ in range(20)]
+    batch = draws(*(draw(temperature=1.5, seed=seed) for seed in range(3)))
+    batch.join(draws(draw(temperature=1.0, seed=9)))
+    beside = [batch.next_tokens(LOGITS.clone())[3] for _ in range(10)]
+    batch.keep([0, 3])
+    beside += [batch.next_tokens(LOGITS[:2].clone())[1] for _ in range(10)]
     assert alone == beside
 
 
 def test_draws_follow_the_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    one = draw(temperature=1.0, seed=1)
-    counts = torch.bincount(torch.tensor([next_tokens(logits.clone(), [one])[0] for _ in range(4000)]), minlength=4)
+    one = draws(draw(temperature=1.0, seed=1), width=4)
+    counts = torch.bincount(torch.tensor([one.next_tokens(logits.clone())[0] for _ in range(4000)]), minlength=4)
     assert torch.allclose(counts / 4000, logits[0].softmax(-1), atol=0.03)
+
+
+def test_penalties_are_compared_in_fp32():
+    """Of bf16 scores that the penalty sets apart by less than bf16 can tell, the better one is taken."""
+    logits = torch.tensor([[2.0, 1.6640625]], dtype=torch.bfloat16)
+    one = draws(draw(repetition_penalty=1.2), width=2, prompts=[[0]])
+    assert 2.0 / 1.2 > 1.6640625
+    assert one.next_tokens(logits) == [0]
+
+
+@pytest.mark.parametrize("values", [{"temperature": 1e-39}, {"temperature": 1.0, "top_p": 1e-320}])
+def test_tiny_values_are_greedy_and_leave_the_other_rows_alone(values):
+    torch.manual_seed(4)
+    logits = torch.randn(2, 50)
+    batch = draws(draw(**values), draw(temperature=1.0, seed=3))
+    assert batch.next_tokens(logits.clone()) == [
+        int(logits[0].argmax()),
+        *draws(draw(temperature=1.0, seed=3)).next_tokens(logits[1:].clone()),
+    ]
 
 
 def test_the_repetition_penalty_is_that_of_transformers():
@@ -100,14 +128,14 @@ def test_the_repetition_penalty_is_that_of_transformers():
     torch.manual_seed(2)
     logits, seen = torch.randn(1, 30), [3, 7, 9]
     expected = RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([seen]), logits.clone()).argmax(-1).tolist()
-    one = draw(repetition_penalty=1.7)
-    one.seen = torch.zeros(30, dtype=torch.bool)
-    one.seen[seen] = True
-    assert next_tokens(logits.clone(), [one]) == expected
+    assert draws(draw(repetition_penalty=1.7), width=30, prompts=[seen]).next_tokens(logits.clone()) == expected
 
 
 @pytest.mark.parametrize("top_k", [1, 0])
 def test_top_k_one_is_greedy_and_a_tiny_top_p_too(top_k):
     logits = torch.randn(4, 60)
     values = {"top_k": 1} if top_k else {"top_p": 1e-6}
-    assert next_tokens(logits.clone(), [draw(temperature=2.0, **values)] * 4) == logits.argmax(-1).tolist()
+    assert (
+        draws(*[draw(temperature=2.0, **values)] * 4, width=60).next_tokens(logits.clone())
+        == logits.argmax(-1).tolist()
+    )

@@ -1,0 +1,32 @@
+"""The common beginning of prompts, mostly the system prompt, read once: for answering, scoring and training alike."""
+
+from typing import TYPE_CHECKING, Any
+
+from ..load import cache_argument
+
+if TYPE_CHECKING:
+    import torch
+
+Layers = list[tuple["torch.Tensor", "torch.Tensor"]]  # keys and values, each (1, heads, tokens, size)
+
+
+def read_opening(backbone: Any, ids: "torch.Tensor") -> Layers:
+    """Keys and values of `ids` in every layer; gradients flow through them where they are on.
+
+    Args:
+        backbone: the decoder without its LM head.
+        ids: token ids, shape (1, tokens).
+    """
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=backbone.config)
+    backbone(input_ids=ids, **{cache_argument(): cache}, use_cache=True)
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def expanded(layers: Layers, rows: int, config: Any) -> Any:
+    """A `DynamicCache` in which each of `rows` rows begins with the opening; nothing is copied until a row goes on."""
+    from transformers import DynamicCache
+
+    shared = [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in layers]
+    return DynamicCache(shared, config=config) if shared else DynamicCache(config=config)

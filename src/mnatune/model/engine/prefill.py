@@ -1,0 +1,92 @@
+"""Reading the prompts of a batch: left-padded to one width, what they begin with alike read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..load import LoadedModel, cache_argument
+from ..prompt import common_prefix
+from .opening import Layers, expanded, read_opening
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Token ids that prompts begin with, and their keys and values by layer."""
+
+    ids: list[int]
+    layers: Layers
+
+    def begins(self, prompts: Sequence[list[int]]) -> bool:
+        """True if every prompt begins so and goes on."""
+        size = len(self.ids)
+        return all(len(prompt) > size and prompt[:size] == self.ids for prompt in prompts)
+
+
+@dataclass
+class Prefilled:
+    """Prompts that were read.
+
+    Attributes:
+        hidden: last hidden state of each prompt, (rows, size).
+        cache: keys and values, the rows left-padded to one width.
+        mask: (rows, width) of 0 and 1.
+    """
+
+    hidden: "torch.Tensor"
+    cache: Any
+    mask: "torch.Tensor"
+
+
+def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int = 1) -> Opening | None:
+    """What the prompts begin with alike, read; None for one prompt, or if it has fewer than `least` tokens.
+
+    Every prompt keeps at least one token of its own, whose hidden state predicts the answer.
+    """
+    import torch
+
+    if len(prompts) < 2:
+        return None
+    size = min(common_prefix(prompts), min(map(len, prompts)) - 1)
+    if size < least:
+        return None
+    ids = prompts[0][:size]
+    return Opening(ids, read_opening(model.backbone, torch.tensor([ids], device=model.device)))
+
+
+def prefill(model: LoadedModel, prompts: Sequence[list[int]], opening: Opening | None = None) -> Prefilled:
+    """Read prompts after their opening, if they have one in common."""
+    import torch
+
+    start = len(opening.ids) if opening else 0
+    width = max(map(len, prompts))
+    gaps = [width - len(prompt) for prompt in prompts]
+    ids = [[model.pad] * gap + prompt[start:] for gap, prompt in zip(gaps, prompts, strict=True)]
+    mask = torch.tensor([[1] * start + [0] * gap + [1] * (width - start - gap) for gap in gaps], device=model.device)
+    cache = expanded(opening.layers if opening else [], len(prompts), model.config)
+    hidden = model.backbone(
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, start:],
+        **{cache_argument(): cache},
+        use_cache=True,
+    ).last_hidden_state[:, -1]
+    if start and any(gaps):
+        mask = _gaps_first(cache, mask, gaps, start)
+    return Prefilled(hidden, cache, mask)
+
+
+def _gaps_first(cache: Any, mask: "torch.Tensor", gaps: Sequence[int], start: int) -> "torch.Tensor":
+    """Move each row's padding from behind its `start` first tokens to before them, in the cache and in the mask."""
+    import torch
+
+    width = mask.shape[1]
+    places = [[*range(start, start + gap), *range(start), *range(start + gap, width)] for gap in gaps]
+    order = torch.tensor(places, device=mask.device)
+    rows = torch.arange(len(gaps), device=mask.device).unsqueeze(1)
+    for layer in cache.layers:
+        layer.keys = layer.keys.transpose(1, 2)[rows, order].transpose(1, 2)
+        layer.values = layer.values.transpose(1, 2)[rows, order].transpose(1, 2)
+    return mask.gather(1, order)
