@@ -113,7 +113,7 @@ def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
     """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
     if stage == "train":
-        for name in ("tracking", "project", "run_name", "keep_checkpoints"):
+        for name in ("tracking", "project", "run_name", "track_as", "keep_checkpoints"):
             section["train"].pop(name, None)
     if "endpoint" in section:
         names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")
