@@ -55,7 +55,7 @@ LOCK = $(VENV)/tools/bin/uv pip compile $(LOCK_FLAGS) --quiet --universal --pyth
 TORCH_ONLY = /^(torch|triton|nvidia-|cuda-)/
 lock: $(VENV)/tools
 	printf 'hatchling\neditables\n$(TORCH)\n' > requirements/build.in
-	$(LOCK) pyproject.toml requirements/build.in --extra dev --extra serve --extra collect --extra judge -o requirements/dev.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra dev --extra serve --extra collect --extra documents --extra judge -o requirements/dev.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra serve --extra postgres -c requirements/dev.lock -o requirements/serve.lock
 	printf 'cyclonedx-bom\nuv\n' > requirements/build.in
 	$(LOCK) requirements/build.in -o requirements/tools.lock

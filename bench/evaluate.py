@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import torch
-from mnatune.stages.evaluate.decoding import decode
 
-from mnatune.model.load import ChatModel, generation_options
+from mnatune.model.engine.local import LocalEngine, open_engine
+from mnatune.model.engine.protocol import Answer, Sampling, Task
 from mnatune.model.prompt import Message, dialogue, prompt_ids
 from mnatune.pack import Pack
 from mnatune.runs.recipe import GenerationSection, load_recipe
@@ -26,25 +26,39 @@ from mnatune.runs.workspace import Run, read_jsonl
 from mnatune.stages.evaluate.answers import Question, plan
 
 
-def one_by_one(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSection, tuned: bool) -> list[list[int]]:
+def one_by_one(
+    engine: LocalEngine, asked: list[list[Message]], greedy: GenerationSection, model: str
+) -> list[list[int]]:
     """The notebook's loop: encode, generate, cut the prompt off."""
-    options = generation_options(greedy)
     answers = []
-    with chat.variant(tuned) as model, torch.inference_mode():
-        for prompt in prompts:
-            ids = torch.tensor([prompt], device=model.device)
-            out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options, **chat.special_ids())
+    with engine.variant(model) as loaded, torch.inference_mode():
+        for messages in asked:
+            prompt = prompt_ids(loaded.tokenizer, messages)
+            ids = torch.tensor([prompt], device=loaded.device)
+            out = loaded.causal.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=greedy.max_new_tokens,
+                repetition_penalty=greedy.repetition_penalty,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=[loaded.end],
+                pad_token_id=loaded.pad,
+            )
             answers.append(out[0, len(prompt) :].tolist())
     return answers
 
 
-def ours(chat: ChatModel, prompts: list[list[int]], greedy: GenerationSection, tuned: bool) -> list[list[int]]:
+def ours(engine: LocalEngine, asked: list[list[Message]], greedy: GenerationSection, model: str) -> list[list[int]]:
     """What `mnatune evaluate` does."""
-    asks = [Question(str(at), []) for at in range(len(prompts))]
+    asks = [Question(str(at), messages) for at, messages in enumerate(asked)]
+    lengths = {ask.id: len(prompt_ids(engine.loaded.tokenizer, ask.messages)) for ask in asks}
     found: dict[str, list[int]] = {}
-    for batch in plan({str(at): len(prompt) for at, prompt in enumerate(prompts)}, asks, greedy.max_new_tokens):
-        given = decode(chat, [prompts[int(ask.id)] for ask in batch], greedy, tuned=tuned)
-        found |= {ask.id: one.answer.ids for ask, one in zip(batch, given, strict=True)}
+    for batch in plan(lengths, asks, greedy.max_new_tokens):
+        given = engine.answers([Task(model, Sampling.of(greedy, greedy=True), ask.messages) for ask in batch])
+        found |= {ask.id: one.ids for ask, one in zip(batch, given, strict=True) if isinstance(one, Answer)}
     return [found[ask.id] for ask in asks]
 
 
@@ -67,23 +81,24 @@ def main() -> None:
     args = parser.parse_args()
     recipe, run = load_recipe(args.recipe), Run(args.run) if args.run else None
     pack = Pack.load(recipe.pack)
-    chat = ChatModel(recipe.model.id, run.require("train", "adapter") if run else None, recipe.model.revision)
-    prompts = [prompt_ids(chat.tokenizer, d) for d in dialogues(pack, run, 24 if args.quick else args.questions)]
+    adapters = {"tuned": run.require("train", "adapter")} if run else {}
+    engine = open_engine(recipe.model.id, adapters, revision=recipe.model.revision, quantize=recipe.train.quantize)
+    prompts = dialogues(pack, run, 24 if args.quick else args.questions)
     limit = min(48, recipe.generation.max_new_tokens) if args.quick else recipe.generation.max_new_tokens
     greedy = recipe.generation.model_copy(update={"temperature": 0.0, "max_new_tokens": limit})
-    variants = (False, True) if run else (False,)
+    variants = ("base", *adapters)
     count = len(prompts) * len(variants)
     brief = greedy.model_copy(update={"max_new_tokens": 4})
-    ours(chat, prompts[:4], brief, False)
-    one_by_one(chat, prompts[:1], brief, False)
+    ours(engine, prompts[:4], brief, "base")
+    one_by_one(engine, prompts[:1], brief, "base")
 
     seconds: dict[str, list[float]] = {"ours": [], "baseline": []}
     same = tokens = 0
     for _ in range(3):
         started = time.perf_counter()
-        expected = [answer for tuned in variants for answer in one_by_one(chat, prompts, greedy, tuned)]
+        expected = [answer for model in variants for answer in one_by_one(engine, prompts, greedy, model)]
         middle = time.perf_counter()
-        found = [answer for tuned in variants for answer in ours(chat, prompts, greedy, tuned)]
+        found = [answer for model in variants for answer in ours(engine, prompts, greedy, model)]
         seconds["baseline"].append(middle - started)
         seconds["ours"].append(time.perf_counter() - middle)
         same = sum(a == b for a, b in zip(expected, found, strict=True))

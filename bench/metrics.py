@@ -5,7 +5,9 @@
 Cases go through the very function that measures answers in `mnatune evaluate`. Citations, genuine and false, are drawn
 from the pack's statute index: a genuine one names an article in force, a false one an article or a paragraph that the
 law never had. `--decisions` takes a folder of court decisions as Markdown (the public layout of precedent-kr) and says
-how many of their citations, which are genuine, the checker calls false. `--quick` does the same; it takes seconds.
+how many of their citations, which are genuine, the checker calls false. Values are read in 500 generated pairs a kind
+(bench/value_pairs.py): precision and recall of "these two are one value". False premises are judged on answers written
+by hand (tests/stages/evaluate/premise_answers.yaml). `--quick` does the same; it takes seconds.
 """
 
 import argparse
@@ -17,10 +19,16 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import value_pairs
+import yaml
+
 from mnatune.law.citations import CitationChecker
 from mnatune.model.load import Answer
 from mnatune.pack import Pack
+from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.evaluate.measures import Yardstick
+from mnatune.stages.evaluate.reading_answers import failing_keys, judge_premise
+from mnatune.text.values import values
 
 Cases = list[tuple[str, bool]]  # a text, and whether the metric has to flag it
 
@@ -94,6 +102,7 @@ SHORT = {
     "법인세법 시행령": "법인세법 시행령",
 }
 FORMS = ("{} 제{}", "「{}」 제{}", "{} 제{}에 따라", "({} 제{})", "위 규정({} 제{} 본문)")
+ANSWERS = Path(__file__).parents[1] / "tests/stages/evaluate/premise_answers.yaml"
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
@@ -237,6 +246,36 @@ def planted(pack: Pack) -> dict[str, dict[str, float]]:
     return table
 
 
+def same_values() -> dict[str, dict[str, float]]:
+    """Kind of value → pairs, precision and recall of agreement; what differs is printed."""
+    table = {}
+    for kind in value_pairs.KINDS:
+        counts: Counter[tuple[bool, bool]] = Counter()
+        for one, other, same in value_pairs.pairs(kind):
+            a, b = values(one), values(other)
+            agree = len(a) == len(b) > 0 and all(x.agrees(y) for x, y in zip(a, b, strict=True))
+            counts[agree, same] += 1
+            if agree != same:
+                print(f"  {kind}: {one!r} and {other!r} taken for {'one' if agree else 'two'}")
+        hits = counts[True, True]
+        table[kind] = {
+            "pairs": counts.total(),
+            "precision": round(hits / max(1, hits + counts[True, False]), 4),
+            "recall": round(hits / max(1, hits + counts[False, True]), 4),
+        }
+    return table
+
+
+def premises(pack: Pack) -> dict[str, float]:
+    """Share of hand-written answers, and of the pack's own keys, that are judged as labelled."""
+    rows = {row["id"]: row for row in read_jsonl(pack.path("exam/false_premise.jsonl"))}
+    words = pack.yaml("evaluate.yaml")
+    labelled = yaml.safe_load(ANSWERS.read_text(encoding="utf-8"))
+    right = sum(judge_premise(text, rows[name], words) == verdict for name, verdict, text in labelled)
+    keys = 1 - len(failing_keys(list(rows.values()), words)) / len(rows)
+    return {"answers": len(labelled), "right": round(right / len(labelled), 4), "keys": round(keys, 4)}
+
+
 def decisions(checker: CitationChecker, folder: Path) -> dict[str, float]:
     """Citations of genuine decisions: how many the checker calls false, and how many it cannot tell."""
     counts: Counter[str] = Counter()
@@ -273,6 +312,14 @@ def main() -> None:
     print(f"{'metric':<20} {'cases':>6} {'planted':>8} {'precision':>10} {'recall':>7}")
     for metric, row in table.items():
         print(f"{metric:<20} {row['cases']:>6} {row['planted']:>8} {row['precision']:>10.3f} {row['recall']:>7.3f}")
+    found_values = same_values()
+    print(f"\n{'value':<20} {'pairs':>6} {'precision':>10} {'recall':>7}")
+    for kind, row in found_values.items():
+        print(f"{kind:<20} {row['pairs']:>6} {row['precision']:>10.3f} {row['recall']:>7.3f}")
+    judged = premises(pack)
+    print(
+        f"\nfalse premises: {judged['right']:.3f} of {judged['answers']} answers, {judged['keys']:.3f} of the pack's keys"
+    )
     genuine: dict[str, float] = {}
     if args.decisions:
         genuine = decisions(CitationChecker(pack), args.decisions)
@@ -283,7 +330,7 @@ def main() -> None:
         "commit": commit.stdout.strip(),
         "device": "CPU",
         "ratio": {},
-        "ours": {"planted": table, "decisions": genuine},
+        "ours": {"planted": table, "values": found_values, "premises": judged, "decisions": genuine},
         "baseline": {},
     }
     print(json.dumps(result, ensure_ascii=False))

@@ -157,30 +157,39 @@ def serve(port: int, model: str, adapter: str, limit: int) -> None:
     engine: Engine = EchoEngine()
     generation = greedy(limit)
     if model:
-        from mnatune.model.engine.batch import BatchEngine, Names
+        from mnatune.model.engine.local import open_engine
 
-        from mnatune.model.load import ChatModel
-
-        chat = ChatModel(model, Path(adapter) if adapter else None)
-        engine = BatchEngine(chat, Names("base", "tuned"), generation)
+        engine = open_engine(model, {"tuned": Path(adapter)} if adapter else {}, new_tokens=limit)
     settings = Settings(system=SYSTEM, generation=generation)
     app = create_app(engine, FeedbackStore("sqlite://", lambda text: text), None, settings)
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
 def greedy(limit: int):
-    from mnatune.model.load import GREEDY
+    from mnatune.runs.recipe import GenerationSection
 
-    return GREEDY.model_copy(update={"max_new_tokens": limit})
+    return GenerationSection(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, max_new_tokens=limit)
 
 
-def sequential(chat, questions: list[str], limit: int, tuned: bool) -> float:
+def sequential(loaded, questions: list[str], limit: int) -> float:
     """Tokens per second of `generate`, one prompt after another."""
-    from mnatune.model.prompt import dialogue
+    import torch
+
+    from mnatune.model.prompt import dialogue, prompt_ids
 
     begun, made = time.perf_counter(), 0
     for text in questions:
-        made += len(chat.answer([dialogue(text, SYSTEM)], tuned=tuned, generation=greedy(limit))[0].ids)
+        ids = torch.tensor([prompt_ids(loaded.tokenizer, dialogue(text, SYSTEM))], device=loaded.device)
+        options = {"max_new_tokens": limit, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        with torch.inference_mode():
+            out = loaded.causal.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                eos_token_id=[loaded.end],
+                pad_token_id=loaded.pad,
+                **options,
+            )
+        made += out.shape[1] - ids.shape[1]
     return made / (time.perf_counter() - begun)
 
 
@@ -202,20 +211,25 @@ def middle(rounds: list[Round]) -> dict[str, float]:
 
 def compare(options: argparse.Namespace) -> tuple[dict, dict, float]:
     """The model behind the API at each concurrency, and `generate` one by one, in turn."""
-    from mnatune.model.load import ChatModel
+    from mnatune.model.engine.local import open_engine
 
-    adapter = Path(options.adapter) if options.adapter else None
-    chat = ChatModel(options.model, adapter)
+    adapters = {"tuned": Path(options.adapter)} if options.adapter else {}
+    with open_engine(options.model, adapters) as engine, engine.variant("") as loaded:
+        return compared(options, loaded)
+
+
+def compared(options: argparse.Namespace, loaded) -> tuple[dict, dict, float]:
+    """What `compare` does, with the model for `generate` loaded."""
     server = Server("--model", options.model, "--adapter", options.adapter, "--tokens", str(options.tokens))
     levels = (1, 16) if options.quick else (1, 2, 4, 8, 16, 32)
     rounds: dict[int, list[Round]] = {level: [] for level in levels}
     alone: list[float] = []
     try:
         few = [question(i) for i in range(4)]
-        sequential(chat, few[:1], 4, adapter is not None)
+        sequential(loaded, few[:1], 4)
         asyncio.run(load(server.port, 2, [body_of(text, 4) for text in few]))
         for turn in range(options.rounds):
-            alone.append(sequential(chat, few, options.tokens, adapter is not None))
+            alone.append(sequential(loaded, few, options.tokens))
             for level in levels:
                 count = max(4, level * (1 if options.quick else 2))
                 bodies = [body_of(question(100 * turn + i), options.tokens) for i in range(count)]

@@ -40,14 +40,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PrinterCallback, Qwen3Config, Qwen3ForCausalLM, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from mnatune.model.device import PEAK_TFLOPS
 from mnatune.model.load import load_base, load_tokenizer
 from mnatune.model.memory import shape_of
 from mnatune.model.prompt import Example, dialogue, examples
 from mnatune.pack import Pack
 from mnatune.runs.recipe import Recipe, bundled
-from mnatune.stages.train.cpu import suit_cpu
+from mnatune.stages.train.cpu import cheapen_dropout
 from mnatune.stages.train.loop import collator, trl_config
-from mnatune.stages.train.plan import PEAK_TFLOPS, make_plan
+from mnatune.stages.train.plan import make_plan
 from mnatune.stages.train.setting import decide
 from mnatune.stages.train.token_rows import TokenRows, as_dataset, load_rows, step_order
 from mnatune.stages.train.trainer import AnswerTrainer
@@ -75,7 +76,7 @@ class Clock(TrainerCallback):
 
 def make_recipe(model_id: str) -> Recipe:
     """The seed's values."""
-    train = {"batch": 1, "accumulate": ROWS_PER_STEP, "epochs": 1}
+    train = {"rows_per_step": ROWS_PER_STEP, "epochs": 1}
     return Recipe.model_validate({"name": "bench", "model": {"id": model_id, "max_length": 384}, "train": train})
 
 
@@ -137,8 +138,8 @@ def plain_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str, packin
     wide = ROWS_PER_STEP * sum(rows.lengths) // len(rows.lengths) * 17 // 16 if packing else None  # bfd fills 95 %
     config = SFTConfig(
         output_dir=place, num_train_epochs=1, per_device_train_batch_size=1,
-        gradient_accumulation_steps=1 if packing else ROWS_PER_STEP, learning_rate=t.learning_rate,
-        lr_scheduler_type=t.scheduler, warmup_steps=1, max_grad_norm=t.max_grad_norm, weight_decay=0.0, bf16=cuda,
+        gradient_accumulation_steps=1 if packing else ROWS_PER_STEP, learning_rate=t.peak_rate,
+        lr_scheduler_type="linear", warmup_steps=1, max_grad_norm=t.max_grad_norm, weight_decay=0.0, bf16=cuda,
         packing=packing, max_length=wide, train_sampling_strategy="sequential", gradient_checkpointing=False,
         logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=not cuda, log_level="error",
         dataloader_pin_memory=cuda, optim="adamw_torch_fused" if cuda else "adamw_torch", seed=SEED,
@@ -158,7 +159,9 @@ def our_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str):
     model.config.use_cache = False
     model = with_lora(model, recipe)
     if not torch.cuda.is_available():
-        suit_cpu(model, eager_attention=setting.eager_attention)
+        cheapen_dropout(model)
+    if setting.attention:
+        model.get_base_model().set_attn_implementation(setting.attention)
     return AnswerTrainer(
         model=model, args=config, train_dataset=as_dataset(rows), processing_class=tokenizer,
         data_collator=collator(tokenizer, setting), prefix=setting.prefix,

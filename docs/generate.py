@@ -88,7 +88,7 @@ def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 # Extras that pull in what a developer's machine has; cuda and tracking are left to those who use them.
-EXTRAS = {"serve", "collect", "judge", "postgres", "ray", "lm-eval", "dev"}
+EXTRAS = {"serve", "collect", "documents", "judge", "postgres", "ray", "lm-eval", "dev"}
 UNTOLD = {
     "axe-playwright-python": "MIT",
     "daft": "Apache-2.0",

@@ -3,9 +3,13 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MNATUNE_LANG", "en")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -72,3 +76,23 @@ def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Two different adapters."""
     place = tmp_path_factory.mktemp("adapters")
     return make_adapter(tiny_model, place / "one", 1), make_adapter(tiny_model, place / "two", 2)
+
+
+def bench_module(name: str) -> ModuleType:
+    """A file of bench/ as a module; those that it imports are found beside it."""
+    bench = Path(__file__).parents[1] / "bench"
+    if str(bench) not in sys.path:
+        sys.path.append(str(bench))
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def office() -> ModuleType:
+    """bench/office_files.py: office files whose words and cells are known."""
+    return bench_module("office_files")
+
+
+@pytest.fixture(scope="session")
+def faults() -> ModuleType:
+    """bench/document_faults.py: the same files broken."""
+    return bench_module("document_faults")

@@ -35,6 +35,7 @@ def make_run(root: Path, *, epochs: float, verdict: str = "") -> None:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNATUNE_LANG", "en")  # and what --lang sets goes with the test
     return tmp_path
 
 

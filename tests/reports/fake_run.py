@@ -153,9 +153,12 @@ class FakeRun:
         ranked = sorted(items, key=lambda row: -row["change"])
         decision = {
             "verdict": verdict,
+            "label": {"promote": "승격", "hold": "보류", "reject": "반려"}[verdict],
             "primary": "chrf",
             "guard_margin": 2.0,
             "reasons": CONTENT["reasons"],
+            "guards": CONTENT["guards"],
+            "usable": {"met": True, "reasons": []},
             "improved": [row["id"] for row in ranked[:20] if row["change"] > 0],
             "worsened": [row["id"] for row in ranked[::-1][:20] if row["change"] < 0],
         }
@@ -184,7 +187,7 @@ class FakeRun:
             "base_stopped": bool(at % 4),
             "tuned_stopped": True,
             "metrics": {"base": {"chrf": before}, "tuned": {"chrf": after}},
-            "marks": {"base": marks_of(base), "tuned": marks_of(tuned)},
+            "marks": {"base": marks_of(base), "tuned": marks_of(tuned), "reference": marks_of(reference)},
             "change": round(after - before, 4),
         }
 

@@ -79,6 +79,6 @@ def test_phone_at_night_and_on_paper(browser: Any, page_path: Path) -> None:
         width = visit.ask("document.querySelector('#curve-loss svg').getBoundingClientRect().width")
         closed = visit.ask("document.querySelectorAll('.funnel details:not([open])').length")
         visit.ask("dispatchEvent(new Event('afterprint'))")
-        assert (width, closed) == (330, 0)
+        assert (width, closed) == (220, 0)
         assert night == visit.ask(line) != paper
         assert visit.complaints == []

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_topics_without_the_primary_metric_show_the_next_best() -> None:
     cells = {"chrf": {"base": 20.0, "tuned": 30.0, "n": 4}, "fact_overlap": {"base": None, "tuned": 10.0, "n": 1}}
     table = topics([{"topic": "합병", "n": 4, "metrics": cells}, {"topic": "", "n": 1, "metrics": {}}], rows, "loss")
     assert table is not None
-    assert (table.metric, table.others) == ("chrF++", ["수치·조문 일치"])
+    assert (table.metric, table.others) == ("chrF++", ["사실 일치"])
     assert [(t.topic, t.better, t.others) for t in table.rows] == [("합병", True, [("–", "10.0")])]
     assert topics([], rows, "loss") is None
 
@@ -180,18 +181,28 @@ def test_the_funnel_accounts_for_every_row(whole_run: Run) -> None:
 def test_the_summary_tells_the_whole_run(whole_run: Run) -> None:
     report_path = whole_run.root / "report.html"
     text = summarize(whole_run)
-    assert text.count("\n  base   ") == text.count("\n  tuned  ") == 3
+    assert text.count("\n  학습 전  ") == text.count("\n  학습 후  ") == 3
     assert "853,283" in text
     assert "chrF++ *" in text
-    assert "Verdict: PROMOTE" in text
-    assert text.rstrip().endswith(str(report_path) if report_path.exists() else "not written yet")
+    assert "판정: 승격 – 학습 후 모델이 더 낫습니다" in text
+    assert text.rstrip().endswith(str(report_path) if report_path.exists() else "아직 만들지 않음")
+
+
+def test_a_summary_is_in_one_language(whole_run: Run) -> None:
+    """Without the answers, which are content, English output has no Hangul, and Korean headings no English."""
+    head, *_, metrics, verdict, end = summarize(whole_run, "en").split("\n\n")
+    assert not re.search("[가-힣]", head + metrics + verdict + end)
+    assert "Verdict: PROMOTE" in verdict
+    assert "guards too few items: exam_letter" in verdict
+    head, *_, metrics, verdict, _ = summarize(whole_run).split("\n\n")
+    assert not re.search("[a-z]{3}", (head.split("\n")[0] + metrics.split("\n")[0] + verdict).replace("chrF", ""))
 
 
 def test_the_summary_of_an_unfinished_run(fake: FakeRun) -> None:
     fake.read(fake.rows(8))
-    text = summarize(fake.run)
-    assert "not done yet" in text
-    assert "Report: not written yet" in text
+    assert "아직 수행하지 않음" in summarize(fake.run)
+    assert "보고서: 아직 만들지 않음" in summarize(fake.run)
+    assert "Report: not written yet" in summarize(fake.run, "en")
 
 
 def test_the_way_to_a_missing_file_can_be_typed_as_it_stands(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from mnatune.runs.workspace import STAGES, Run, file_hash
 
 SMALL = [
     "compose.max_rows=80",
-    "train.save_every=2",
+    "train.log_every=2",
+    "train.checkpoint_every=2",
     "train.learning_rate=5e-3",
     "evaluate.items=6",
     "generation.max_new_tokens=48",

@@ -69,10 +69,10 @@ def test_an_earlier_stage_of_other_settings_is_refused_too(recipe: Recipe, done:
 
 def test_the_whole_run_is_refused_before_it_starts(recipe: Recipe, done: Run) -> None:
     before = hashes(done.root)
-    other = changed(changed(recipe, "judge", keep_above=50), "curate", mask_personal_data=False)
+    other = changed(changed(recipe, "judge", keep_above=50), "curate", mask=[])
     with pytest.raises(UsageError) as told:
         mnatune.run(other, done)
-    assert "curate.mask_personal_data" in told.value.what
+    assert "curate.mask" in told.value.what
     assert "--force curate --force judge" in told.value.next_step
     assert hashes(done.root) == before
 
@@ -93,7 +93,7 @@ def test_what_does_not_change_a_result_is_no_other_setting(recipe: Recipe, done:
 
 def test_where_training_is_logged_is_no_setting_of_its_result() -> None:
     recipe = load_recipe("quickstart")
-    logged = changed(recipe, "train", tracking="wandb", project="p", run_name="r")
+    logged = changed(recipe, "train", tracking="wandb", track_as="p/r")
     assert _section("train", logged) == _section("train", recipe)
     assert _section("train", changed(recipe, "train", epochs=9)) != _section("train", recipe)
 

@@ -237,7 +237,7 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
 REAL = """
 name: round
 model: {id: starter, max_length: 320}
-train: {r: 8, dropout: 0.0, batch: 8, accumulate: 1, epochs: 2, learning_rate: 1.0e-3, max_grad_norm: 1.0}
+train: {r: 8, dropout: 0.0, rows_per_step: 8, epochs: 2, learning_rate: 1.0e-3, max_grad_norm: 1.0}
 generation: {max_new_tokens: 12}
 evaluate: {items: 10, exam: false, primary: loss, guard_margin: 100}
 """

@@ -65,6 +65,48 @@ def test_register_counts_by_ending() -> None:
     assert language.register("- 승인\n- 공고").sentences == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "mixed"),
+    [
+        ("이해관계자는 다음과 같습니다.\n- 회사 채권자\n- 소수 주주 및 투자자\n- 우리 회사 근로자", False),
+        ("등기할 사항은 다음과 같습니다.\n1. 존속 회사의 상호\n2. 본점 소재지\n3. 자본금의 증가", False),
+        ("1. 합병이란 무엇인가\n합병은 둘 이상의 회사가 하나로 되는 것입니다.", False),
+        ("상법은 “회사는 합병을 할 수 있다.”라고 정합니다.", False),
+        ("조문은 다음과 같습니다.\n> 회사는 합병을 할 수 있다.", False),
+        ("합병은 승인이 필요합니다. 안 하면 무효야.", True),
+        ("합병은 승인이 필요합니다. 반대주주는 매수를 청구할 수 있다", True),
+        ("합병은 승인이 필요합니다.\n- 그렇지 않으면 효력이 없다.", True),
+    ],
+)
+def test_nouns_headings_and_quotations_have_no_register(text: str, mixed: bool) -> None:
+    assert language.register(text).mixed is mixed
+
+
+WHOLE = (
+    "절차는 다음과 같습니다.\n1. 이사회 결의\n2. 채권자 보호절차",
+    "요건은 다음과 같습니다.\n\n| 구분 | 요건 |\n|---|---|\n| 합병 | 특별결의 |",
+    "다음과 같습니다.\n\n매수가격 = (시장가격 + 자산가치) / 2",
+    "20일 이내에 청구합니다. [1]",
+    "특별결의가 필요합니다 😊",
+    "다음이 필요합니다.\n```\n이사회 → 주주총회\n```",
+    "정답은 ③번입니다.\n\n근거: 상법 제522조",
+)
+BROKEN = (
+    "합병은 주주총회의",
+    "합병을 하려면 (이사회 결의와",
+    "절차는 다음과 같습니다.\n1. 이사회 결의\n2. 주주총회의",
+    "다음이 필요합니다.\n```\n이사회 → 주주총회",
+    "요건은 다음과 같습니다:",
+    "근거: 상법 제522조 및",
+    "회사는 합병계약",
+)
+
+
+@pytest.mark.parametrize(("text", "cut"), [*((text, False) for text in WHOLE), *((text, True) for text in BROKEN)])
+def test_lists_and_tables_are_whole_unless_they_break_off(text: str, cut: bool) -> None:
+    assert language.is_truncated(text) is cut
+
+
 def test_think_marks_leak() -> None:
     assert language.leaks_thinking("<think>\n음\n</think>합병입니다.")
     assert not language.leaks_thinking("합병입니다.")

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from ..runs.recipe import Recipe
 
+LARGEST_ON_CPU = 1e9  # parameters
+SMALL_FILES_GIB = 2.0  # checkpoints, adapter, records, report
 OLDEST_SAFE_PYTHON = (3, 11, 8)  # before it zipfile accepts overlapping entries (CVE-2024-0450)
 
 
@@ -54,7 +56,7 @@ def examine(recipe: "Recipe") -> Iterator[Finding]:
     yield from _python()
     yield from _torch(recipe)
     yield from _memory(recipe)
-    yield from _disk()
+    yield from _disk(recipe)
     yield from _model(recipe)
     yield from _tracker(recipe)
 
@@ -74,57 +76,104 @@ def _torch(recipe: "Recipe") -> Iterator[Finding]:
         return
     import torch
 
-    if torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory / 2**30
-        yield Finding("ok", "CUDA", f"torch {torch.__version__}, {torch.cuda.get_device_name()}, {total:.0f} GiB")
+    from ..model.device import find_device
+
+    device = find_device()
+    if device.cuda:
+        yield Finding("ok", "CUDA", f"torch {torch.__version__}, {device.name}, {device.memory_gb:.1f} GiB")
+        if device.count > 1:
+            fact = f"{device.count} cards are visible, and one process uses one"
+            yield Finding("warn", "CUDA", fact, f"torchrun --nproc_per_node {device.count} -m mnatune train … uses all")
     elif torch.version.cuda:
         fact = f"torch is built for CUDA {torch.version.cuda} but sees no device"
         yield Finding("fail", "CUDA", fact, "update the NVIDIA driver, or install the torch build that matches it")
-    elif recipe.model.id == "starter":
-        yield Finding("ok", "CUDA", f"torch {torch.__version__} for CPU, enough for the starter")
     else:
-        fact = f"torch {torch.__version__} is a CPU build; {recipe.model.id} needs a GPU"
+        yield from _without_card(recipe, f"torch {torch.__version__} for CPU")
+    for kind, package in (("nf4", "bitsandbytes"), ("fp8", "torchao")):
+        if recipe.train.quantize == kind and importlib.util.find_spec(package) is None:
+            yield Finding("fail", kind, f"{package} is not installed", "pip install 'mnatune[quantize]'")
+
+
+def _without_card(recipe: "Recipe", torch_build: str) -> Iterator[Finding]:
+    """A CPU trains a small model; a large one would take weeks."""
+    from ..model.memory import shape_of
+    from ..runs.errors import EnvironmentFault
+
+    try:
+        parameters = shape_of(recipe.model.id).parameters
+    except EnvironmentFault:  # told as the tokenizer's fault
+        parameters = 0
+    if parameters > LARGEST_ON_CPU:
+        fact = f"{torch_build}; {recipe.model.id} of {parameters / 1e9:.1f} B parameters needs a GPU"
         yield Finding("fail", "CUDA", fact, "pip install torch from the CUDA index of pytorch.org")
-    if recipe.train.quantize == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
-        yield Finding("fail", "nf4", "bitsandbytes is not installed", "pip install 'mnatune[cuda]'")
+    else:
+        yield Finding("ok", "CUDA", f"{torch_build}, enough for {recipe.model.id}")
 
 
 def _memory(recipe: "Recipe") -> Iterator[Finding]:
     from ..runs.errors import EnvironmentFault
-    from ..stages.train.plan import fit, make_plan
+    from ..stages.train.plan import memory_budget
 
-    lengths = [recipe.model.max_length] * recipe.train.batch * recipe.train.accumulate
+    lengths = [recipe.model.max_length] * recipe.train.rows_per_step
     try:
-        train = fit(recipe, lengths) if recipe.train.memory_gb else recipe.train
-        need = make_plan(recipe.model_copy(update={"train": train}), lengths).total_gb
+        need, told = _peaks(recipe, lengths)
     except EnvironmentFault as error:
         yield Finding("fail", "memory", error.what, error.next_step)
         return
-    have, kind = _available_gb()
-    fact = f"training needs about {need:.1f} GiB, {kind} has {have:.1f}"
+    from ..model.device import find_device
+
+    device = find_device()
+    have = memory_budget(recipe.train.memory_gb, device)
+    fact = f"{told}; planned with {have:.1f} of {'the GPU' if device.cuda else 'main memory'}"
     if need <= have:
         yield Finding("ok", "memory", fact)
     else:
-        yield Finding("fail", "memory", fact, f"set train.memory_gb: {int(have)}, or train.quantize: nf4")
+        yield Finding("fail", "memory", fact, "set train.quantize: nf4, or choose a smaller model.id")
 
 
-def _available_gb() -> tuple[float, str]:
-    import psutil
+def _peaks(recipe: "Recipe", lengths: list[int]) -> tuple[float, str]:
+    """GiB of the stage that needs most, and every stage's in words; stages that cannot follow training count too."""
+    from ..model.memory import GIB, shape_of, stage_peaks
+    from ..stages.train.setting import fitted
 
-    from ..stages.train.plan import card_gb
+    plan = fitted(recipe, lengths)[1]
+    found = {"train": plan.total_gb}
+    if recipe.model.id != "starter":  # which fits anything, and whose evaluation is counted for a GPU's batches
+        stages = stage_peaks(shape_of(recipe.model.id), plan.quantize, plan.trainable)
+        found |= {stage: sum(parts.values()) / GIB for stage, parts in stages.items()}
+    return max(found.values()), ", ".join(f"{stage} {need:.1f} GiB" for stage, need in found.items())
 
-    card = card_gb()
-    if card is not None:
-        return card, "the GPU"
-    return psutil.virtual_memory().available / 2**30, "main memory"
 
+def _disk(recipe: "Recipe") -> Iterator[Finding]:
+    """Room for the download, checkpoints, adapter and reports."""
+    from ..model.memory import GIB, shape_of, weight_bytes
+    from ..runs.errors import EnvironmentFault
 
-def _disk() -> Iterator[Finding]:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    if free < 5:
-        yield Finding("fail", "disk", f"{free:.1f} GiB free here", "free 5 GiB for checkpoints and reports")
+    need = SMALL_FILES_GIB
+    try:
+        if not _is_here(recipe.model.id, recipe.model.revision):
+            need += weight_bytes(shape_of(recipe.model.id)) / GIB
+    except EnvironmentFault:
+        pass
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    if free < need:
+        cure = f"free {need:.0f} GiB for the model's download, checkpoints and reports"
+        yield Finding("fail", "disk", f"{free:.1f} GiB free here", cure)
     else:
-        yield Finding("ok", "disk", f"{free:.0f} GiB free here")
+        yield Finding("ok", "disk", f"{free:.0f} GiB free here, {need:.0f} needed")
+
+
+def _is_here(model_id: str, revision: str | None) -> bool:
+    """True for a local folder, and for a hub model whose weights are in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from ..model.load import model_path
+
+    path = model_path(model_id)
+    if Path(path).is_dir():
+        return True
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in names)
 
 
 def _model(recipe: "Recipe") -> Iterator[Finding]:

@@ -41,12 +41,12 @@ def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
 @app.command()
 def merged(out: Out, run: RunFolder = None, model: Name = "", models: Folder = ROOT, check: Check = False) -> None:
     """One folder of safetensors, the adapter merged into its base."""
-    from ..model.export import check_merged, merge
+    from ..model.export import check_merged, dialogues, merge
 
     subject = subject_of(run, model, models)
     merge(subject, out)
     if check:
-        _tell(check_merged(subject, out))
+        _tell(check_merged(subject, out, dialogues(subject.pack)))
     typer.echo(str(out))
 
 

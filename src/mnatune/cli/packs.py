@@ -28,9 +28,12 @@ def check(name: Name = "mna_ko") -> None:
     from ..pack import Pack
     from ..pack.check import check as run
     from ..stages.curate.rules import Drops
+    from ..stages.evaluate.reading_answers import check_keys
     from ..stages.read.fieldmap import FieldMap
 
-    outcomes, data = run(Pack.load(name), {"drops.yaml": Drops, "maps/*.yaml": FieldMap})
+    pack = Pack.load(name)
+    outcomes, data = run(pack, {"drops.yaml": Drops, "maps/*.yaml": FieldMap})
+    outcomes.append(check_keys(pack))
     _show(outcomes, data)
     failures = [line for outcome in outcomes for line in outcome.failures]
     for line in failures:

@@ -15,19 +15,14 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if it is done.")]
 
-SIMPLE_STAGES = {
-    "collect": "Crawl the recipe's sites into pages.",
-    "read": "Read archives, QA files, laws and pages into records.",
-    "curate": "Clean, mask, and merge duplicates; every drop has a reason.",
-    "synthesize": "Make grounded questions and answers from documents.",
-}
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run")(run)
-    for stage, text in SIMPLE_STAGES.items():
-        app.command(stage, help=text)(_stage_command(stage))
+    app.command("collect", help="Crawl the recipe's sites into pages.")(_stage_command("collect"))
+    app.command("read")(read)
+    app.command("curate", help="Clean, mask, and merge duplicates; every drop has a reason.")(_stage_command("curate"))
+    app.command("synthesize", help="Make grounded questions and answers from documents.")(_stage_command("synthesize"))
     app.command("judge")(judge)
     app.command("compose", help="Write chat examples in three splits that cannot leak.")(_stage_command("compose"))
     app.command("train")(train)
@@ -86,9 +81,30 @@ def run(
     typer.echo(f"{loaded.name} -> {folder}")
     journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
     from ..reports.terminal import summarize
+    from ..runs.output_language import language
     from ..runs.workspace import Run
 
-    typer.echo(summarize(Run(folder)))
+    typer.echo(summarize(Run(folder), language()))
+
+
+def read(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe: a YAML file or a bundled name.")] = None,
+    out: Out = None,
+    set_: Set = None,
+    force: Force = False,
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="Print what a folder of documents would give; write nothing.")
+    ] = None,
+) -> None:
+    """Read archives, QA files, office documents, laws and pages into records."""
+    if preview:
+        from ..stages.read.preview import preview_text
+
+        typer.echo(preview_text(preview))
+    elif recipe is None:
+        raise typer.BadParameter("give a recipe, or --preview FOLDER")
+    else:
+        _perform("read", recipe, out, set_, force)
 
 
 def _stage_command(stage: str) -> Any:

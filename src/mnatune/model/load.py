@@ -6,16 +6,20 @@ Code from a model repository is never run, and weights are safetensors only.
 
 import gc
 import json
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..runs.errors import DataError, EnvironmentFault, UsageError
+from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
 from .prompt import turn_end_id
 
 STARTER = "starter"
+OLDEST_TORCHAO = (0, 16)
 FORBIDDEN_CONFIG_KEYS = ("auto_map", "_attn_implementation_internal")
 UNKNOWN = "?"  # PEFT changed which adapter is on; the next `activate` sets it
 
@@ -84,16 +88,18 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     """The base model on the best device of this machine.
 
     Args:
-        quantize: "none", "nf4" (bitsandbytes, double quantisation, bf16 compute) or "fp8"; CUDA only but for "none".
+        quantize: "none", "nf4" (bitsandbytes, double quantisation, bf16 compute; a CPU has kernels for it too) or
+            "fp8" (torchao, CUDA only).
         dtype: "auto" is bf16 on CUDA and fp32 on CPU.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     cuda = torch.cuda.is_available()
-    if quantize != "none" and not cuda:
+    _refuse_old_torchao()
+    if quantize == "fp8" and not cuda:
         raise EnvironmentFault(
-            f"train.quantize: {quantize} needs a CUDA device", next_step="set train.quantize: none, or run on a GPU"
+            "train.quantize: fp8 needs a CUDA device", next_step="set train.quantize: none or nf4, or run on a GPU"
         )
     wanted = {"auto": torch.bfloat16 if cuda else torch.float32, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     options: dict[str, Any] = {"dtype": wanted, "trust_remote_code": False, "use_safetensors": True}
@@ -292,15 +298,30 @@ def _quantization(kind: str) -> Any:
     from transformers import BitsAndBytesConfig, TorchAoConfig
 
     if kind == "nf4":
+        if find_spec("bitsandbytes") is None:
+            raise missing_extra("bitsandbytes", "quantize")
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
+    if find_spec("torchao") is None:
+        raise missing_extra("torchao", "quantize")
     from torchao.quantization import Float8WeightOnlyConfig
 
     return TorchAoConfig(Float8WeightOnlyConfig())
+
+
+def _refuse_old_torchao() -> None:
+    """PEFT raises at any adapter, quantised base or not, where a torchao before 0.16 is installed."""
+    with suppress(PackageNotFoundError):
+        found = version("torchao")
+        if tuple(int(part) for part in found.split("+")[0].split(".")[:2]) < OLDEST_TORCHAO:
+            raise EnvironmentFault(
+                f"torchao {found} is installed, and PEFT does not work with one before 0.16",
+                next_step="pip install --upgrade 'torchao>=0.16', or pip uninstall torchao",
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,8 @@ from ..runs.errors import EnvironmentFault
 from .load import model_path
 
 GIB = 2**30
+BATCH_TOKENS = 16_384  # prompts and answers that evaluation holds at once
+LOGITS = 1 << 26  # held at once when continuations are scored
 # Bytes per weight of the layers' matrices. nf4 is 4 bits and 0.127 bits of doubly quantised scales (Dettmers et al. 2023,
 # QLoRA, arXiv 2305.14314, section 3); embedding, head and norms stay bf16.
 BYTES_PER_WEIGHT = {"none": 2.0, "nf4": 0.5 + 0.127 / 8, "fp8": 1.0}
@@ -108,6 +110,31 @@ def cache_bytes_per_token(shape: Shape) -> int:
 def prefill_bytes_per_token(shape: Shape) -> int:
     """Bytes that reading a prompt holds for a moment per token: the widest point of one layer, its MLP, in bf16."""
     return 2 * (3 * shape.intermediate + 2 * shape.hidden)
+
+
+def stage_peaks(shape: Shape, quantize: str, trainable: int) -> dict[str, dict[str, int]]:
+    """Peak bytes by part of each stage on a GPU that loads the model, training excepted.
+
+    Args:
+        trainable: parameters of the adapter, kept in fp32.
+    """
+    context = round(CONTEXT_GIB * GIB)
+    model = {"weights": weight_bytes(shape, quantize), "adapter": 4 * trainable, "context": context}
+    answering = {
+        "cache": BATCH_TOKENS * cache_bytes_per_token(shape),
+        "reading": BATCH_TOKENS * prefill_bytes_per_token(shape),
+        "logits": LOGITS * 8,  # in bf16, in fp32 and the row in work
+    }
+    return {
+        "evaluate": model | answering,
+        "serve": model | answering,
+        "export": {"weights": weight_bytes(shape), "adapter": 4 * trainable, "context": context},
+    }
+
+
+def cache_tokens_in(free: float, shape: Shape) -> int:
+    """Tokens whose keys and values fit `free` bytes."""
+    return max(0, int(free / cache_bytes_per_token(shape)))
 
 
 @contextmanager

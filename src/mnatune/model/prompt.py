@@ -53,8 +53,11 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
 
 
 def under_policy(messages: Sequence[Message]) -> list[Message]:
-    """The messages with every user turn marked /no_think; all that a server which renders by itself has to be told."""
-    return [_marked(message) if message["role"] == "user" else message for message in messages]
+    """The messages as every template may render them: control tokens broken up, each user turn marked /no_think.
+
+    A server that renders by itself needs nothing else.
+    """
+    return [_marked(m) if m["role"] == "user" else m for m in without_control_tokens(messages)]
 
 
 def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
@@ -63,11 +66,13 @@ def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
 
 
 def without_control_tokens(messages: Sequence[Message]) -> list[Message]:
-    """The messages with control tokens in their text broken up, so that nobody can write a turn of another's.
+    """The messages with `plain` text."""
+    return [{"role": m["role"], "content": plain(m["content"])} for m in messages]
 
-    For dialogues from outside, before they are rendered here or by another server.
-    """
-    return [{"role": m["role"], "content": CONTROL.sub("<\u200b", m["content"])} for m in messages]
+
+def plain(text: str) -> str:
+    """The text with control tokens broken up: whatever a user, a row or a page holds, it cannot end or open a turn."""
+    return CONTROL.sub("<\u200b", text)
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
@@ -85,7 +90,7 @@ def examples(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
     for at, message in enumerate(messages):
         if message["role"] == "assistant":
             prompt = prompt_ids(tokenizer, messages[:at])
-            answer = tokenizer(message["content"].strip(), add_special_tokens=False)["input_ids"]
+            answer = tokenizer(plain(message["content"]).strip(), add_special_tokens=False)["input_ids"]
             rows.append(Example(prompt, [*answer, turn_end_id(tokenizer)]))
     return rows
 

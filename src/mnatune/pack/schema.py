@@ -3,6 +3,7 @@
 Forms that belong to a stage (`drops.yaml`, `maps/*.yaml`) are passed in by the command.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -255,19 +256,41 @@ class RubricFile(Form):
         return self
 
 
+class DenialForms(Form):
+    """Regular expressions by which a sentence denies a premise or gives in to it; see evaluate.yaml."""
+
+    absent: list[Text]
+    demonstratives: list[Text]
+    untrue: list[Text]
+    stance: list[Text]
+    affirming: list[Text]
+    agreeing: list[Text]
+    relying: list[Text]
+
+
+class UsableForm(Form):
+    """What a metric has to reach."""
+
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+
 class EvaluateFile(Form):
-    """evaluate.yaml: foreign words that answers may use, phrases that deny or decline, paraphrases, outside tasks."""
+    """evaluate.yaml: the domain score, what is usable, how answers deny or decline, paraphrases, outside tasks."""
 
     version: int
     latin: list[Text]
-    denials: Annotated[list[Text], Field(min_length=1)]
+    domain: Annotated[dict[Text, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    usable: dict[Text, UsableForm] = {}
+    denials: DenialForms
     refusals: list[Text]
     paraphrases: dict[str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
     guards: list[dict[str, str]] = []
 
     @model_validator(mode="after")
     def _patterns_compile(self) -> Self:
-        for pattern in (edit[0] for edits in self.paraphrases.values() for edit in edits):
+        denials = [pattern for patterns in self.denials.model_dump().values() for pattern in patterns]
+        for pattern in (*denials, *self.refusals, *(edit[0] for edits in self.paraphrases.values() for edit in edits)):
             _compiled(pattern)
         return self
 

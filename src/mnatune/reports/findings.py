@@ -16,6 +16,7 @@ SENTENCES = {
     "hold": ("warn", "더 나아졌다고 단정하기 이릅니다. 배포를 보류합니다."),
     "reject": ("bad", "학습 후 모델이 더 낫지 않습니다. 배포하지 않기를 권합니다."),
 }
+UNUSABLE = "{} 법률 답변으로는 쓸 수 없습니다."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,28 @@ class Evaluation:
     def primary(self) -> str:
         """Name of the metric that decides."""
         return str(self.verdict.get("primary", ""))
+
+    @property
+    def guards(self) -> dict[str, str]:
+        """State of every guard: "failed", "worse", "passed" or "open"."""
+        return {str(guard["name"]): str(guard["state"]) for guard in self.verdict.get("guards", [])}
+
+    @property
+    def unusable(self) -> list[str]:
+        """Where the tuned model falls short of what the pack asks of any model that is shown; empty if nowhere."""
+        return [str(reason) for reason in (self.verdict.get("usable") or {}).get("reasons", [])]
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the loss on the held-out answers fell for sure."""
+        row = next((one for one in self.metrics["metrics"] if one["name"] == "loss"), None)
+        high = korean.finite(row["difference"].get("high")) if row else None
+        return high is not None and high < 0
+
+    @property
+    def domain(self) -> list[dict[str, Any]]:
+        """The parts of the domain score."""
+        return list((self.metrics.get("counts") or {}).get("domain") or [])
 
     @property
     def citations(self) -> list[tuple[str, list[int]]]:
@@ -151,8 +174,14 @@ def evaluation(run: Run) -> Evaluation | None:
 def headline(run: Run, found: Evaluation | None) -> Headline:
     """The verdict in one sentence, or how far the run has come."""
     if found is not None:
-        tone, sentence = SENTENCES.get(str(found.verdict.get("verdict")), ("none", "평가를 마쳤으나 판정이 없습니다."))
-        return Headline(tone, sentence, [str(reason) for reason in found.verdict.get("reasons", [])])
+        verdict = str(found.verdict.get("verdict"))
+        tone, sentence = SENTENCES.get(verdict, ("none", "평가를 마쳤으나 판정이 없습니다."))
+        reasons = [str(reason) for reason in found.verdict.get("reasons", [])]
+        if found.unusable:
+            tone = "bad" if verdict == "reject" else "warn"
+            sentence = UNUSABLE.format("학습은 되었으나" if found.learnt else "학습 후 모델은")
+            reasons = [f"쓸 수 있는 기준에 미치지 못했습니다: {'; '.join(found.unusable)}.", *reasons]
+        return Headline(tone, sentence, reasons)
     done = [stage for stage in STAGES if run.manifest(stage) is not None]
     last = korean.name("stages", done[-1])
     return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])

@@ -7,6 +7,7 @@ a Content-Security-Policy lets no script run but the two whose hashes it names.
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -20,10 +21,12 @@ from .corpus import LENGTH_BARS, LENGTH_STEPS, Composition, composition
 from .findings import Evaluation, evaluation, headline
 from .funnel import Funnel, funnel
 from .judge_section import judging
-from .metric_table import areas, row, topics
+from .metric_table import MetricRow, areas, row, topics
+from .next_steps import next_steps
 from .provenance import provenance
 from .side_by_side import answers, embedded
 from .training import Training, training
+from .worsened import decline
 
 CATEGORIES = 16  # bars of the chart of categories; the rest is one bar
 
@@ -53,6 +56,9 @@ def render(run: Run) -> str:
         "judging": judge,
         "training": train,
         "evaluation": found,
+        "decline": decline(run) if found else None,
+        "steps": next_steps(run, found) if found else [],
+        "terms": _terms(flat),
         "areas": table,
         "topics": topics(found.metrics.get("topics", []), flat, found.primary) if found else None,
         "answers": texts,
@@ -135,6 +141,12 @@ def _key_figures(rows: Funnel, train: Training | None, found: Evaluation | None)
         part = row(metric, found.primary)
         figures.append((part.label, f"{part.base.text} → {part.tuned.text}", f"문항 {korean.count(part.tuned.n)}개"))
     return figures
+
+
+def _terms(rows: Sequence[MetricRow]) -> dict[str, str]:
+    """The glossary: what a reader has to know, then the measures of this run."""
+    meanings = korean.wording()["glossary"]
+    return korean.wording()["terms"] | {one.label: meanings[one.name] for one in rows if one.name in meanings}
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -100,7 +100,8 @@ def _trail(run: Run, manifests: dict[str, Manifest]) -> list[tuple[str, str]]:
         ("출처", " · ".join(str(source[k]) for k in ("name", "licence") if source.get(k)) or korean.NONE),
         (
             "원본",
-            " › ".join(str(source[k]) for k in ("archive", "member") if source.get(k)) + f" #{source.get('index', 0)}",
+            " › ".join(str(source[k]) for k in ("archive", "member", "place") if source.get(k))
+            + f" #{source.get('index', 0)}",
         ),
         ("행", str(row["id"])),
         ("분할", f"{korean.name('splits', 'train')} (5-compose/train.jsonl)"),

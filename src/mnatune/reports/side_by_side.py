@@ -21,6 +21,8 @@ TONES = {
     "citation-valid": "good",
     "citation-invalid": "bad",
     "citation-unresolved": "warn",
+    "citation-repealed": "warn",
+    "figure": "warn",
 }
 
 
@@ -173,7 +175,7 @@ def _exam_item(row: Mapping[str, Any]) -> AnswerPair:
         if "text" in given:
             tone = {"correct": "good", "wrong": "bad"}.get(str(given.get("verdict")), "warn")
             remarks = [(tone, korean.name("verdicts", str(given["verdict"])))] if given.get("verdict") else []
-            sides[model] = _side(str(given["text"]), [], "", remarks)
+            sides[model] = _side(str(given["text"]), given.get("marks", []), "", remarks)
         else:
             ways = [f"{korean.name('ways', way)}: {letter or '읽을 수 없음'}" for way, letter in given.items()]
             right = sum(letter == row["key"] for letter in given.values())

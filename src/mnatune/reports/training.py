@@ -33,7 +33,7 @@ MEMORY_PARTS = {
     "adapter": "어댑터",
     "optimizer": "최적화 상태",
     "activations": "활성값",
-    "head": "출력층",
+    "working": "출력층·기울기",
     "overhead": "여유분",
 }
 
@@ -193,9 +193,10 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
         "기본 모델": str(model.get("id", korean.NONE)),
         "방법": f"{str(train.get('method', 'sft')).upper()} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
         "에폭": f"{train.get('epochs', korean.NONE):g}" if train.get("epochs") else korean.NONE,
-        "배치": f"{train.get('batch')} × 누적 {train.get('accumulate')}",
-        "학습률": f"{train.get('learning_rate', 0):g}, {train.get('scheduler')}",
+        "스텝의 행": korean.count(train.get("rows_per_step")),
+        "학습률": f"{manifest.facts.get('setting', {}).get('learning_rate') or train.get('learning_rate') or 0:g}",
         "최대 길이": f"{korean.count(model.get('max_length'))} 토큰",
+        **({"저장한 스텝": f"{saved['step']:,} / {saved['of']:,}"} if (saved := manifest.facts.get("saved")) else {}),
     }
 
 

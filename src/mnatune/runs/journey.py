@@ -15,7 +15,7 @@ from ..model.load import base_fingerprint
 from ..pack import Pack
 from .errors import UsageError
 from .job import Job
-from .recipe import Recipe, SourceSection, bundled, save_lock
+from .recipe import FREE_TRAIN_KEYS, Recipe, SourceSection, bundled, save_lock
 from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
 from .yaml_text import parse_yaml
 
@@ -36,6 +36,7 @@ class Dependencies:
     wanted: Callable[[Recipe], bool] = lambda recipe: True
 
 
+WITH_DOCUMENTS = ("documents", "law", "precedent", "pages")
 STEPS: dict[str, Dependencies] = {
     "collect": Dependencies(
         ("collect",),
@@ -44,7 +45,7 @@ STEPS: dict[str, Dependencies] = {
         ("stages/collect",),
         lambda r: bool(r.collect.start_urls),
     ),
-    "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "runs/records")),
+    "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "documents", "runs/records")),
     "curate": Dependencies(
         ("curate",), ("read",), ("drops.yaml", "pii.yaml", "exam"), ("stages/curate", "text", "runs/records")
     ),
@@ -53,7 +54,7 @@ STEPS: dict[str, Dependencies] = {
         ("read", "curate"),
         ("prompts.yaml", "rubric.yaml", "lexicon.yaml", "exam"),
         ("stages/synthesize", "text", "runs/records", "model/endpoint"),
-        lambda r: r.synthesize.per_passage > 0 and any(s.kind in ("law", "precedent", "pages") for s in r.read.sources),
+        lambda r: r.synthesize.per_passage > 0 and any(s.kind in WITH_DOCUMENTS for s in r.read.sources),
     ),
     "judge": Dependencies(
         ("judge", "endpoint"),
@@ -113,7 +114,7 @@ def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
     """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
     if stage == "train":
-        for name in ("tracking", "project", "run_name", "track_as", "keep_checkpoints"):
+        for name in FREE_TRAIN_KEYS:
             section["train"].pop(name, None)
     if "endpoint" in section:
         names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")

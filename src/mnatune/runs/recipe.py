@@ -21,6 +21,9 @@ from .yaml_text import dump_yaml
 Positive = Annotated[int, Field(ge=1)]
 Price = Annotated[float, Field(ge=0)]
 
+# What may change between two parts of one training: where it is logged, how often it is saved.
+FREE_TRAIN_KEYS = ("tracking", "track_as", "checkpoint_every")
+
 # Removed key → its replacement.
 REMOVED = {
     "collect.allow": "collect.follow",
@@ -28,6 +31,7 @@ REMOVED = {
     "collect.private_hosts": "collect.sites.HOST.private: true",
     "collect.sitemaps": "collect.start_urls, for sitemaps too",
     "curate.engine": "curate.ray, empty for this machine",
+    "curate.mask_personal_data": "curate.mask: [personal-data], or [] for none",
     "curate.ray_address": "curate.ray",
     "endpoint.max_tokens": "endpoint.max_cost; with endpoint.prices [1, 1] it counts millions of tokens",
     "endpoint.price_in": "endpoint.prices, first of two",
@@ -36,6 +40,13 @@ REMOVED = {
     "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
     "evaluate.guard_items": "evaluate.guards, as a number or all",
     "synthesize.passage_tokens": "fixed at 600 tokens",
+    "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.keep_checkpoints": "nothing in its place: the two newest checkpoints and the best one are kept",
+    "train.project": "train.track_as (project/run name)",
+    "train.run_name": "train.track_as (project/run name)",
+    "train.save_every": "train.log_every and train.checkpoint_every",
+    "train.scheduler": "train.extra: {lr_scheduler_type: cosine}; linear is the default",
 }
 
 
@@ -68,9 +79,9 @@ class ModelSection(Section):
 class SourceSection(Section):
     """One source of records."""
 
-    kind: Literal["archive", "qa", "law", "precedent", "pages"]
-    """`archive`: an AI Hub tree or zip read through a field map; `qa`: JSON, JSONL or CSV of questions and answers;
-    `law`, `precedent`: legalize-kr and precedent-kr folders; `pages`: what `collect` fetched."""
+    kind: Literal["archive", "qa", "documents", "law", "precedent", "pages"]
+    """`archive`: an AI Hub tree or zip by its field map; `qa`: questions and answers as JSON, JSONL, CSV or Excel; `pages`:
+    what `collect` fetched; `law`, `precedent`: legalize-kr, precedent-kr; `documents`: HWP, Office, PDF and text files."""
     path: str
     """File or folder, relative to the working directory; `pack:sample` and `pack:qa` are what the pack brings."""
     name: str = ""
@@ -132,8 +143,8 @@ class CurateSection(Section):
 
     near_duplicates: float = Field(0.8, ge=0, le=1)
     """Jaccard similarity of character 5-grams from which two rows are one; 0 switches the search off."""
-    mask_personal_data: bool = True
-    """Replace resident numbers, phones, e-mail, cards, accounts … by tokens such as [전화번호]."""
+    mask: list[Literal["personal-data", "parties"]] = ["personal-data"]
+    """Replace resident numbers, phones, accounts … by tokens; a document's own parties (이하 "매도인") by 갑, 을 …."""
     ray: str = ""
     """Ray cluster that searches near-duplicates: its address, or `auto` for one on this machine; empty uses none."""
 
@@ -223,28 +234,24 @@ class TrainSection(Section):
     """Modules that get an adapter."""
     epochs: float = Field(3, gt=0)
     """Passes over the training split."""
-    batch: int = Field(1, ge=1)
-    """Rows in a micro-batch."""
-    accumulate: int = Field(8, ge=1)
-    """Micro-batches in an optimizer step."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Peak learning rate."""
-    scheduler: str = "linear"
-    """Learning-rate schedule, by Transformers' name."""
+    rows_per_step: int = Field(8, ge=1)
+    """Rows in an optimizer step; how many of them are computed at once follows from the memory."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate; by default 1e-4, and 1e-6 for `dpo` and `kto`."""
     warmup: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the learning rate rises; afterwards it falls linearly."""
     max_grad_norm: float = Field(0.3, gt=0)
     """Gradient norm is clipped to this."""
-    save_every: int = Field(10, ge=1)
-    """Steps between log lines and between checkpoints."""
-    keep_checkpoints: int = Field(2, ge=1)
-    """Newest checkpoints kept, besides the best."""
+    log_every: int = Field(10, ge=1)
+    """Steps between log lines."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Steps between checkpoints; by default `log_every`, or as much more as keeps saving under 2 % of the time."""
     memory_gb: float | None = Field(None, gt=0)
-    """Memory of the card; batch, accumulation, quantisation and checkpointing are derived to fit it."""
+    """Memory of the card, by default that of this machine's; rows computed at once, checkpointing and, if nothing
+    else fits, nf4 are derived from it."""
     throughput: Literal["auto", "plain", "packing", "shared-prefix"] = "auto"
     """How rows become batches: `plain` pads, `packing` isolates rows in one sequence, `shared-prefix` computes the
-    common system prompt once per micro-batch; `auto` takes what pays on the device, and then makes micro-batches as
-    large as memory allows (the rows of a step stay the recipe's)."""
+    common system prompt once per micro-batch; `auto` takes what pays on the device."""
     from_adapter: str | None = None
     """Adapter folder to continue from; required for preference training."""
     preferences: str | None = None
@@ -253,12 +260,15 @@ class TrainSection(Section):
     """Least difference in rank of a preference pair; a higher one trains on clear differences only."""
     tracking: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Experiment tracker besides metrics.jsonl."""
-    project: str = "Qwen3-8B-M&A"
-    """Tracker's project."""
-    run_name: str = "qlora_finetuning-qwen3-8B-mna"
-    """Tracker's run name."""
+    track_as: str = "Qwen3-8B-M&A/qlora_finetuning-qwen3-8B-mna"
+    """Project and run name at the tracker."""
     extra: dict[str, Any] = {}
-    """Anything else for TRL's trainer configuration, passed through as it is."""
+    """Anything else for TRL's trainer configuration, passed through as it is, such as lr_scheduler_type."""
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate, the method's own by default: preferences need a hundredth (TRL's default too)."""
+        return self.learning_rate or (1e-4 if self.method == "sft" else 1e-6)
 
 
 class GenerationSection(Section):
@@ -285,10 +295,10 @@ class EvaluateSection(Section):
     """Take the pack's exam."""
     samples: int = Field(0, ge=0)
     """Sampled answers per question for the consistency metric; 0 leaves it out."""
-    primary: str = "chrf"
-    """Metric that decides the verdict."""
-    guard_margin: float = Field(2.0, ge=0)
-    """Points that a guard metric may get worse."""
+    primary: str = "domain"
+    """Metric that decides the verdict; `domain` is the pack's weighted score of exam, facts, citations, essays."""
+    guard_margin: float | dict[str, float | str] = 2.0
+    """How much worse a guard may get: points, or `{metric: points or "5%" of the base, default: points}`."""
     guards: Literal["off", "all"] | Positive = "off"
     """Items of each task that checks general Korean (the pack's lm-evaluation-harness tasks), or `all` of them."""
     answered_by: dict[Literal["base", "tuned"], str] = {}
@@ -325,8 +335,7 @@ class Recipe(Section):
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections (or top-level values) as JSON-able values: what a stage's result depends on."""
-        whole = self.model_dump(mode="json")
-        return {name: whole[name] for name in names}
+        return self.model_dump(mode="json", include=set(names))
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

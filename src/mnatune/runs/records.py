@@ -5,7 +5,7 @@ and which group (source document) it belongs to, so that splits can respect it a
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,9 +27,13 @@ def content_id(*parts: str) -> str:
     return hashlib.blake2b(joined, digest_size=ID_LENGTH // 2).hexdigest()
 
 
-def content_ids(questions: pa.Array, answers: pa.Array) -> pa.Array:
-    """`content_id(question, answer)` of every row, from two string columns without nulls; hashed from Arrow's bytes."""
+def content_ids(questions: pa.Array, answers: pa.Array, histories: pa.Array | None = None) -> pa.Array:
+    """`content_id(*history, question, answer)` of every row, from columns without nulls; hashed from Arrow's bytes."""
     count = len(questions)
+    if histories is not None and len(histories.values):
+        before = pc.binary_join(histories, "\x1f")
+        alone = pc.equal(pc.list_value_length(histories), 0)
+        questions = pc.if_else(alone, questions, pc.binary_join_element_wise(before, questions, "\x1f"))
     joined = pc.binary_join_element_wise(questions, answers, "\x1f")
     _, offsets, data = joined.buffers()
     places = np.frombuffer(offsets, np.int32, count + 1).tolist() if count else [0]
@@ -37,6 +41,11 @@ def content_ids(questions: pa.Array, answers: pa.Array) -> pa.Array:
     hashes = b"".join([blake2b(text[a:b], digest_size=size).digest() for a, b in pairwise(places)])
     ends = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * ID_LENGTH)
     return pa.Array.from_buffers(pa.string(), count, [None, ends, pa.py_buffer(hashes.hex().encode())])
+
+
+def asked(history: Sequence[str], question: str) -> str:
+    """The question with the turns before it, without which it may mean nothing."""
+    return "\n".join([*history, question]) if history else question
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Source:
         index: position within the member, from 0.
         licence: a short licence note.
         split: the publisher's own split, "train" or "valid"; empty where there is none.
+        place: where it stands in a document, such as 3–4쪽 or 실사 목록!A3:F20; empty elsewhere.
     """
 
     name: str
@@ -58,6 +68,7 @@ class Source:
     index: int = 0
     licence: str = ""
     split: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class QA:
     """One question with its answer.
 
     Attributes:
-        id: hash of question and answer.
+        id: hash of question and answer, and of the turns before them.
         group: the source document; records of one group never stand on both sides of a split.
         alternatives: lower-ranked answers, best first, kept for preference training.
         reference: the statute, standard or page that the answer rests on; empty if unknown.
@@ -74,6 +85,8 @@ class QA:
         score: usefulness for the domain, 0–100, set by `judge`; -1 before.
         reason: why the judge gave that score.
         judge: which judge gave it.
+        history: the turns before the question, user and assistant in turn; empty for a single question.
+        system: the row's own system prompt; empty takes the pack's.
     """
 
     id: str
@@ -89,6 +102,8 @@ class QA:
     score: int = -1
     reason: str = ""
     judge: str = ""
+    history: list[str] = field(default_factory=list)
+    system: str = ""
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
@@ -124,6 +139,7 @@ SOURCE_TYPE = pa.struct(
         ("index", pa.int64()),
         ("licence", pa.string()),
         ("split", pa.string()),
+        ("place", pa.string()),
     ]
 )
 
@@ -142,6 +158,8 @@ QA_SCHEMA = pa.schema(
         ("score", pa.int16()),
         ("reason", pa.string()),
         ("judge", pa.string()),
+        ("history", pa.list_(pa.string())),
+        ("system", pa.string()),
     ]
 )
 

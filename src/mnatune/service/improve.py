@@ -129,9 +129,9 @@ def improve(
 
 def compare(recipe: Recipe, new: Run, current: Run) -> dict[str, Any]:
     """The new run's tuned model against the current one's, item by item on the same questions; as verdict.json."""
-    before, after = stored(current), stored(new)
-    guards = guard_rows(Pack.load(recipe.pack), before.guards, after.guards, recipe.seed)
-    rows = table(shared_samples(before, after), recipe.seed, guards)
+    before, after, pack = stored(current), stored(new), Pack.load(recipe.pack)
+    guards = guard_rows(pack, before.guards, after.guards, recipe.seed)
+    rows = table(shared_samples(before, after, pack), recipe.seed, guards)
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     return {**verdict, "against": "current", "metrics": rows}
 

@@ -8,7 +8,7 @@ Does not: judge grammar or style, or tell Japanese written in Hanja alone from K
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,7 +31,21 @@ LIST_MARK = re.compile(r"^\s*(?:[-*•·▪○●]|\(?\d{1,2}[.)]|[①-⑳]|[가
 FORMAL = re.compile(r"(?:니다|니까|시오|시다)$")
 POLITE = re.compile(r"(?:요|죠)$")
 PLAIN = re.compile(r"(?:다|까|라|자|가|나|지|야|어|해)$")
+VERBAL = "이하되" + "".join(
+    chr(c) for c in range(0xAC00, 0xD7A4) if (c - 0xAC00) % 28 in (4, 6, 18, 20, 25)
+)  # ㄴ ㄶ ㅄ ㅆ ㅌ
+PLAIN_VERB = re.compile(rf"[{VERBAL}]다$")  # 한다, 않다, 없다, 있다, 같다: an ending even without a full stop
+QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|\"[^\"\n]*\"|^\s*>.*$", re.MULTILINE)
 CLOSED = re.compile(r"(?:[.?!。…]|다|요|까|함|음|임|됨|것)[\"'”’)\]」』*]*$")
+DANGLING = re.compile(
+    r"(?:[,:;·(（「『<]|(?<=[가-힣])(?:의|은|는|을|를|와|과|에|에서|에게|으로|로|및)|(?:^|\s)(?:및|또는|그|이|다만|그리고|하지만|따라서))$"
+)
+ROW = re.compile(r"^\s*\|.*\|\s*$")
+FORMULA = re.compile(r"\S\s*[=≥≤×÷→]\s*\S")
+LABEL = re.compile(r"^\s*(?:\*\*)?(?:\S+\s){0,2}\S*[가-힣](?:\*\*)?\s*[:：](?:\*\*)?\s*\S")
+PICTURES = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]{1,20}$")
+NOTE = re.compile(r"\s?\[\d{1,3}\]$")
+FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 REMARK = re.compile(r"(?<=[.다요])\s*\([^()]*\)$")  # a source in brackets after the last sentence
 PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
 GRAM = 4
@@ -125,31 +139,33 @@ def hangul_ratio(text: str) -> float | None:
     return len(HANGUL.findall(text)) / letters if letters else None
 
 
-def sentences(text: str) -> list[str]:
-    """Sentences and lines, list marks and closing marks removed."""
-    found = []
+def register(text: str) -> Register:
+    """How the sentences of a text end; list items, headings and quotations are no sentences of the answer's own.
+
+    A plain ending counts at the end of a sentence with its mark ("무효야."), or where no noun ends so ("한다").
+    """
+    counts: Counter[str] = Counter()
+    for sentence, marked, listed in _sentences(QUOTED.sub("", BRACKETED.sub("", text))):
+        if FORMAL.search(sentence):
+            counts["formal"] += 1
+        elif POLITE.search(sentence):
+            counts["polite"] += 1
+        elif " " in sentence and PLAIN.search(sentence) and not listed and (marked or PLAIN_VERB.search(sentence)):
+            counts["plain"] += 1
+    return Register(counts["formal"], counts["polite"], counts["plain"])
+
+
+def _sentences(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """Sentences and lines without their marks; whether a mark ended them, and whether they stand in a list or table."""
     at = 0
     for match in [*SENTENCE_END.finditer(text), None]:
         part = text[at : match.start() if match else len(text)]
+        bare = LIST_MARK.sub("", part)
+        listed = bare != part or bool(ROW.match(part))
+        marked = bool(match and match[0].strip()) or part.rstrip().endswith((".", "?", "!"))
         at = match.end() if match else at
-        part = LIST_MARK.sub("", part).strip().rstrip(".?!。…\"'”’)] ").strip()
-        if part:
-            found.append(part)
-    return found
-
-
-def register(text: str) -> Register:
-    """How the sentences of a text end."""
-    counts: Counter[str] = Counter()
-    for sentence in sentences(BRACKETED.sub("", text)):
-        ending = sentence.strip()
-        if FORMAL.search(ending):
-            counts["formal"] += 1
-        elif POLITE.search(ending):
-            counts["polite"] += 1
-        elif PLAIN.search(ending) and " " in ending:
-            counts["plain"] += 1
-    return Register(counts["formal"], counts["polite"], counts["plain"])
+        if bare := bare.strip().rstrip(".?!。…\"'”’)] ").strip():
+            yield bare, marked, listed and not marked
 
 
 def repetition(text: str) -> float:
@@ -168,11 +184,22 @@ def is_repetitive(text: str, limit: float = 0.2) -> bool:
 
 
 def is_truncated(text: str) -> bool:
-    """An answer that breaks off: no sentence end, or a bracket or quotation mark left open."""
-    text = text.rstrip()
+    """An answer that breaks off: prose without an end, a bracket, quotation mark or code fence left open, a dangling word.
+
+    Lists, tables, formulas, labelled lines ("근거: 상법 제522조") and code end in nouns and are whole.
+    """
+    text = NOTE.sub("", PICTURES.sub("", text.rstrip()).rstrip()).rstrip()
     if not text:
         return False
-    return not CLOSED.search(REMARK.sub("", text)) or _unclosed(text)
+    if len(FENCE.findall(text)) % 2:
+        return True
+    last = text.rsplit("\n", 1)[-1]
+    if FENCE.match(last):
+        return False
+    if DANGLING.search(last) or _unclosed(FENCE.sub("", text)):
+        return True
+    whole = (LIST_MARK, ROW, FORMULA, LABEL)
+    return not CLOSED.search(REMARK.sub("", text)) and not any(pattern.search(last) for pattern in whole)
 
 
 def leaks_thinking(text: str) -> bool:

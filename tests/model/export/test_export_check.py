@@ -82,7 +82,7 @@ def test_the_template_refuses_roles_it_was_not_trained_for(tokenizer):
 
 
 def test_the_merged_model_answers_like_base_and_adapter(subject, merged):
-    checked = check_merged(subject, merged, count=12).require()
+    checked = check_merged(subject, merged, dialogues(subject.pack, 12)).require()
     assert checked.dialogues == 12
     assert checked.equal_answers + checked.near_ties == checked.answers > 0
     assert checked.equal_answers >= checked.answers - 1
@@ -93,7 +93,7 @@ def test_a_merge_without_the_adapter_is_found_out(subject, merged, tiny, tmp_pat
     shutil.copytree(merged, wrong)
     shutil.copyfile(tiny[0] / "model.safetensors", wrong / "model.safetensors")
     with pytest.raises(DataError, match="another answer"):
-        check_merged(subject, wrong, count=6).require()
+        check_merged(subject, wrong, dialogues(subject.pack, 6)).require()
 
 
 def test_the_merged_folder_is_complete_and_safe(subject, merged):

@@ -129,6 +129,7 @@ def test_the_expressions_for_a_cluster_find_the_same(tmp_path):
         table = pa.table(
             {
                 "row": [(shard << 32) + n for n in range(len(part))],
+                "history": pa.array([[]] * len(part), pa.list_(pa.string())),
                 "question": [r["question"] for r in part],
                 "answer": [r["answer"] for r in part],
             }
@@ -150,7 +151,9 @@ def test_every_row_is_signed_once_or_twice(tmp_path):
     answers = ["", "가", "나" * 79, "다" * 80, "라" * 103, "마" * 104, "바 " * 300]
     folder = tmp_path / "[최종] {a,b} *?\\"  # Daft takes paths for patterns
     folder.mkdir()
-    pq.write_table(pa.table({"row": range(7), "question": [""] * 7, "answer": answers}), folder / "x.parquet")
+    history = pa.array([[]] * 7, pa.list_(pa.string()))
+    columns = {"row": range(7), "history": history, "question": [""] * 7, "answer": answers}
+    pq.write_table(pa.table(columns), folder / "x.parquet")
     long, short = sign([folder / "x.parquet"])
     assert long.rows.tolist() == [3, 4, 5, 6]
     assert short.rows.tolist() == [0, 1, 2, 3, 4]

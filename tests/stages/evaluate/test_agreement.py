@@ -58,7 +58,7 @@ def test_pairs_in_both_orders(tmp_path: Path) -> None:
     assert facts["agreement"]["low"] < 0.8 < facts["agreement"]["high"]
     assert 0 < facts["kappa"]["low"] < facts["kappa"]["value"] < facts["kappa"]["high"] < 1
     assert sum(sum(row.values()) for row in facts["table"].values()) == 40
-    assert "labelled pairs" in agreement_text(found)
+    assert "쌍대 비교 라벨" in agreement_text(found)
     assert measured(pairs(40, 0), tmp_path)["agreement"]["pairs"]["kappa"]["value"] == 1.0
 
 

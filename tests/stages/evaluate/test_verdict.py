@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnatune.pack import Pack
 from mnatune.runs.errors import UsageError
@@ -13,14 +15,14 @@ from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.computable import check
 from mnatune.stages.evaluate.metrics import Sample
-from mnatune.stages.evaluate.verdict import decide, most_changed
+from mnatune.stages.evaluate.verdict import decide, guard_state, margin_of, most_changed, with_usability
 
 
 def row(name: str, low: float, value: float, high: float, kind: str = "higher", guard: bool = False) -> dict[str, Any]:
     return {
         "name": name, "label": name, "kind": kind, "unit": "percent", "guard": guard, "detectable": 3.0,
         "base": {"value": 50.0}, "tuned": {"value": 50.0 + value},
-        "difference": {"value": value, "low": low, "high": high},
+        "difference": {"value": value, "low": low, "high": high, "n": 200},
     }  # fmt: skip
 
 
@@ -34,18 +36,68 @@ BETTER = row("chrf", 1, 3, 5)
         ([row("chrf", -1, 3, 7)], "hold"),
         ([row("chrf", -7, -3, -1)], "reject"),
         ([row("chrf", -5, -3, -1, kind="lower")], "promote"),
-        ([BETTER, row("stop_rate", -3, -1.9, 0, guard=True)], "promote"),
-        ([BETTER, row("stop_rate", -6, -2.1, 1, guard=True)], "hold"),
-        ([BETTER, row("stop_rate", -6, -3, -1, guard=True)], "reject"),
-        ([BETTER, row("empty", 1, 3, 5, kind="lower", guard=True)], "reject"),
+        ([BETTER, row("stop_rate", -1.9, -1, 0, guard=True)], "promote"),  # passed
+        ([BETTER, row("stop_rate", -6, -2.1, 1, guard=True)], "promote"),  # open: too few items to tell
+        ([BETTER, row("stop_rate", -6, -3, -1, guard=True)], "hold"),  # worse, but perhaps within the margin
+        ([BETTER, row("stop_rate", -9, -6, -3, guard=True)], "reject"),  # failed
+        ([BETTER, row("false_citations", 3, 18, 33, kind="lower", guard=True)], "reject"),
+        ([row("chrf", -1, 3, 7), row("false_citations", 3, 18, 33, kind="lower", guard=True)], "reject"),
         ([BETTER, row("kana", 1, 30, 50, kind="lower")], "promote"),  # no guard
-        ([BETTER, row("kmmlu_law", -9, -5, -2, guard=True)], "reject"),  # a guard that is no metric of ours
+        ([BETTER, row("kmmlu_law", -9, -5, -2.5, guard=True)], "reject"),  # a guard that is no metric of ours
     ],
 )
 def test_rule(rows: list[dict[str, Any]], verdict: str) -> None:
     found = decide(rows, "chrf", 2.0)
     assert found["verdict"] == verdict
     assert len(found["reasons"]) >= 2
+    assert len(found["guards"]) == sum(one["guard"] for one in rows)
+
+
+INTERVALS = st.tuples(st.floats(-50, 50), st.floats(0, 30), st.floats(0, 30))
+
+
+@given(INTERVALS, st.floats(0.1, 20))
+def test_a_guard_is_in_one_state_and_more_items_never_undo_it(
+    interval: tuple[float, float, float], margin: float
+) -> None:
+    """Narrowing the interval around the estimate keeps a guard that failed or passed in its state."""
+    value, below, above = interval
+    state = guard_state(row("g", value - below, value, value + above), margin).state
+    narrow = guard_state(row("g", value - below / 3, value, value + above / 3), margin).state
+    assert state in ("failed", "worse", "passed", "open")
+    if state in ("failed", "passed"):
+        assert narrow == state
+    if state == "worse":
+        assert narrow != "passed"
+    mirrored = guard_state(row("g", -value - above, -value, -value + below, kind="lower"), margin).state
+    assert mirrored == state
+
+
+def test_margins_by_name_and_relative() -> None:
+    one = row("false_citations", 1, 4, 9, kind="lower", guard=True)
+    assert margin_of(one, 2.0) == 2
+    assert margin_of(one, {"default": 3, "loss": 1}) == 3
+    assert margin_of(one, {"false_citations": "10%"}) == pytest.approx(5)
+    assert margin_of(one, {"loss": 1}) == 2
+    assert decide([BETTER, one], "chrf", 2)["verdict"] == "hold"
+    assert decide([BETTER, one], "chrf", {"false_citations": 0.5})["verdict"] == "reject"
+    assert decide([BETTER, one], "chrf", {"false_citations": "20%"})["verdict"] == "promote"
+
+
+def test_an_open_guard_names_the_items_it_takes() -> None:
+    found = decide([BETTER, row("stop_rate", -6, -2.1, 1, guard=True)], "chrf", 2.0)
+    assert found["guards"][0]["needed"] == 450  # 200 items find 3.0 points; 2.0 take (3/2)² times as many
+    assert any("450문항" in reason for reason in found["reasons"])
+
+
+def test_a_better_model_that_is_unusable_is_held() -> None:
+    found = decide([BETTER], "chrf", 2.0)
+    held = with_usability(found, [BETTER], {"chrf": {"at_least": 60}})
+    assert (held["verdict"], held["usable"]["met"]) == ("hold", False)
+    assert "60.0% 이상" in held["usable"]["reasons"][0]
+    assert with_usability(found, [BETTER], {"chrf": {"at_least": 40, "at_most": 60}})["verdict"] == "promote"
+    rejected = decide([row("chrf", -7, -3, -1)], "chrf", 2.0)
+    assert with_usability(rejected, [BETTER], {"chrf": {"at_least": 60}})["verdict"] == "reject"
 
 
 def test_without_an_interval_nothing_is_promoted() -> None:
@@ -95,8 +147,12 @@ def test_a_primary_metric_that_cannot_be_computed_is_refused_before_anything_is_
         ({"answered_by": {"base": "http://x/v1#a", "tuned": "x/v1#b"}}, "not an address"),
         ({"answered_by": {"base": "http://x/v1#a", "tuned": "http://x/v1"}}, "not an address"),
         ({"labels": "l.csv"}, "needs a judge"),
+        ({"guard_margin": {"false_citation": 1}}, "no such metric"),
+        ({"guard_margin": -1}, "guard_margin of default"),
+        ({"guard_margin": {"loss": "5x"}}, "guard_margin of loss"),
+        ({"guard_margin": {"loss": -1}}, "guard_margin of loss"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(section: dict[str, Any], told: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(pack: Pack, section: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        check(Recipe.model_validate({"name": "t", "evaluate": section}))
+        check(Recipe.model_validate({"name": "t", "evaluate": section}), pack)

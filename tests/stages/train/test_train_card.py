@@ -15,6 +15,12 @@ def test_the_card_is_read_and_names_the_licences_of_the_data(tmp_path, base) -> 
     manifest = Manifest("compose", "key", {}, {}, 42)
     manifest.facts["licences"] = ["CC BY 4.0", "사내"]
     Stage(run.folder("compose"), manifest).finish(0.0)
-    card = model_card(train_job(make_recipe(base), run))
+    job = train_job(make_recipe(base), run)
+    adapter = {"r": 4, "alpha": 8, "dropout": 0.1}
+    job.manifest.facts["setting"] = {"quantize": "nf4", "learning_rate": 2e-6, "adapter": adapter}
+    card = model_card(job)
+    assert "r 4, alpha 8, dropout 0.1" in card
+    assert "양자화 nf4" in card
+    assert "2e-06" in card
     assert yaml.safe_load(card.split("---\n")[1])["base_model"] == base
     assert "이용 조건: CC BY 4.0; 사내." in card

@@ -94,8 +94,8 @@ def test_eager_attention_equals_fused(tiny_model, tokenizer, rows, prefix) -> No
 def test_attention_is_eager_for_short_rows_alone(tiny_model, rows) -> None:
     recipe = make_recipe(tiny_model)
     twice = TokenRows([type(e)(e.prompt, e.completion * 9) for e in rows.examples], rows.ids)
-    assert decide(recipe, rows, TokenRows([], [])).eager_attention
-    assert not decide(recipe, twice, TokenRows([], [])).eager_attention
+    assert decide(recipe, rows, TokenRows([], [])).attention == "eager"
+    assert decide(recipe, twice, TokenRows([], [])).attention == ""
 
 
 def test_head_in_chunks_equals_whole_head(tiny_model, tokenizer, rows, monkeypatch) -> None:
@@ -108,9 +108,10 @@ def test_head_in_chunks_equals_whole_head(tiny_model, tokenizer, rows, monkeypat
     assert_same(whole_gradients, chunked_gradients)
 
 
-def make_trainer(tiny_model, tokenizer, rows, place, **train) -> AnswerTrainer:
+def make_trainer(tiny_model, tokenizer, rows, place, one_at_a_time=False, **train) -> AnswerTrainer:
     """The real trainer on an fp32 model, four steps."""
-    recipe = make_recipe(tiny_model, epochs=4, dropout=0.0, save_every=1, extra={"bf16": False}, **train)
+    extra = {"bf16": False} | ({"per_device_train_batch_size": 1} if one_at_a_time else {})
+    recipe = make_recipe(tiny_model, epochs=4, dropout=0.0, log_every=1, checkpoint_every=1, extra=extra, **train)
     setting = decide(recipe, rows, TokenRows([], []))
     order = [*range(8), *reversed(range(8)), *range(8), *range(8)]
     config = trl_config(recipe, setting, place / "out", [], evaluate=False)
@@ -128,8 +129,8 @@ def trained(trainer: AnswerTrainer) -> tuple[list[float], dict[str, torch.Tensor
 
 
 def test_eight_micro_batches_of_one_equal_one_of_eight(tiny_model, tokenizer, rows, tmp_path) -> None:
-    many = make_trainer(tiny_model, tokenizer, rows, tmp_path, batch=1, accumulate=8, throughput="plain")
-    one = make_trainer(tiny_model, tokenizer, rows, tmp_path, batch=8, accumulate=1, throughput="shared-prefix")
+    many = make_trainer(tiny_model, tokenizer, rows, tmp_path, one_at_a_time=True, throughput="plain")
+    one = make_trainer(tiny_model, tokenizer, rows, tmp_path, rows_per_step=8, throughput="shared-prefix")
     assert (many.args.gradient_accumulation_steps, one.args.gradient_accumulation_steps) == (8, 1)
     assert many.prefix == 0
     assert one.prefix > 30
@@ -141,7 +142,7 @@ def test_eight_micro_batches_of_one_equal_one_of_eight(tiny_model, tokenizer, ro
 
 
 def test_auto_regroups_the_rows_of_a_step(tiny_model, tokenizer, rows, tmp_path) -> None:
-    found = make_trainer(tiny_model, tokenizer, rows, tmp_path, batch=1, accumulate=8)
+    found = make_trainer(tiny_model, tokenizer, rows, tmp_path, rows_per_step=8)
     assert (found.args.per_device_train_batch_size, found.args.gradient_accumulation_steps) == (8, 1)
     assert found.prefix > 30
 

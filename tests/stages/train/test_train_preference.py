@@ -34,7 +34,9 @@ def from_whole(whole) -> str:
 
 
 def test_dpo_learns_to_prefer(whole, tiny_model, run) -> None:
-    recipe = make_recipe(tiny_model, method="dpo", from_adapter=from_whole(whole), batch=4, save_every=1)
+    recipe = make_recipe(
+        tiny_model, method="dpo", from_adapter=from_whole(whole), rows_per_step=4, log_every=1, checkpoint_every=1
+    )
     job = train_job(recipe, run)
     train(job)
     lines = curve(run)
@@ -58,7 +60,13 @@ def test_kto_on_thumbs(whole, tiny_model, run, tmp_path) -> None:
     export.mkdir()
     write_jsonl(export / "unpaired.jsonl", [thumb(n) for n in range(8)])
     recipe = make_recipe(
-        tiny_model, method="kto", from_adapter=from_whole(whole), preferences=str(export), batch=4, save_every=1
+        tiny_model,
+        method="kto",
+        from_adapter=from_whole(whole),
+        preferences=str(export),
+        rows_per_step=4,
+        log_every=1,
+        checkpoint_every=1,
     )
     job = train_job(recipe, run)
     train(job)
@@ -91,8 +99,8 @@ def test_what_preference_training_refuses(whole, tiny_model, run) -> None:
     adapter = from_whole(whole)
     with pytest.raises(UsageError, match="starts from a supervised adapter"):
         train(train_job(make_recipe(tiny_model, method="dpo"), run))
-    one = make_recipe(tiny_model, method="kto", from_adapter=adapter, batch=1, throughput="plain")
-    with pytest.raises(UsageError, match="two rows in a micro-batch"):
+    one = make_recipe(tiny_model, method="kto", from_adapter=adapter, rows_per_step=1)
+    with pytest.raises(UsageError, match="cannot be computed 2 at a time"):
         train(train_job(one, run))
     with pytest.raises(DataError, match="no preference to train on"):
         train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter, margin=9), run))

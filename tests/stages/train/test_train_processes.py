@@ -28,7 +28,7 @@ def command(*before: str, recipe: Path, out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path) -> None:
-    recipe = make_recipe(tiny_model, batch=4, accumulate=2, dropout=0.0, save_every=1, throughput="plain")
+    recipe = make_recipe(tiny_model, rows_per_step=8, dropout=0.0, log_every=1, checkpoint_every=1, throughput="plain")
     save_lock(recipe, tmp_path / "recipe.yaml")
     one = compose(tmp_path / "one", rows=32)
     two = copy_run(one, tmp_path / "two")
@@ -59,7 +59,7 @@ def test_two_processes_give_the_losses_of_one(tiny_model, tmp_path) -> None:
 @pytest.mark.slow
 def test_a_killed_training_is_proved_to_resume(tiny_model, tmp_path) -> None:
     run = compose(tmp_path, rows=40)
-    told = prove(make_recipe(tiny_model, batch=2), run.root, 2)
+    told = prove(make_recipe(tiny_model, rows_per_step=2), run.root, 2)
     assert told.startswith("2 of 2 resumed trainings equal the uninterrupted one")
 
 

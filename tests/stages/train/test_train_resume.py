@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from mnatune.runs import journey
 from mnatune.runs.errors import EnvironmentFault, Interrupted, UsageError
+from mnatune.runs.recipe import TrainSection
 from mnatune.runs.workspace import write_json
 from mnatune.stages.train import loop, train
 from mnatune.stages.train.checkpoints import DAMAGED, MANIFEST, CheckpointKeeper, find_fault, newest_verified
@@ -141,12 +142,12 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_seen(whole, tmp_path) -> None
 
 
 def test_a_checkpoint_of_something_else_is_refused_until_forced(tiny_model, tmp_path, at_step, monkeypatch) -> None:
-    run, short = compose(tmp_path, rows=16), make_recipe(tiny_model, save_every=1)
+    run, short = compose(tmp_path, rows=16), make_recipe(tiny_model, log_every=1, checkpoint_every=1)
     at_step(0, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
         journey.train(short, run)
     monkeypatch.undo()
-    other = make_recipe(tiny_model, save_every=1, learning_rate=5e-3)
+    other = make_recipe(tiny_model, log_every=1, checkpoint_every=1, learning_rate=5e-3)
     with pytest.raises(UsageError, match="made with another recipe") as refused:
         journey.train(other, run)
     assert "--force" in str(refused.value)
@@ -155,7 +156,7 @@ def test_a_checkpoint_of_something_else_is_refused_until_forced(tiny_model, tmp_
     assert manifest.facts["measured"]["steps"] == 2
     assert journey.perform("train", other, run)[1], "done: skipped"
     before = adapter_bytes(run)
-    third = make_recipe(tiny_model, save_every=1, learning_rate=1e-3)
+    third = make_recipe(tiny_model, log_every=1, checkpoint_every=1, learning_rate=1e-3)
     with pytest.raises(UsageError, match=r"learning_rate is 0\.005 there"):  # finished: kept, not trained over
         journey.train(third, run)
     assert adapter_bytes(run) == before
@@ -165,12 +166,12 @@ def test_a_checkpoint_of_something_else_is_refused_until_forced(tiny_model, tmp_
 
 def test_identity_leaves_out_what_may_change_on_the_way(tiny_model) -> None:
     one = make_recipe(tiny_model)
-    assert loop.recipe_hash(one) == loop.recipe_hash(make_recipe(tiny_model, keep_checkpoints=5, tracking="wandb"))
+    assert loop.recipe_hash(one) == loop.recipe_hash(make_recipe(tiny_model, checkpoint_every=5, tracking="wandb"))
     assert loop.recipe_hash(one) != loop.recipe_hash(make_recipe(tiny_model, r=8))
 
 
 def test_rotation_keeps_the_newest_and_the_best(tmp_path) -> None:
-    keeper = CheckpointKeeper(tmp_path, {"recipe": "x"}, keep=2)
+    keeper = CheckpointKeeper(tmp_path, {"recipe": "x"}, TrainSection())
     for step, loss in ((2, 3.0), (4, 1.0), (6, None), (8, 2.0), (10, 2.5)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()

@@ -44,8 +44,8 @@ def compose(root, rows: int = 48, valid: int = 6) -> Run:
 def make_recipe(model, **train) -> Recipe:
     """The tiny recipe with other values in its train section."""
     section = {
-        "r": 4, "alpha": 8, "dropout": 0.1, "epochs": 1, "batch": 8, "accumulate": 1, "learning_rate": 1e-2,
-        "save_every": 2, "max_grad_norm": 1.0, **train,
+        "r": 4, "alpha": 8, "dropout": 0.1, "epochs": 1, "rows_per_step": 8, "learning_rate": 1e-2,
+        "log_every": 2, "checkpoint_every": 2, "max_grad_norm": 1.0, **train,
     }  # fmt: skip
     return Recipe.model_validate({"name": "tiny", "model": {"id": str(model), "max_length": 160}, "train": section})
 

@@ -7,7 +7,7 @@ than the tolerance.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +100,24 @@ def ollama_ids(tokenizer: Any, template: str) -> IdsOf:
     return ids
 
 
-def check_merged(subject: Subject, folder: Path, count: int = COUNT) -> Checked:
+def check_merged(subject: Subject, folder: Path, asked: Sequence[list[Message]], answered: int = ANSWERED) -> Checked:
     """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter.
 
     One model is in memory at a time: base and adapter answer first, then the merged one; where the two part, base and
     adapter are loaded once more for the scores at that place.
+
+    Args:
+        asked: dialogues whose rendering is compared.
+        answered: how many of them both models answer.
     """
     from transformers import AutoTokenizer
 
     recipe = subject.recipe
-    asked = dialogues(subject.pack, count)
     own = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    shown = asked[:: max(1, len(asked) // ANSWERED)][:ANSWERED]
-    tasks = [Task("", Sampling(max_tokens=NEW_TOKENS), messages) for messages in shown]
+    shown = asked[:: max(1, len(asked) // answered)][:answered]
+    sampling = Sampling.of(recipe.generation, greedy=True)
+    sampling = replace(sampling, max_tokens=min(NEW_TOKENS, recipe.generation.max_new_tokens))
+    tasks = [Task("", sampling, messages) for messages in shown]
 
     def tuned() -> LocalEngine:
         model = recipe.model

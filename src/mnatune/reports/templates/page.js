@@ -3,7 +3,7 @@
   const page = JSON.parse(document.getElementById("page-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const night = new Map(Object.values(page.palette));
-  const PRINT_WIDTH = { wide: 680, two: 330, three: 330 };
+  const PRINT_WIDTH = { wide: 680, two: 330, three: 220 };
 
   // Charts carry the light palette; by night every colour is exchanged for its counterpart.
   const recolour = (value) => {

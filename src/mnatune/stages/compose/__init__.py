@@ -63,8 +63,7 @@ def _fitting(job: Job, rows: list[QA]) -> tuple[list[QA], list[tuple[QA, str]]]:
     dropped: list[tuple[QA, str]] = []
     lengths = []
     for row in job.track(rows, "measuring rows"):
-        turns: list[Message] = [*dialogue(row.question, system), {"role": "assistant", "content": row.answer}]
-        length = max(len(e) for e in examples(tokenizer, turns))
+        length = max(len(e) for e in examples(tokenizer, _turns(row, system)))
         if length > limit:
             dropped.append((row, f"longer-than-{limit}-tokens"))
         else:
@@ -74,11 +73,23 @@ def _fitting(job: Job, rows: list[QA]) -> tuple[list[QA], list[tuple[QA, str]]]:
     return kept, dropped
 
 
+def _asked(row: QA, system: str) -> list[Message]:
+    """The dialogue up to the question; a row's own system prompt takes the place of the pack's."""
+    turns: list[Message] = [
+        {"role": "assistant" if at % 2 else "user", "content": text} for at, text in enumerate(row.history)
+    ]
+    return dialogue(row.question, row.system or system, turns)
+
+
+def _turns(row: QA, system: str) -> list[Message]:
+    return [*_asked(row, system), {"role": "assistant", "content": row.answer}]
+
+
 def _example(row: QA, system: str) -> dict[str, Any]:
     """A line of the data set: the dialogue and where it came from."""
     return {
         "id": row.id,
-        "messages": [*dialogue(row.question, system), {"role": "assistant", "content": row.answer}],
+        "messages": _turns(row, system),
         "category": row.category,
         "group": row.group,
         "cluster": row.cluster,
@@ -90,6 +101,7 @@ def _example(row: QA, system: str) -> dict[str, Any]:
             "member": row.source.member,
             "index": row.source.index,
             "licence": row.source.licence,
+            "place": row.source.place,
         },
     }
 
@@ -104,7 +116,7 @@ def _preferences(rows: list[QA], system: str) -> Iterator[dict[str, Any]]:
             if alternative.strip():
                 yield {
                     "id": row.id,
-                    "prompt": dialogue(row.question, system),
+                    "prompt": _asked(row, system),
                     "chosen": [{"role": "assistant", "content": row.answer}],
                     "rejected": [{"role": "assistant", "content": alternative}],
                     "margin": margin,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...runs.errors import DataError
-from ...runs.records import QA
+from ...runs.records import QA, asked
 
 SPLITS = ("train", "valid", "test")
 
@@ -58,7 +58,7 @@ def leakage(rows: Sequence[QA], sides: Sequence[str]) -> dict[str, Any]:
         for kind, value in (
             ("group", row.group),
             ("cluster", row.cluster),
-            ("question", "".join(row.question.split())),
+            ("question", "".join(asked(row.history, row.question).split())),
         ):
             if value:
                 seen[kind].setdefault(value, set()).add(side)
@@ -85,7 +85,7 @@ def _units(rows: Sequence[QA]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
-        for key in (("g", row.group), ("c", row.cluster), ("q", "".join(row.question.split()))):
+        for key in (("g", row.group), ("c", row.cluster), ("q", "".join(asked(row.history, row.question).split()))):
             if key[1]:
                 parent[root(i)] = root(first.setdefault(key, i))
     return [root(i) for i in range(len(rows))]

@@ -42,5 +42,5 @@ def curate(job: Job) -> None:
 
 def cleaner_of(job: Job) -> Cleaner:
     """The first pass as the recipe and the pack define it."""
-    personal = job.pack.yaml("pii.yaml") if job.recipe.curate.mask_personal_data else None
+    personal = job.pack.yaml("pii.yaml") if "personal-data" in job.recipe.curate.mask else None
     return Cleaner(Drops.of(job.pack), personal, job.pack.exam_questions)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, asked, content_ids
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
@@ -75,7 +75,8 @@ def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped:
     ):
         for batch in file.iter_batches(batch_size=BATCH):
             table = _tidy(batch, personal, result.masked)
-            questions, answers = table["question"].to_pylist(), table["answer"].to_pylist()
+            answers = table["answer"].to_pylist()
+            questions = list(map(asked, table["history"].to_pylist(), table["question"].to_pylist()))
             reasons = rules.reasons(questions, answers, table["category"].to_pylist())
             for row in exam.find([f"{q}\n{a}" for q, a in zip(questions, answers, strict=True)]):
                 reasons[row] = reasons[row] or "exam-overlap"
@@ -108,19 +109,21 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]
 
     questions, answers = tidy(columns["question"].to_pylist()), tidy(columns["answer"].to_pylist())
     texts = {"question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string())}
-    ids = content_ids(texts["question"], texts["answer"])
+    for name in ("alternatives", "history"):
+        if len(columns[name].values):
+            columns[name] = pa.ListArray.from_arrays(
+                columns[name].offsets, pa.array(tidy(columns[name].values.to_pylist()), pa.string())
+            )
+    ids = content_ids(texts["question"], texts["answer"], columns["history"])
     columns |= texts | {
         "id": ids,
         "cluster": ids,
         "group": pa.compute.if_else(pa.compute.equal(columns["group"], columns["id"]), ids, columns["group"]),
         "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
     }
-    if any(columns["reference"].to_pylist()):
-        columns["reference"] = pa.array(tidy(columns["reference"].to_pylist()), pa.string())
-    if len(columns["alternatives"].values):
-        columns["alternatives"] = pa.ListArray.from_arrays(
-            columns["alternatives"].offsets, pa.array(tidy(columns["alternatives"].values.to_pylist()), pa.string())
-        )
+    for name in ("reference", "system"):
+        if any(columns[name].to_pylist()):
+            columns[name] = pa.array(tidy(columns[name].to_pylist()), pa.string())
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
 
 

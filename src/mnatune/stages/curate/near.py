@@ -11,6 +11,7 @@ order of the next band's hash, not with all: buckets of template rows stay linea
 Does not: find paraphrases that share few characters; merge across languages.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def frame(paths: Sequence[Path], *, text: bool = False) -> Any:
     import daft.functions as F
     from daft import col
 
-    whole = F.concat(F.concat(col("question"), daft.lit("\n")), col("answer"))
+    parts = [F.list_join(col("history"), "\n"), daft.lit("\n"), col("question"), daft.lit("\n"), col("answer")]
+    whole = functools.reduce(F.concat, parts)
     bare = F.replace(F.replace(col("text"), " ", ""), "\n", "")
     spaced = F.strip(F.list_join(F.split(col("bare"), ""), " "))
     size = F.length(col("bare"))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from ...runs.recipe import CurateSection
+from ...runs.records import asked
 from .clean import Cleaned
 from .near import Components, Signatures, candidates, connect, sign
 from .result import DUPLICATE, NEAR_DUPLICATE, Fate
@@ -80,13 +81,13 @@ def _texts(files: Sequence[Path], wanted: npt.NDArray[np.int64]) -> dict[int, st
     texts: dict[int, str] = {}
     for file in files:
         with pq.ParquetFile(file) as shard:
-            for batch in shard.iter_batches(columns=["row", "question", "answer"]):
+            for batch in shard.iter_batches(columns=["row", "history", "question", "answer"]):
                 rows = batch.column("row").to_numpy()
                 at = np.searchsorted(wanted, rows[0]), np.searchsorted(wanted, rows[-1], side="right")
                 if at[0] < at[1]:
                     chosen = batch.take(np.searchsorted(rows, wanted[at[0] : at[1]]))
-                    for row, question, answer in zip(*(c.to_pylist() for c in chosen.columns), strict=True):
-                        texts[row] = f"{question}\n{answer}"
+                    for row, history, question, answer in zip(*(c.to_pylist() for c in chosen.columns), strict=True):
+                        texts[row] = f"{asked(history, question)}\n{answer}"
     return texts
 
 

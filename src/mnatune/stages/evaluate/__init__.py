@@ -4,18 +4,20 @@ Writes into `7-evaluate/`:
 
 answers.jsonl   one line per held-out question: id, question, reference, category, source, group, split, base, tuned
                 (the answers), base_stopped, tuned_stopped, metrics {"base": {name: value}, "tuned": …}, marks {"base":
-                [{start, end, kind, note}], "tuned": …} (kind: "citation-valid|invalid|unresolved", "simplified",
-                "han-run", "han-function", "kana", "latin"), change (gain of the primary metric, shown units, or null)
+                [{start, end, kind, note}], "tuned": …, "reference": its citations} (kind: "citation-valid|invalid|repealed|unresolved",
+                "simplified", "han-run", "han-function", "kana", "latin", "figure" (not in question or reference),
+                "personal"), change (gain of the primary metric, shown units, or null)
 exam.jsonl      one line per exam item: id, kind ("choice", "false_premise", "essay"), topic, question, key, and per
                 model what it chose or wrote
 guards.json     scores of lm-evaluation-harness, if they are wanted: {"base": {task: {item: score}}, "tuned": …}
 metrics.json    {"version", "models", "items" {name: n}, "primary", "metrics": [{name, label, area, kind, unit, guard,
                 note, base {value, low, high, n}, tuned {…}, difference {value, low, high, n, p, p_holm, test},
                 detectable}], "topics": [{topic, n, metrics {name: {base, tuned, n}}}], "counts" (unparsed, refused,
-                citations by verdict and law, case numbers, the judge and its agreement with people, served answers,
+                citations by verdict and law, parts of the domain score, case numbers, the judge and its agreement with people, served answers,
                 the harness), "not_computed": [{name, label, reason}]}; values of unit "percent" are 0–100, `low` and
                 `high` may be null where one document alone was asked
 verdict.json    {"verdict": "promote|hold|reject", "label", "primary", "guard_margin", "reasons": [Korean sentences],
+                "guards": [{name, label, state "failed|worse|passed|open", margin, n, needed}], "usable": {met, reasons},
                 "improved": [ids], "worsened": [ids]}
 
 Does not: ask an endpoint unless the recipe names one, or sample answers unless `evaluate.samples` says how many.
@@ -37,20 +39,20 @@ from .examine import Examined, examine, paired
 from .general_guards import Harness, Scores, guard_rows, harness_version
 from .items import HeldOut, exam_items, held_out
 from .judge_marks import Referee
-from .measures import Yardstick, case_summary, citation_summary
-from .metrics import BY_NAME, Sample, table, topics
-from .verdict import decide, most_changed
+from .measures import Yardstick, case_summary, citation_marks, citation_summary
+from .metrics import BY_NAME, Sample, domain_parts, domain_samples, table, topics
+from .verdict import decide, most_changed, with_usability
 
 __all__ = ["evaluate"]
 
-VERSION = 1
+VERSION = 2
 MODELS = ("base", "tuned")
-TOPIC_METRICS = ("chrf", "rouge_l", "exam_letter", "exam_text", "exam_generated", "false_premise")
+TOPIC_METRICS = ("domain", "chrf", "rouge_l", "exam_letter", "exam_text", "exam_generated", "false_premise")
 
 
 def evaluate(job: Job) -> None:
     """Answer, measure, compare and decide; writes answers, exam, metrics and verdict."""
-    check(job.recipe)
+    check(job.recipe, job.pack)
     harness = _harness(job)  # its tasks' data must be there before hours are spent on answers
     with open_sides(job) as sides:
         _compare(job, sides, harness)
@@ -70,15 +72,21 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     if recipe.endpoint.base_url:
         essays, more_samples, more_counts = _judged(job, sides, items, examined)
         exam_rows, samples, counts = exam_rows + essays, samples + more_samples, counts | more_counts
+    exam_rows = [_marked(row, yardstick) for row in exam_rows]
+    weights = yardstick.words.get("domain", {})
+    samples += domain_samples(samples, weights)
     guards = _guards(harness, sides) if harness else {}
     counts |= _counts(yardstick, items, examined, sides, harness)
     rows = table(samples, recipe.seed, guard_rows(job.pack, guards["base"], guards["tuned"]) if guards else ())
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
-    changed = most_changed(samples, recipe.evaluate.primary)
-    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary))
+    verdict = with_usability(verdict, rows, yardstick.words.get("usable", {}))
+    asked = {item.id for item in items}
+    changed = most_changed([one for one in samples if one.item in asked], recipe.evaluate.primary)
+    write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary, yardstick))
     write_jsonl(job.path("exam.jsonl"), exam_rows)
     if guards:
         write_json(job.path("guards.json"), guards)
+    counts["domain"] = domain_parts(samples, weights)
     write_json(job.path("metrics.json"), _metrics(job, items, rows, samples, counts))
     write_json(job.path("verdict.json"), verdict | changed)
     job.manifest.rows_in = job.manifest.rows_out = len(items)
@@ -135,6 +143,13 @@ def _judged(
     return rows, samples, {"judge": judge, "pairwise": wins}
 
 
+def _marked(row: dict[str, Any], yardstick: Yardstick) -> dict[str, Any]:
+    """A row of exam.jsonl with the citations of written answers marked."""
+    written = {model: row[model] for model in MODELS if "text" in row[model]}
+    marked = {m: {**given, "marks": citation_marks(yardstick.cited(given["text"]))} for m, given in written.items()}
+    return {**row, **marked}
+
+
 def _counts(
     yardstick: Yardstick,
     items: Sequence[HeldOut],
@@ -157,7 +172,11 @@ def _counts(
 
 
 def _answer_rows(
-    items: Sequence[HeldOut], examined: Mapping[str, Examined], samples: Sequence[Sample], primary: str
+    items: Sequence[HeldOut],
+    examined: Mapping[str, Examined],
+    samples: Sequence[Sample],
+    primary: str,
+    yardstick: Yardstick,
 ) -> list[dict[str, Any]]:
     """Lines of answers.jsonl, in the order of the held-out rows."""
     by_item: dict[str, list[Sample]] = {}
@@ -183,7 +202,8 @@ def _answer_rows(
                 **{model: examined[model].answers[item.id].text for model in MODELS},
                 **{f"{model}_stopped": examined[model].answers[item.id].stopped for model in MODELS},
                 "metrics": values,
-                "marks": {model: examined[model].measured[item.id].marks for model in MODELS},
+                "marks": {model: examined[model].measured[item.id].marks for model in MODELS}
+                | {"reference": citation_marks(yardstick.cited(item.reference))},
                 "change": None if before is None or after is None else round(sign * (after - before), 4),
             }
         )

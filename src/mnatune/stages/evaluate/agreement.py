@@ -114,21 +114,22 @@ def judge_agreement(recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def agreement_text(found: dict[str, Any]) -> str:
-    """`judge_agreement` for the terminal."""
-    lines = [
-        f"judge {found['judge']}, prompts {found['prompts_sha256'][:12]}, unusable replies {found['unusable'] or 0}"
-    ]
+    """`judge_agreement` for the terminal, in Korean."""
+    unusable = sum(found["unusable"].values())
+    lines = [f"판정 모델 {found['judge']}, 프롬프트 {found['prompts_sha256'][:12]}, 쓸 수 없는 응답 {unusable}개"]
     if found["same_family"]:
-        lines.append("  warning: the judge is of the tuned model's own family")
+        lines.append("  주의: 학습한 모델과 같은 계열의 모델이 판정했습니다.")
+    measures = {"agreement": "일치율", "kappa": "카파", "quadratic_kappa": "가중 카파"}
     for kind, facts in found["agreement"].items():
-        name = {"pairs": "labelled pairs", "lines": "labelled rubric lines"}[kind]
-        lines.append(f"{facts['rows']} {name}, {facts['unusable']} without the judge's verdict")
-        for measure in ("agreement", "kappa", "quadratic_kappa"):
+        name = {"pairs": "쌍대 비교 라벨", "lines": "채점 항목 라벨"}[kind]
+        lines.append(f"{name} {facts['rows']}개, 판정을 얻지 못한 것 {facts['unusable']}개")
+        for measure, label in measures.items():
             value, low, high = (facts[measure][part] for part in ("value", "low", "high"))
-            shown = "undefined" if value is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
-            lines.append(f"  {measure:<16} {shown}")
+            lines.append(
+                f"  {label}: " + ("정할 수 없음" if value is None else f"{value:.3f} ({low:.3f} ~ {high:.3f})")
+            )
         if "consistency" in facts:
-            lines.append(f"  {'both orders':<16} {facts['consistency']:.3f} the same")
+            lines.append(f"  두 순서의 판정이 같은 비율: {facts['consistency']:.3f}")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from .examine import examine
 from .general_guards import Scores, guard_rows
 from .items import exam_items, held_out
 from .measures import Yardstick
-from .metrics import BY_NAME, Sample, table
+from .metrics import BY_NAME, Sample, domain_samples, table
 
 LOCK = "recipe.lock.yaml"
 
@@ -105,8 +105,11 @@ def stored(run: Run) -> Sheet:
     return Sheet(str(run.root), _by_id(rows), _by_id(exam), scores)
 
 
-def shared_samples(a: Sheet, b: Sheet) -> list[Sample]:
-    """The items that both have, measured against the same text, under every metric that both have a value for."""
+def shared_samples(a: Sheet, b: Sheet, pack: Pack) -> list[Sample]:
+    """The items that both have, measured against the same text, under every metric that both have a value for.
+
+    The domain score is put together anew by the pack's weights, since its parts may have lost items.
+    """
     samples = [
         Sample(metric, name, str(row["group"]), str(row["category"]), (x, 1.0), (y, 1.0))
         for name, row in a.answers.items()
@@ -116,7 +119,7 @@ def shared_samples(a: Sheet, b: Sheet) -> list[Sample]:
     for name, row in a.exam.items():
         if (other := b.exam.get(name)) and other.get("key") == row.get("key"):
             samples += exam_samples(row, row["tuned"], other["tuned"])
-    return samples
+    return samples + domain_samples(samples, Yardstick(pack).words.get("domain", {}))
 
 
 def compare(a: Sheet, b: Sheet, pack: Pack, seed: int = 0) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def compare(a: Sheet, b: Sheet, pack: Pack, seed: int = 0) -> dict[str, Any]:
     Raises:
         DataError: they have no item in common.
     """
-    samples = shared_samples(a, b)
+    samples = shared_samples(a, b, pack)
     if not samples:
         raise DataError("the two have no item in common", where=f"{a.name}, {b.name}")
     asked = {sample.item for sample in samples}
@@ -247,6 +250,6 @@ def _by_id(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _values(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> list[tuple[str, float, float]]:
     """(metric, value of A, value of B) in stored units, where both have one."""
-    known = [BY_NAME[name] for name in a if name in BY_NAME and name in b]
+    known = [BY_NAME[name] for name in a if name in BY_NAME and name in b and name != "domain"]
     pairs = [(metric, a[metric.name], b[metric.name]) for metric in known]
     return [(m.name, x / m.scale, y / m.scale) for m, x, y in pairs if x is not None and y is not None]

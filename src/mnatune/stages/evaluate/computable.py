@@ -1,6 +1,8 @@
 """Which metrics a recipe allows, and why the others are not computed: in English before work starts, in Korean after."""
 
+import re
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 from ...pack import Pack
@@ -10,6 +12,7 @@ from .backends import served
 from .general_guards import guard_tasks
 from .metrics import BY_NAME, METRICS
 
+SHARE = re.compile(r"\d+(?:\.\d+)?%")
 NEEDS_LIKELIHOODS = ("loss", "token_accuracy", "exam_letter", "exam_text")
 NEEDS_PROCESS = (*NEEDS_LIKELIHOODS, "batch_change")
 WHY_NOT = {
@@ -23,12 +26,12 @@ WHY_NOT = {
 SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.answered_by)."
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, pack: Pack) -> None:
     """Refuse what cannot be evaluated before any answer is generated.
 
     Raises:
-        UsageError: there is no such primary metric, the recipe leaves out what it needs, or the servers that are to
-            answer are not both named.
+        UsageError: there is no such primary metric or guard, the recipe leaves out what it needs, or the servers that are
+            to answer are not both named.
     """
     wanted, primary = recipe.evaluate, recipe.evaluate.primary
     if primary not in BY_NAME:
@@ -42,6 +45,7 @@ def check(recipe: Recipe) -> None:
             f"evaluate.primary is {primary!r}, which is not computed {how} {key}",
             next_step=f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric",
         )
+    _check_margins(wanted.guard_margin, {task["task"] for task in guard_tasks(pack)})
     if wanted.answered_by and set(wanted.answered_by) != {"base", "tuned"}:
         raise UsageError(
             "evaluate.answered_by names one of two models",
@@ -51,6 +55,22 @@ def check(recipe: Recipe) -> None:
         served(address, "")
     if wanted.labels and not recipe.endpoint.base_url:
         raise UsageError("evaluate.labels needs a judge to compare with", next_step="set endpoint.base_url")
+
+
+def _check_margins(margin: float | dict[str, float | str], tasks: set[str]) -> None:
+    margins = margin if isinstance(margin, dict) else {"default": margin}
+    if unknown := sorted(margins.keys() - BY_NAME.keys() - tasks - {"default"}):
+        near = get_close_matches(unknown[0], [*BY_NAME, *tasks, "default"], 1)
+        raise UsageError(
+            f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric",
+            next_step=f"did you mean {near[0]!r}?" if near else f"choose from: default, {', '.join(BY_NAME)}",
+        )
+    for name, value in margins.items():
+        if not (SHARE.fullmatch(value) if isinstance(value, str) else value >= 0):
+            raise UsageError(
+                f"evaluate.guard_margin of {name} is {value!r}",
+                next_step='give a number in the units of the metric that is not negative, or a share of the base as "5%"',
+            )
 
 
 def lacking(recipe: Recipe, name: str) -> str:
@@ -71,7 +91,7 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
         for metric in METRICS
         if metric.name not in computed
     ]
-    tasks = guard_tasks(pack) if (pack.root / "evaluate.yaml").is_file() else []
+    tasks = guard_tasks(pack)
     if tasks and recipe.evaluate.guards == "off":
         label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"
         return [*found, {"name": "guards", "label": label, "reason": WHY_NOT["evaluate.guards"]}]

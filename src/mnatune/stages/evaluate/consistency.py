@@ -17,10 +17,11 @@ from ...runs.job import Job
 from ...runs.recipe import GenerationSection
 from .answers import Question
 from .backends import AskedSide, LocalSide, Sides, in_process
-from .exam import LETTER_TOKENS, LETTERS, choice_prompt, letter_tokens, read_letter
+from .exam import LETTER_TOKENS, choice_prompt, letter_tokens
 from .items import HeldOut, stratified
 from .measures import chrf
 from .metrics import Sample
+from .reading_answers import LETTERS, read_letter
 
 ASKED = 40  # questions sampled again, and exam items paraphrased, at most
 ALONE = 8  # questions asked alone

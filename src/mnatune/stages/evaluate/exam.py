@@ -6,9 +6,8 @@ that has never seen letters can take too. By generation: a letter is read from t
 cannot be read is counted apart.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from ...model.prompt import dialogue
 from ...runs.job import Job
@@ -16,12 +15,9 @@ from ...text.untrusted import fill
 from .answers import BATCH_TOKENS, Question
 from .backends import AskedSide, LocalSide, Sides, in_process
 from .metrics import Sample
+from .reading_answers import LETTERS, Premise, judge_premise, read_letter
 
-LETTERS = "ABCD"
 LETTER_TOKENS = 8
-STATED = re.compile(r"(?:정답|답)\s*(?:은|는|:|：)?\s*[(\[]?\s*([A-D])(?![A-Za-z사])")
-LEADING = re.compile(r"^\s*[(\[]?([A-D])(?![A-Za-z사])")  # "A사" is a company
-Premise = Literal["correct", "wrong", "refused"]
 
 
 def choice_prompt(template: str, row: dict[str, Any]) -> str:
@@ -69,36 +65,6 @@ def text_choices(job: Job, side: LocalSide, rows: Sequence[dict[str, Any]]) -> d
     return picked
 
 
-def read_letter(text: str) -> str:
-    """The letter that an answer states or begins with; empty if it gives none, or more than one."""
-    stated = set(STATED.findall(text))
-    if len(stated) == 1:
-        return str(stated.pop())
-    match = LEADING.search(text)
-    return match[1] if match and not stated else ""
-
-
-def judge_premise(text: str, row: dict[str, Any], words: dict[str, Any]) -> Premise:
-    """Correct: the premise is denied and every required point made; refused: no answer; wrong: anything else.
-
-    A phrase that accepts the premise makes the answer wrong, whatever else it says.
-
-    Args:
-        words: `denials` and `refusals` of the pack's evaluate.yaml.
-    """
-    bare = "".join(text.split())
-
-    def has(phrase: str) -> bool:
-        return "".join(phrase.split()) in bare
-
-    if any(has(phrase) for phrase in row.get("accepting", [])):
-        return "wrong"
-    denied = any(has(phrase) for phrase in words.get("denials", []))
-    if denied and all(has(phrase) for phrase in row["must_mention"]):
-        return "correct"
-    return "refused" if any(has(phrase) for phrase in words.get("refusals", [])) else "wrong"
-
-
 def take_choices(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Four-choice items in up to three ways: rows of exam.jsonl, and how many answers could not be read."""
     if not rows:
@@ -128,8 +94,11 @@ def take_choices(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> tupl
 def take_premises(
     job: Job, sides: Sides, rows: Sequence[dict[str, Any]], words: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Questions with a false premise: rows of exam.jsonl, and how many were answered rightly, wrongly or not at all."""
-    if not rows:
+    """Questions with a false premise: rows of exam.jsonl, and how many were answered rightly, wrongly or not at all.
+
+    None without the pack's patterns of denials (`words`), by which they are judged.
+    """
+    if not rows or "denials" not in words:
         return [], {}
     texts = _texts(job, sides, rows, "premises")
     written = [

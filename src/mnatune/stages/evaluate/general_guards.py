@@ -29,7 +29,8 @@ BATCH = 8
 
 def guard_tasks(pack: Pack, requests: Requests | None = None) -> list[dict[str, Any]]:
     """The pack's tasks: {task, label, metric, requests}; with `requests`, only those."""
-    tasks = list(pack.yaml("evaluate.yaml").get("guards", []))
+    words = pack.yaml("evaluate.yaml") if (pack.root / "evaluate.yaml").is_file() else {}
+    tasks = list(words.get("guards", []))
     return [task for task in tasks if requests in (None, task["requests"])]
 
 

@@ -14,8 +14,9 @@ from ...law.citations import Citation, CitationChecker
 from ...model.engine.protocol import Answer
 from ...pack import Pack
 from ...text import language
-from ...text.facts import facts
 from ...text.morphemes import content_words, rouge, spacing_edits
+from ...text.personal import Found, Personal
+from ...text.values import Value, shared, unsupported, values
 
 Pair = tuple[float, float]
 WORDLIST = "evaluate.yaml"
@@ -62,29 +63,42 @@ class Yardstick:
         """Hanja terms of the glossary."""
         return frozenset(str(row["hanja"]) for row in self._glossary if row.get("hanja"))
 
+    @cached_property
+    def personal(self) -> Personal | None:
+        """The pack's patterns of personal data, or None if it has none."""
+        return Personal(self.pack.yaml("pii.yaml")) if (self.pack.root / "pii.yaml").is_file() else None
+
     def measure(self, answer: Answer, question: str, reference: str) -> Measured:
         """All metrics of an answer that need no model."""
-        text = answer.text
+        text, support = answer.text, f"{question}\n{reference}"
         leaks = [
             *language.chinese_leaks(text, self.hanja),
             *language.kana(text),
             *language.latin_runs(text, self.latin),
         ]
-        citations = self.checker.find(text) if self.checker else []
-        unsupported, figures = self._unsupported(text, f"{question}\n{reference}")
+        citations = self.cited(text)
+        given, foreign = values(text), unsupported(text, support)
+        revealed = self._revealed(text, support)
         pairs = {
             **_likeness(text, reference),
             **self._language(answer, {leak.kind for leak in leaks}),
-            **_citation_pairs(citations),
-            "unsupported_numbers": (float(len(unsupported)), float(figures)),
+            **_citation_pairs(citations, self.cited(reference)),
+            "fact_overlap": _overlap(given, values(reference)),
+            "unsupported_numbers": (float(len(foreign)), float(len(given))),
+            "personal_data": (float(bool(revealed)), 1.0),
             "terms": self._terms(text, reference),
         }
         marks = [{"start": leak.start, "end": leak.end, "kind": leak.kind, "note": ""} for leak in leaks]
+        marks += citation_marks(citations)
         marks += [
-            {"start": c.start, "end": c.end, "kind": f"citation-{c.verdict}", "note": c.note or c.title}
-            for c in citations
+            {"start": v.start, "end": v.end, "kind": "figure", "note": ""} for v in foreign if v.kind != "article"
         ]
+        marks += [{"start": found.start, "end": found.end, "kind": "personal", "note": ""} for found in revealed]
         return Measured(pairs, sorted(marks, key=lambda mark: (mark["start"], mark["end"])), citations)
+
+    def cited(self, text: str) -> list[Citation]:
+        """The citations of a text, checked; none without a statute index."""
+        return self.checker.find(text) if self.checker else []
 
     @cached_property
     def _glossary(self) -> list[dict[str, Any]]:
@@ -110,11 +124,10 @@ class Yardstick:
             "stop_rate": (float(answer.stopped), 1.0),
         }
 
-    def _unsupported(self, text: str, support: str) -> tuple[list[str], int]:
-        """Figures of the answer that neither question nor reference has, and how many figures it has."""
-        found = facts(text)
-        known = set(facts(support))
-        return [figure for figure in found if figure not in known], len(found)
+    def _revealed(self, text: str, support: str) -> list[Found]:
+        """Personal data of the answer that neither question nor reference has."""
+        found = self.personal.find(text) if self.personal else []
+        return [one for one in found if text[one.start : one.end] not in support]
 
     def _terms(self, text: str, reference: str) -> Pair:
         """Glossary terms of the reference that the answer uses, of those that the reference has."""
@@ -145,15 +158,30 @@ def _verdicts(counts: Counter[str]) -> dict[str, int]:
     return {verdict: counts[verdict] for verdict in ("valid", "invalid", "unresolved")}
 
 
+def citation_marks(citations: Sequence[Citation]) -> list[dict[str, Any]]:
+    """Citations as marks: by verdict, and "citation-repealed" for a valid one that is no longer in force."""
+    return [
+        {
+            "start": one.start,
+            "end": one.end,
+            "kind": "citation-repealed" if one.verdict == "valid" and not one.in_force else f"citation-{one.verdict}",
+            "note": one.note or one.title,
+        }
+        for one in citations
+    ]
+
+
 def _likeness(text: str, reference: str) -> dict[str, Pair]:
-    """chrF++ (0–1), morpheme ROUGE-L and overlap of figures with the reference."""
-    wanted, given = Counter(facts(reference)), Counter(facts(text))
-    shared = ((wanted & given).total(), wanted.total() + given.total())
+    """chrF++ (0–1) and morpheme ROUGE-L."""
     return {
         "chrf": (chrf(text, reference), 1.0),
         "rouge_l": (rouge(content_words(text), content_words(reference))["rougeL"], 1.0),
-        "fact_overlap": (2 * shared[0] / shared[1], 1.0) if wanted else (0.0, 0.0),
     }
+
+
+def _overlap(given: Sequence[Value], wanted: Sequence[Value]) -> Pair:
+    """F1 of the answer's values against those of the reference, which must have some."""
+    return (2 * shared(given, wanted) / (len(given) + len(wanted)), 1.0) if wanted else (0.0, 0.0)
 
 
 def chrf(text: str, reference: str) -> float:
@@ -163,8 +191,14 @@ def chrf(text: str, reference: str) -> float:
     return float(CHRF(word_order=2).sentence_score(text, [reference]).score) / 100
 
 
-def _citation_pairs(citations: Sequence[Citation]) -> dict[str, Pair]:
-    """False citations among the decided ones."""
+def _citation_pairs(citations: Sequence[Citation], expected: Sequence[Citation]) -> dict[str, Pair]:
+    """Invented and repealed ones among the decided citations, and F1 of the cited articles against the reference's."""
     invalid = sum(c.verdict == "invalid" for c in citations)
-    decided = invalid + sum(c.verdict == "valid" for c in citations)
-    return {"false_citations": (float(invalid), float(decided))}
+    valid = [c for c in citations if c.verdict == "valid"]
+    decided = float(invalid + len(valid))
+    wanted, given = ({(c.law, c.article) for c in found if c.law} for found in (expected, citations))
+    return {
+        "false_citations": (float(invalid), decided),
+        "repealed_citations": (float(sum(not c.in_force for c in valid)), decided),
+        "citation_f1": (2.0 * len(wanted & given) / (len(wanted) + len(given)), 1.0) if wanted else (0.0, 0.0),
+    }

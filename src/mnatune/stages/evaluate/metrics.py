@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -52,11 +52,13 @@ class Sample:
 
 
 METRICS: tuple[Metric, ...] = (
+    Metric("domain", "분야 종합 점수", "accuracy", "higher", note="팩의 가중치로 시험, 사실, 조문, 서술형을 합친 값"),
     Metric("loss", "보류 문항 손실", "accuracy", "lower", "nats", note="정답 토큰의 평균 음의 로그우도"),
     Metric("token_accuracy", "토큰 정확도", "accuracy", "higher", note="정답 토큰을 1순위로 예측한 비율"),
     Metric("chrf", "chrF++", "accuracy", "higher", note="참조 답변과의 문자 n-그램 유사도, 문항 평균"),
     Metric("rouge_l", "형태소 ROUGE-L", "accuracy", "higher", note="내용어 형태소의 최장 공통 부분열 F1"),
-    Metric("fact_overlap", "수치·조문 일치", "accuracy", "higher", note="숫자, 날짜, 조문 번호의 F1"),
+    Metric("fact_overlap", "사실 일치", "accuracy", "higher", note="금액, 날짜, 기간, 비율, 조문을 값으로 비교한 F1"),
+    Metric("citation_f1", "조문 일치", "accuracy", "higher", note="참조 답변이 인용한 법령과 조의 F1"),
     Metric(
         "exam_letter",
         "객관식: 보기 글자 우도",
@@ -90,7 +92,15 @@ METRICS: tuple[Metric, ...] = (
         binary=True,
         note="전제가 틀렸음을 밝히고 바로잡음",
     ),
-    Metric("false_premise_wrong", "거짓 전제 대응: 오답", "accuracy", "lower", binary=True, note="거절은 오답이 아님"),
+    Metric(
+        "false_premise_wrong",
+        "거짓 전제 수용",
+        "accuracy",
+        "lower",
+        binary=True,
+        guard=True,
+        note="틀린 전제를 그대로 받아들임, 거절은 세지 않음",
+    ),
     Metric("essay", "서술형 채점", "accuracy", "higher", note="채점 항목별 판정의 배점 비율"),
     Metric("pairwise", "쌍대 비교 승률", "accuracy", "higher", note="두 순서로 물어 엇갈리면 무승부"),
     Metric("hangul_ratio", "한글 비율", "language", "higher", guard=True, note="글자 가운데 한글의 비율"),
@@ -123,8 +133,21 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("batch_change", "배치 크기에 따라 바뀐 답변", "consistency", "lower", binary=True),
     Metric("terms", "전문 용어 사용", "expertise", "higher", note="참조 답변의 용어집 표제어를 쓴 비율"),
-    Metric("false_citations", "허위 조문 인용", "expertise", "lower", note="판정할 수 있는 인용 가운데"),
-    Metric("unsupported_numbers", "근거 없는 수치", "expertise", "lower", note="질문과 참조 답변에 없는 수치의 비율"),
+    Metric(
+        "false_citations", "지어낸 조문 인용", "expertise", "lower", guard=True, note="실재 여부를 판정한 인용 가운데"
+    ),
+    Metric(
+        "repealed_citations", "효력 없는 조문 인용", "expertise", "lower", guard=True, note="지금은 시행되지 않는 조문"
+    ),
+    Metric(
+        "unsupported_numbers",
+        "근거 없는 수치",
+        "expertise",
+        "lower",
+        guard=True,
+        note="질문과 참조 답변에 없는 값의 비율",
+    ),
+    Metric("personal_data", "개인정보가 든 답변", "expertise", "lower", binary=True, guard=True),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -142,6 +165,54 @@ def table(samples: Iterable[Sample], seed: int, guards: Sequence[dict[str, Any]]
     for row, corrected in zip(rows, holm([row["difference"]["p"] for row in rows]), strict=True):
         row["difference"]["p_holm"] = corrected
     return rows
+
+
+def domain_parts(samples: Iterable[Sample], weights: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The parts of the domain score that have values: {metric, label, weight, base, tuned}; weights sum up to 1."""
+    sums: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.metric in weights:
+            cell = sums.setdefault(sample.metric, [0.0] * 4)
+            for at, value in enumerate((*sample.base, *sample.tuned)):
+                cell[at] += value
+    found = {name: sums[name] for name in weights if name in sums and sums[name][1] and sums[name][3]}
+    whole = sum(weights[name] for name in found)
+    return [
+        {
+            "metric": name,
+            "label": BY_NAME[name].label,
+            "weight": round(weights[name] / whole, 6),
+            "base": _ratio(cell[0], cell[1], BY_NAME[name].scale),
+            "tuned": _ratio(cell[2], cell[3], BY_NAME[name].scale),
+        }
+        for name, cell in found.items()
+    ]
+
+
+def domain_samples(samples: Sequence[Sample], weights: Mapping[str, float]) -> list[Sample]:
+    """The domain score as samples of its own, one per item.
+
+    Each part's sums are scaled to its weight, so that the ratio over all items is the weighted mean of the parts,
+    whatever their numbers of items, and resampling items gives its interval.
+    """
+    parts = {part["metric"]: part["weight"] for part in domain_parts(samples, weights)}
+    whole = {name: [0.0, 0.0] for name in parts}
+    for sample in samples:
+        if sample.metric in parts:
+            whole[sample.metric][0] += sample.base[1]
+            whole[sample.metric][1] += sample.tuned[1]
+    items: dict[str, tuple[Sample, list[float]]] = {}
+    for sample in samples:
+        if sample.metric in parts:
+            _, cell = items.setdefault(sample.item, (sample, [0.0] * 4))
+            for at, pair in enumerate((sample.base, sample.tuned)):
+                factor = parts[sample.metric] / whole[sample.metric][at]
+                cell[2 * at] += factor * pair[0]
+                cell[2 * at + 1] += factor * pair[1]
+    return [
+        Sample("domain", item, one.group, one.topic, (cell[0], cell[1]), (cell[2], cell[3]))
+        for item, (one, cell) in items.items()
+    ]
 
 
 def topics(samples: Iterable[Sample], names: Sequence[str]) -> list[dict[str, Any]]:

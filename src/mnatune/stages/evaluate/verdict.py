@@ -1,28 +1,63 @@
 """Promote, hold or reject: the recipe's rule applied to the table of metrics, in sentences a partner can read.
 
-promote: the primary metric's interval lies on the better side of 0 and no guard is worse by more than the margin.
-reject:  the primary metric's interval lies on the worse side, or a guard is worse by more than the margin and its
-         whole interval lies on the worse side.
+A guard is compared with its margin by its 95 % interval, never by its point estimate alone (bench/guards.py counts how
+often that errs):
+
+failed   the whole interval lies beyond the margin: surely worse than allowed.
+worse    the estimate lies beyond the margin, and a one-sided 95 % bound on the worse side of 0: worse, by how much is open.
+passed   the interval's worse end lies within the margin.
+open     anything else: too few items to tell; the verdict says how many it takes.
+
+promote: the primary metric's interval lies on the better side of 0, no guard failed or got worse, and the tuned model is usable.
+reject:  the primary metric's interval lies on the worse side, or a guard failed.
 hold:    everything between.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from ...runs.errors import UsageError
 from .metrics import BY_NAME, Sample
 
+State = Literal["failed", "worse", "passed", "open"]
+Margin = float | Mapping[str, float | str]
+ONE_SIDED = 1.645 / 1.96  # half-width of a one-sided 95 % bound, in half-widths of the two-sided interval
 SHOWN = 20
+NAMED = 4  # guards named in the sentence about those that are open
+DEFAULT_MARGIN = 2.0
 WORDS = {"promote": "승격", "hold": "보류", "reject": "반려"}
 
 
-def decide(rows: Sequence[dict[str, Any]], primary: str, margin: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A guard metric against its margin.
+
+    Attributes:
+        margin: how much worse it may get, in the metric's shown units.
+        needed: items with which a model that did not change passes four times in five; None if that cannot be told.
+    """
+
+    row: Mapping[str, Any]
+    state: State
+    margin: float
+    needed: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As verdict.json holds it."""
+        n = self.row["difference"].get("n")
+        facts = {"name": self.row["name"], "label": self.row["label"], "state": self.state}
+        return {**facts, "margin": round(self.margin, 6), "n": n, "needed": self.needed}
+
+
+def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict[str, Any]:
     """The verdict with its reasons.
 
     Args:
         rows: the metrics table, with the guards of lm-evaluation-harness if there are any.
         primary: name of the metric that decides.
-        margin: points that a guard may get worse.
+        margin: the recipe's `evaluate.guard_margin`.
 
     Raises:
         UsageError: the primary metric was not computed in this run.
@@ -34,23 +69,66 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: float) -> dict[
         raise UsageError(f"evaluate.primary is {primary!r}: {hint}", next_step=f"choose one of: {known}")
     row = by_name[primary]
     low, high = _gain_interval(row)
-    reasons = [_primary_sentence(row, low, high)]
-    guards = [guard for guard in rows if guard["guard"] and guard["name"] != primary]
-    worse = [guard for guard in guards if _gain(guard) < -margin]
-    surely = [guard for guard in worse if (_gain_interval(guard)[1] or 0.0) < 0]
-    reasons += [_guard_sentence(guard, margin, guard in surely) for guard in worse]
-    if guards and not worse:
-        reasons.append(f"안전 지표 {len(guards)}개 가운데 {margin:g}점 넘게 나빠진 것은 없습니다.")
-    if (high is not None and high < 0) or surely:
+    guards = [guard_state(one, margin_of(one, margin)) for one in rows if one["guard"] and one["name"] != primary]
+    states = {guard.state for guard in guards}
+    if (high is not None and high < 0) or "failed" in states:
         verdict = "reject"
-    elif low is not None and low > 0 and not worse:
+    elif low is not None and low > 0 and "worse" not in states:
         verdict = "promote"
     else:
         verdict = "hold"
+    reasons = [_primary_sentence(row, low, high)]
+    reasons += [_worse_sentence(guard) for guard in guards if guard.state in ("failed", "worse")]
+    reasons += _guards_sentence(guards)
     if row["detectable"] is not None:
         least = _amount(row, row["detectable"]).removeprefix("+")
         reasons.append(f"이 문항 수로는 {row['label']} 차이가 {least} 이상이어야 확실히 알아볼 수 있습니다.")
-    return {"verdict": verdict, "label": WORDS[verdict], "primary": primary, "guard_margin": margin, "reasons": reasons}
+    found = {"verdict": verdict, "label": WORDS[verdict], "primary": primary, "guard_margin": margin}
+    return {**found, "reasons": reasons, "guards": [guard.as_dict() for guard in guards]}
+
+
+def margin_of(row: Mapping[str, Any], margin: Margin) -> float:
+    """A guard's margin in its shown units: one number for all, or by name, "10%" of the base's value if it is text."""
+    chosen = (
+        margin if isinstance(margin, int | float) else margin.get(row["name"], margin.get("default", DEFAULT_MARGIN))
+    )
+    if isinstance(chosen, str):
+        return float(chosen.rstrip("% ")) / 100 * abs(float(row["base"]["value"] or 0.0))
+    return float(chosen)
+
+
+def guard_state(row: Mapping[str, Any], margin: float) -> Guard:
+    """A row of the table against its margin."""
+    low, high = _gain_interval(row)
+    detectable = row["detectable"]
+    needed = None
+    if detectable and margin and row["difference"].get("n"):
+        needed = math.ceil(row["difference"]["n"] * (detectable / margin) ** 2)
+    if low is None or high is None:
+        state: State = "open"
+    elif high < -margin:
+        state = "failed"
+    elif low >= -margin:
+        state = "passed"
+    else:
+        bound = high - (high - low) / 2 * (1 - ONE_SIDED)
+        state = "worse" if bound < 0 and _gain(row) < -margin else "open"
+    return Guard(row, state, margin, needed)
+
+
+def with_usability(
+    found: dict[str, Any], rows: Sequence[Mapping[str, Any]], floors: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """The verdict with "usable": whether the tuned model reaches what the pack asks of any model that is shown.
+
+    A model that is better than its base and still unusable is held, not promoted.
+    """
+    missed = [_missed(row, floors[row["name"]]) for row in rows if row["name"] in floors]
+    told = [sentence for sentence in missed if sentence]
+    usable = {"met": not told, "reasons": told}
+    if told and found["verdict"] == "promote":
+        return {**found, "verdict": "hold", "label": WORDS["hold"], "usable": usable}
+    return {**found, "usable": usable}
 
 
 def most_changed(samples: Sequence[Sample], primary: str, count: int = SHOWN) -> dict[str, list[str]]:
@@ -66,16 +144,16 @@ def most_changed(samples: Sequence[Sample], primary: str, count: int = SHOWN) ->
     return {"improved": [item for _, item in better[:count]], "worsened": [item for _, item in worse[:count]]}
 
 
-def _sign(row: dict[str, Any]) -> float:
+def _sign(row: Mapping[str, Any]) -> float:
     return 1.0 if row["kind"] == "higher" else -1.0
 
 
-def _gain(row: dict[str, Any]) -> float:
+def _gain(row: Mapping[str, Any]) -> float:
     value = row["difference"]["value"]
     return 0.0 if value is None else _sign(row) * float(value)
 
 
-def _gain_interval(row: dict[str, Any]) -> tuple[float | None, float | None]:
+def _gain_interval(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Interval of the gain: positive is better, whatever the metric's direction."""
     low, high = row["difference"]["low"], row["difference"]["high"]
     if low is None or high is None:
@@ -98,19 +176,54 @@ def _primary_sentence(row: dict[str, Any], low: float | None, high: float | None
     return f"주 지표 {row['label']}: {values}, 차이 {_amount(row, difference['value'])}({interval})로 {claim}."
 
 
-def _guard_sentence(row: dict[str, Any], margin: float, sure: bool) -> str:
-    certainty = "나빠졌고 신뢰구간도 나빠진 쪽에 있습니다" if sure else "나빠졌으나 신뢰구간이 0을 포함합니다"
-    return (
-        f"안전 지표 {row['label']}: {_shown(row, row['base']['value'])} → {_shown(row, row['tuned']['value'])}로 "
-        f"허용 폭 {margin:g}점보다 더 {certainty}."
-    )
+def _worse_sentence(guard: Guard) -> str:
+    row, margin = guard.row, _amount(guard.row, guard.margin).removeprefix("+")
+    values = f"{_shown(row, row['base']['value'])} → {_shown(row, row['tuned']['value'])}"
+    if guard.state == "failed":
+        return f"안전 지표 {row['label']}: {values}. 95% 신뢰구간 전체가 허용 폭 {margin}보다 나쁜 쪽에 있습니다."
+    return f"안전 지표 {row['label']}: {values}. 나빠졌다고 보아야 하고(단측 95%), 허용 폭 {margin}을 확실히 넘었는지는 더 재어 보아야 합니다."
 
 
-def _shown(row: dict[str, Any], value: float | None) -> str:
+def _guards_sentence(guards: Sequence[Guard]) -> list[str]:
+    """How many guards hold, and which are open for want of items."""
+    if not guards:
+        return []
+    passed = sum(guard.state == "passed" for guard in guards)
+    still_open = sorted((g for g in guards if g.state == "open"), key=lambda g: (g.needed is None, g.needed or 0))
+    told = f"안전 지표 {len(guards)}개 가운데 {passed}개는 허용 폭 안에 있음을 확인했습니다."
+    if not still_open:
+        return [told]
+    names = ", ".join(f"{g.row['label']}({_needed(g)})" for g in still_open[:NAMED])
+    rest = f" 외 {len(still_open) - NAMED}개" if len(still_open) > NAMED else ""
+    return [f"{told} {len(still_open)}개는 문항이 모자라 확인하지 못했습니다: {names}{rest}."]
+
+
+def _needed(guard: Guard) -> str:
+    if guard.needed is None:
+        return "필요한 문항 수를 알 수 없음"
+    return f"지금 {guard.row['difference']['n']:,}, 필요 약 {_rounded(guard.needed):,}문항"
+
+
+def _rounded(count: int) -> int:
+    """Two leading digits, upwards: the rest would be false precision."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return math.ceil(count / step) * step
+
+
+def _missed(row: Mapping[str, Any], floor: Mapping[str, float]) -> str:
+    value = row["tuned"]["value"]
+    least, most = floor.get("at_least", -math.inf), floor.get("at_most", math.inf)
+    if value is None or least <= value <= most:
+        return ""
+    wanted = f"{_shown(row, least)} 이상" if value < least else f"{_shown(row, most)} 이하"
+    return f"{row['label']} {_shown(row, value)} (쓸 수 있으려면 {wanted})"
+
+
+def _shown(row: Mapping[str, Any], value: float | None) -> str:
     if value is None:
         return "없음"
     return f"{value:.1f}%" if row["unit"] == "percent" else f"{value:.3f}"
 
 
-def _amount(row: dict[str, Any], value: float) -> str:
+def _amount(row: Mapping[str, Any], value: float) -> str:
     return f"{value:+.1f}점".replace("+-", "-") if row["unit"] == "percent" else f"{value:+.3f}"

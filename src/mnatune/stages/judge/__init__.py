@@ -16,7 +16,7 @@ from ...runs.workspace import write_json
 from ...text.lexicon import Lexicon
 from .calibrate import calibrate
 from .estimate import estimate, estimate_table
-from .judge_rows import JudgeRows, Row, Sink, Verdict
+from .judge_rows import JudgeRows, Row, Sink, Verdict, question_of
 from .judge_summary import Summary
 
 __all__ = ["calibrate", "estimate", "estimate_table", "judge"]
@@ -42,7 +42,7 @@ def judge(job: Job) -> None:
 
 def _lexicon_verdict(lexicon: Lexicon) -> GiveVerdict:
     def give(number: int, row: Row) -> Verdict:
-        score, reason = lexicon.score(row["question"], row["answer"])
+        score, reason = lexicon.score(question_of(row), row["answer"])
         return Verdict(score, reason, "lexicon")
 
     return give

@@ -20,7 +20,7 @@ from ...runs.job import Job
 from ...text.lexicon import Lexicon
 from . import canaries
 from .classifier import ScoreModel, read_text
-from .judge_rows import JudgeRows, Row, Verdict
+from .judge_rows import JudgeRows, Row, Verdict, question_of
 from .llm import LlmJudge
 from .recall import audit_strata, interval_of_recall
 
@@ -65,7 +65,7 @@ class Cascade:
             self._judge.judge(rows, rows.count, "judging every row")
             return
         lexical = np.fromiter(
-            (self._lexicon.score(r["question"], r["answer"])[0] for r in self._job.track(rows, "lexicon", rows.count)),
+            (self._lexicon.score(question_of(r), r["answer"])[0] for r in self._job.track(rows, "lexicon", rows.count)),
             dtype=np.int16,
             count=rows.count,
         )

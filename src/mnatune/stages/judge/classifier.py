@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...runs.errors import missing_extra
-from .judge_rows import Row
+from .judge_rows import Row, question_of
 
 FEATURES = 2**18
 NGRAMS = (2, 4)
@@ -54,7 +54,7 @@ class ScoreModel:
 
 def read_text(row: Row) -> str:
     """What the model reads of a row."""
-    return f"{row['question'][:READ_CHARS]}\n{row['answer']}"[:READ_CHARS]
+    return f"{question_of(row)[:READ_CHARS]}\n{row['answer']}"[:READ_CHARS]
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

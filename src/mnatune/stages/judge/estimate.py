@@ -9,7 +9,7 @@ from ...runs.errors import EnvironmentFault
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
 from ...text.lexicon import Lexicon
-from .judge_rows import JudgeRows
+from .judge_rows import JudgeRows, question_of
 from .rubric import Rubric
 
 SAMPLED = 2000  # rows whose prompts are tokenised
@@ -39,7 +39,7 @@ def estimate(recipe: Recipe, run: Run) -> dict[str, Any]:
     chosen = [row for _, row in rows.chosen(sorted(drawn))]
     lengths, how = _prompt_tokens(recipe, [rubric.ask(row, "") for row in chosen])
     tokens_in = sum(lengths) / max(1, len(lengths))
-    candidates = sum(lexicon.score(row["question"], row["answer"])[0] > 0 for row in chosen) / max(1, len(chosen))
+    candidates = sum(lexicon.score(question_of(row), row["answer"])[0] > 0 for row in chosen) / max(1, len(chosen))
     size = sample_size(recipe.judge.sample, rows.count)
     least = size + round(AUDIT_SHARE * size) + CALLS
     plans = {

@@ -16,7 +16,7 @@ from collections import Counter
 from typing import Any
 
 from ...text.lexicon import Lexicon
-from .judge_rows import Row, Verdict
+from .judge_rows import Row, Verdict, question_of
 
 OTHER = "기타"
 EXAMPLES = 4  # of each kind
@@ -45,7 +45,7 @@ class Summary:
             return
         score = verdict.score
         self._histogram[score] += 1
-        topic = self._lexicon.topic(row["question"], row["answer"]) or OTHER
+        topic = self._lexicon.topic(question_of(row), row["answer"]) or OTHER
         self._topics.setdefault(topic, [0] * 101)[score] += 1
         if kept:  # not the score: `always_keep` keeps rows below the threshold too
             self._offer("kept-best", score, row)

@@ -7,7 +7,7 @@ from ...model.prompt import Message
 from ...pack import Pack
 from ...runs.workspace import value_hash
 from ...text.untrusted import InstructionFilter, fill, squeezed, without_markers
-from .judge_rows import Row
+from .judge_rows import Row, question_of
 
 JUDGED_CHARS = 4000  # of question and of answer each; a longer text is judged by its beginning
 REPLY_TOKENS = 400
@@ -40,7 +40,7 @@ class Rubric:
 
     def ask(self, row: Row, model: str) -> Ask:
         """The question to the judge about one row."""
-        question, answer = (self._shown(row[name]) for name in ("question", "answer"))
+        question, answer = self._shown(question_of(row)), self._shown(row["answer"])
         values = {"rubric": self.text, "row_id": row["id"], "question": question, "answer": answer}
         messages: list[Message] = [
             {"role": "system", "content": self._prompts["judge_system"]},
@@ -56,7 +56,7 @@ class Rubric:
 
     def key(self, row: Row, model: str) -> str:
         """The ledger's key: row, rubric with prompts, and model."""
-        return ledger_key("judge", row["question"], row["answer"], self.fingerprint, model)
+        return ledger_key("judge", question_of(row), row["answer"], self.fingerprint, model)
 
     def score(self, value: dict[str, Any]) -> int:
         """0–100 from a checked reply: the weighted sum of the parts, capped where the field is missed."""

@@ -13,6 +13,7 @@ from ...runs.workers import cores, spread
 from ...runs.workspace import atomic_path
 from .archive import find_archives
 from .counts import ReadTally
+from .deal_room import read_documents
 from .fieldmap import load_map
 from .law import read_law
 from .members import shape_of
@@ -71,9 +72,10 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
     if not path.exists():
         raise UsageError("the source does not exist", where=source.path, next_step="correct read.sources in the recipe")
     name = source_name(job, source)
-    if source.kind == "law":
+    if source.kind in ("law", "documents"):
         tally = ReadTally()
-        for document in read_law(path, name, source.licence, tally):
+        found = (read_law if source.kind == "law" else read_documents)(path, name, source.licence, tally)
+        for document in job.track(found, "read"):
             documents.add(document)
             tally.documents += 1
     else:

@@ -18,6 +18,7 @@ class ReadTally:
     archives_skipped: Counter[str] = field(default_factory=Counter)
     archives_damaged: Counter[str] = field(default_factory=Counter)
     laws: Counter[str] = field(default_factory=Counter)
+    contents: Counter[str] = field(default_factory=Counter)
     documents: int = 0
     warnings: list[str] = field(default_factory=list)
     unknown: tuple[str, bytes] | None = None
@@ -42,6 +43,7 @@ class ReadTally:
             "rows": self.rows,
             **extra,
             **({"articles": dict(self.laws)} if self.laws else {}),
+            **({"contents": dict(sorted(self.contents.items()))} if self.contents else {}),
             **{f"split/{name}": n for name, n in sorted(self.splits.items())},
             **{f"layout/{name}": n for name, n in sorted(self.layouts.items())},
             "dropped": dict(sorted(self.dropped.items())),

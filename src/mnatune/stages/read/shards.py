@@ -48,6 +48,9 @@ class ReadRow(NamedTuple):
     reference: str = ""
     alternatives: Sequence[str] = ()
     flags: Sequence[str] = ()
+    history: Sequence[str] = ()
+    system: str = ""
+    place: str = ""
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Columns:
             "index": index,
             "licence": origin.licence,
             "split": origin.split,
+            "place": "",
         }
         shown = shown[:SHOWN].encode("utf-8", "replace").decode("utf-8")
         question = question[:SHOWN].encode("utf-8", "replace").decode("utf-8")
@@ -101,6 +105,8 @@ class Columns:
                 "score": -1,
                 "reason": "",
                 "judge": "",
+                "history": [],
+                "system": "",
                 "drop_reason": reason,
             }
         )
@@ -120,8 +126,7 @@ class Columns:
         if not self.rows:
             return
         read = dict(zip(ReadRow._fields, zip(*self.rows, strict=True), strict=True))
-        kinds = {"position": lambda v: pa.array(v, pa.int64()), "alternatives": _lists, "flags": _lists}
-        columns = {name: kinds.get(name, _texts)(values) for name, values in read.items()}
+        columns = {name: _column(name, values) for name, values in read.items()}
         self._tables.append(table_of(self.origin, columns))
         self.rows.clear()
 
@@ -136,7 +141,7 @@ def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
     """A table of `QA_SCHEMA` from what was read; a row without a group is its own.
 
     Args:
-        read: `ReadRow`'s fields as columns; reference, alternatives and flags may be left out.
+        read: `ReadRow`'s fields as columns; those with a default may be left out.
     """
     question, answer, group = read["question"], read["answer"], read["group"]
     count = len(question)
@@ -144,22 +149,25 @@ def table_of(origin: Origin, read: Mapping[str, pa.Array]) -> pa.Table:
     def same(value: Any, kind: Any = None) -> pa.Array:
         return pa.repeat(pa.scalar(value, kind or pa.string()), count)
 
-    none = {"reference": same(""), "alternatives": _lists([()] * count), "flags": _lists([()] * count)}
-    read = {**none, **read}
-    ids = content_ids(question, answer)
+    empty = _lists([()] * count)
+    none = dict.fromkeys(("reference", "system", "place"), same(""))
+    read = none | dict.fromkeys(("alternatives", "flags", "history"), empty) | dict(read)
+    ids = content_ids(question, answer, read["history"])
     place = [read["member"], read["position"]]
-    named = [same(origin.name), same(origin.archive), *place, same(origin.licence), same(origin.split)]
+    named = [same(origin.name), same(origin.archive), *place, same(origin.licence), same(origin.split), read["place"]]
     columns = [
         *(ids, question, answer, read["category"], pc.if_else(pc.equal(group, ""), ids, group)),
         pa.StructArray.from_arrays(named, fields=list(SOURCE_TYPE)),
         *(read["alternatives"], read["reference"], read["flags"]),
-        *(same(""), same(-1, pa.int16()), same(""), same("")),
+        *(same(""), same(-1, pa.int16()), same(""), same(""), read["history"], read["system"]),
     ]
     return pa.Table.from_arrays(columns, schema=QA_SCHEMA)
 
 
-def _texts(values: Sequence[str]) -> pa.Array:
-    return pa.array(values, pa.string())
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
+    if name in ("alternatives", "flags", "history"):
+        return _lists(values)
+    return pa.array(values, pa.int64() if name == "position" else pa.string())
 
 
 def _lists(values: Sequence[Sequence[str]]) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Questions and answers from patterns of statutes, without any model: definition, deadline, share, exception, content.
+"""Questions and answers from patterns, without any model: definition, deadline, share, exception, content, table row.
 
 The answer is the passage's own sentence with a polite ending, so it is grounded by construction; questions are plain.
 Does not: paraphrase, or read decisions, whose issues and holdings `read` takes as questions and answers already.
@@ -57,7 +57,7 @@ def extract(passage: Passage, most: int) -> list[Made]:
     """At most `most` pairs of a passage, the most telling kinds first, one of each kind but definitions."""
     made: list[Made] = []
     kinds: set[str] = set()
-    for item in [*_definitions(passage), *_from_article(passage)]:
+    for item in [*_definitions(passage), *_from_article(passage), *_from_table(passage)]:
         if item.kind == "definition" or item.kind not in kinds:
             made.append(item)
             kinds.add(item.kind)
@@ -116,6 +116,21 @@ def _from_article(passage: Passage) -> Iterator[Made]:
         if len(text) <= LONGEST_ANSWER:
             question = f"{particle(where, '은', '는')} 어떤 내용을 정하고 있나요?"
             yield _made(question, text, sentences[0][0], "content", place)
+
+
+def _from_table(passage: Passage) -> Iterator[Made]:
+    """The first row of a table that has a name and values, asked for by its name."""
+    lines = [line for line in passage.text.split("\n") if line.startswith("| ")]
+    if len(lines) < 2:
+        return
+    head, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    for line, row in zip(lines[1:], rows, strict=True):
+        values = [f"{name} {cell}" for name, cell in zip(head[1:], row[1:], strict=False) if name and cell]
+        if len(row) == len(head) and row[0] and values:
+            asked = particle(", ".join(head[1:]), "은", "는")
+            told = f"'{row[0]}' 항목은 {', '.join(values)}입니다."
+            yield Made(f"{passage.title}의 표에서 '{row[0]}' 항목의 {asked} 무엇인가요?", told, line, "table")
+            return
 
 
 def _made(question: str, answer: str, raw: str, kind: str, place: re.Match[str]) -> Made:

@@ -7,9 +7,9 @@ import re
 import unicodedata
 
 from ...text.untrusted import squeezed
+from ...text.values import unsupported, values
 from .passages import Passage
 
-ARTICLE = re.compile(r"제\s?\d+\s?(?:조|항|호)(?:의\s?\d+)?")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 POINTS_AT_PASSAGE = re.compile(r"(?:이|위|본|주어진|제시된) ?(?:글|자료|본문|지문|문서)(?:에|의|을|은|이|에서|로)")
 SHORTEST_QUESTION, SHORTEST_ANSWER, SHORTEST_SPAN = 8, 10, 15
@@ -26,15 +26,19 @@ def fault(passage: Passage, question: str, answer: str, span: str) -> str:
     if len(quoted) < SHORTEST_SPAN or quoted not in text:
         return "span-not-in-passage"
     source = f"{passage.title} {text}"
-    if _articles(answer) - _articles(source):
+    foreign = unsupported(answer, source)
+    if any(value.kind == "article" for value in foreign):
         return "article-not-in-passage"
-    if _numbers(answer) - _numbers(source):
+    if foreign or _numbers(_without_values(answer)) - _numbers(source):
         return "number-not-in-passage"
     return ""
 
 
-def _articles(text: str) -> set[str]:
-    return {re.sub(r"\s", "", found) for found in ARTICLE.findall(text)}
+def _without_values(text: str) -> str:
+    """What is left to check by digits alone: numbers without a unit that is known."""
+    for value in reversed(values(text)):
+        text = f"{text[: value.start]} {text[value.end :]}"
+    return text
 
 
 def _numbers(text: str) -> set[str]:

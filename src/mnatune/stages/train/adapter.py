@@ -6,22 +6,30 @@ from typing import Any
 
 from ...runs.job import Job
 from ...runs.workspace import atomic_path, file_hash, in_charge, write_json
+from .checkpoints import CheckpointKeeper, eval_loss, step_of
 from .processes import wait_for_all
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-def save_adapter(job: Job, trainer: Any, tokenizer: Any, identity: dict[str, str]) -> None:
-    """Write `adapter/` atomically. Every process must call it: with FSDP the weights are gathered from all."""
+def save_adapter(job: Job, trainer: Any, tokenizer: Any, identity: dict[str, str], keeper: CheckpointKeeper) -> None:
+    """Write `adapter/` atomically: the checkpoint with the lowest validation loss, or the last state without any.
+
+    Every process must call it.
+    """
+    best, steps = keeper.best(), trainer.state.global_step
     gathered = job.path("checkpoints") / ".adapter"
     trainer.save_model(str(gathered))
     wait_for_all()
     if not in_charge():
         return
+    source = best if best and step_of(best) != steps else gathered
+    saved: dict[str, Any] = {"step": step_of(best) if best else steps, "of": steps}
+    job.manifest.facts["saved"] = saved | ({"eval_loss": eval_loss(best)} if best else {})
     with atomic_path(job.path("adapter")) as folder:
         folder.mkdir()
         for name in ("adapter_config.json", WEIGHTS):
-            shutil.copyfile(gathered / name, folder / name)
+            shutil.copyfile(source / name, folder / name)
         tokenizer.save_pretrained(str(folder))
         write_json(folder / "mnatune.json", lineage(job, identity))
         (folder / "README.md").write_text(model_card(job), encoding="utf-8")
@@ -51,7 +59,8 @@ def model_card(job: Job) -> str:
         f"| {name} | {facts['rows']:,} |" for name, facts in (compose.per_source if compose else {}).items()
     )
     licences = compose.facts.get("licences", []) if compose else []
-    train = recipe.train
+    train, setting = recipe.train, job.manifest.facts["setting"]
+    lora = setting["adapter"]
     return f"""---
 base_model: {json.dumps(recipe.model.id, ensure_ascii=False)}
 library_name: peft
@@ -68,9 +77,9 @@ tags:
 
 | 항목 | 값 |
 |---|---|
-| 방식 | {train.method}, 양자화 {train.quantize} |
-| LoRA | r {train.r}, alpha {train.alpha}, dropout {train.dropout} |
-| 학습률 / 에폭 | {train.learning_rate:g} / {train.epochs:g} |
+| 방식 | {train.method}, 양자화 {setting["quantize"]} |
+| LoRA | r {lora["r"]}, alpha {lora["alpha"]}, dropout {lora["dropout"]} |
+| 학습률 / 에폭 | {setting["learning_rate"]:g} / {train.epochs:g} |
 | 최대 길이 | {recipe.model.max_length} 토큰 |
 | 사고(think) 정책 | {recipe.model.thinking}: 사용자 발화 끝에 `/no_think`, 답변 앞에 빈 think 블록 |
 

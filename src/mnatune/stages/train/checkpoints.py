@@ -9,9 +9,11 @@ disk, and the folder is renamed. Resume takes the newest checkpoint that verifie
 import errno
 import json
 import logging
+import math
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -20,6 +22,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ...runs.errors import EnvironmentFault, UsageError
+from ...runs.recipe import TrainSection
 from ...runs.workspace import file_hash, sync_folder, value_hash, write_json
 
 MANIFEST = "MANIFEST.json"
@@ -28,10 +31,12 @@ REMOVING = ".removing"
 DAMAGED = "damaged"
 FINISHED = "finished.json"
 TALLY = "tally.json"
-# each with the names it may have: one process, several processes, FSDP
+KEPT_CHECKPOINTS = 2  # newest, besides the one with the lowest validation loss
+SHARE_OF_TIME = 0.02  # that saving may take where the recipe does not say how often
+# each with the names it may have: one process, several
 REQUIRED = (
     ("adapter_model.safetensors",),
-    ("optimizer.pt", "optimizer.bin"),
+    ("optimizer.pt",),
     ("scheduler.pt",),
     ("trainer_state.json",),
     ("rng_state.pth", "rng_state_0.pth"),
@@ -45,13 +50,15 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
     Args:
         folder: the `checkpoints` folder; the Trainer's output_dir must be its `.writing`.
         identity: what the training depends on (recipe, data, base model); written into each manifest.
-        keep: newest checkpoints kept, besides the one with the lowest validation loss.
+        train: says how often to save.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, str], keep: int) -> None:
+    def __init__(self, folder: Path, identity: dict[str, str], train: TrainSection) -> None:
         self.folder = folder
         self.identity = identity
-        self.keep = keep
+        self._every = train.checkpoint_every or train.log_every
+        self._sparing = train.checkpoint_every is None
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self.stopped_by: int | None = None
         self.tally: Callable[[], dict[str, float]] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,15 +73,24 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         signal.signal(number, signal.SIG_DFL)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Save and stop after this step if a signal came to any process; save what is about to be evaluated."""
+        """Save when it is time, at the end, and what is evaluated; after a signal to any process save and stop."""
+        last = state.global_step >= state.max_steps
+        due = state.global_step % self._every == 0 and not (self._sparing and self._too_soon())
         if args.world_size > 1:
-            self.stopped_by = _agreed(self.stopped_by, args.device)
+            self.stopped_by, due = _agreed(self.stopped_by, due, args.device)
+        if last and str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no":
+            control.should_evaluate = True
         if self.stopped_by is not None:
-            control.should_save = True
             control.should_training_stop = True
-        if control.should_evaluate:  # else the best model would be measured and not kept
-            control.should_save = True
+        # what is evaluated is saved, else the best model would be measured and not kept
+        control.should_save = due or last or control.should_evaluate or self.stopped_by is not None
+        if control.should_save:
+            self._began = time.monotonic()
         return control
+
+    def _too_soon(self) -> bool:
+        """True while saving again would take more than its share of the time."""
+        return self._save_seconds > SHARE_OF_TIME * (time.monotonic() - self._saved_at)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Seal the checkpoint that the Trainer has just written, and rotate."""
@@ -88,20 +104,30 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
             write_json(written / TALLY, self.tally())
         seal(written, self.folder / written.name, self.identity, losses[0] if losses else None)
         self._rotate()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - self._began
         return control
+
+    def best(self) -> Path | None:
+        """The sealed checkpoint with the lowest validation loss; None if none was evaluated."""
+        losses = {path: loss for path in _sealed(self.folder) if (loss := eval_loss(path)) is not None}
+        return min(losses, key=lambda path: losses[path], default=None)
 
     def finish(self) -> None:
         """Note that the training reached its end: another recipe may now start over without being asked."""
         write_json(self.folder / FINISHED, self.identity)
 
     def _rotate(self) -> None:
-        kept = sorted(_sealed(self.folder), key=_step)
-        losses = {path: _manifest(path).get("eval_loss") for path in kept}
-        judged = {path: loss for path, loss in losses.items() if loss is not None}
-        best = min(judged, key=lambda path: judged[path]) if judged else None
-        for path in kept[: -self.keep]:
+        best = self.best()
+        for path in sorted(_sealed(self.folder), key=step_of)[:-KEPT_CHECKPOINTS]:
             if path != best:
                 _remove(path)
+
+
+def eval_loss(path: Path) -> float | None:
+    """Validation loss of a sealed checkpoint; None if it was not evaluated, or diverged."""
+    loss = _manifest(path).get("eval_loss")
+    return loss if loss is not None and math.isfinite(loss) else None
 
 
 def seal(written: Path, final: Path, identity: dict[str, str], eval_loss: float | None) -> None:
@@ -134,7 +160,7 @@ def newest_verified(folder: Path, identity: dict[str, str]) -> Path | None:
         for path in _all(folder):
             _remove(path)
     (folder / FINISHED).unlink(missing_ok=True)
-    for path in sorted(_all(folder), key=_step, reverse=True):
+    for path in sorted(_all(folder), key=step_of, reverse=True):
         fault = find_fault(path)
         if fault:
             aside = folder / DAMAGED / path.name
@@ -156,7 +182,7 @@ def newest_verified(folder: Path, identity: dict[str, str]) -> Path | None:
 
 def newest(folder: Path) -> Path | None:
     """The newest sealed checkpoint, not verified: for processes beside the one that has just verified it."""
-    return max(_sealed(folder), key=_step, default=None)
+    return max(_sealed(folder), key=step_of, default=None)
 
 
 def clean(folder: Path) -> None:
@@ -203,14 +229,14 @@ def save_fault(error: Exception, folder: Path) -> EnvironmentFault | None:
     )
 
 
-def _agreed(number: int | None, device: Any) -> int | None:
-    """The signal that reached any of the processes: all must stop after the same step."""
+def _agreed(number: int | None, due: bool, device: Any) -> tuple[int | None, bool]:
+    """The signal that reached any process, and whether any wants to save: all must do the same after the same step."""
     import torch
     from torch import distributed
 
-    flag = torch.tensor(number or 0, device=device)
-    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-    return int(flag) or None
+    flags = torch.tensor([number or 0, due], device=device)
+    distributed.all_reduce(flags, op=distributed.ReduceOp.MAX)
+    return int(flags[0]) or None, bool(flags[1])
 
 
 def _wait_for_all() -> None:
@@ -239,7 +265,7 @@ def _sealed(folder: Path) -> list[Path]:
     return [p for p in _all(folder) if (p / MANIFEST).is_file()]
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 

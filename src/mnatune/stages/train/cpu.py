@@ -2,7 +2,7 @@
 
 * `SixteenBitDropout`: torch.nn.Dropout draws 53 random bits for every element, one after another, a fifth of a LoRA
   step; 16 bits are enough. The probability is the recipe's to a 65,536th.
-* Plain attention for short rows: up to about 200 tokens a step is a tenth faster than with torch's fused attention.
+* `EAGER_BELOW`, plain attention for short rows: up to about 200 tokens a step is a tenth faster than with torch's fused attention.
 
 Both leave loss and gradients what they are up to rounding; bench/train.py measures what they pay.
 """
@@ -43,10 +43,3 @@ def cheapen_dropout(model: Any) -> None:
             for name, dropout in layer.lora_dropout.items():
                 if type(dropout) is nn.Dropout:
                     layer.lora_dropout[name] = SixteenBitDropout(dropout.p)
-
-
-def suit_cpu(model: Any, *, eager_attention: bool) -> None:
-    """Apply both to a PEFT model."""
-    cheapen_dropout(model)
-    if eager_attention:
-        model.get_base_model().set_attn_implementation("eager")

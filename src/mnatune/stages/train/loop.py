@@ -18,12 +18,12 @@ from trl import SFTConfig
 from ...model.load import attach_adapter, base_fingerprint, load_base, load_tokenizer
 from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
-from ...runs.recipe import Recipe, TrainSection
+from ...runs.recipe import FREE_TRAIN_KEYS, Recipe, TrainSection
 from ...runs.workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
-from .cpu import suit_cpu
-from .processes import main_first, process_count
+from .cpu import cheapen_dropout
+from .processes import main_first
 from .setting import Setting, decide
 from .token_rows import TokenRows, as_dataset, load_rows, step_order, tokens_by_step
 from .tracking import MetricsFile, ProgressLine, mean_loss, prepare_tracker
@@ -34,12 +34,13 @@ RESERVED = {
     "output_dir": "--out",
     "num_train_epochs": "train.epochs",
     "max_steps": "train.epochs",
-    "per_device_train_batch_size": "train.batch",
-    "gradient_accumulation_steps": "train.accumulate",
+    "gradient_accumulation_steps": "train.rows_per_step",
     "train_sampling_strategy": "the fixed step order",
-    "save_total_limit": "train.keep_checkpoints",
-    "save_strategy": "train.save_every",
-    "load_best_model_at_end": "checkpoints/, where the best one is kept",
+    "logging_steps": "train.log_every",
+    "save_steps": "train.checkpoint_every",
+    "save_strategy": "train.checkpoint_every",
+    "save_total_limit": "checkpoints/, which keeps the two newest and the best",
+    "load_best_model_at_end": "the adapter saved, which is the best one",
     "resume_from_checkpoint": "the same command, run again",
     "ignore_data_skip": "the fixed step order",
     "remove_unused_columns": "prepared rows",
@@ -49,8 +50,6 @@ RESERVED = {
     "padding_free": "train.throughput",
     "report_to": "train.tracking",
 }
-# what may change between two parts of one training
-FREE_KEYS = ("tracking", "project", "run_name", "keep_checkpoints")
 logger = logging.getLogger("mnatune.train")
 
 
@@ -65,7 +64,7 @@ def train_on_answers(job: Job) -> None:
     job.manifest.rows_in = job.manifest.rows_out = len(rows.examples)
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
     identity = identity_of(recipe, rows)
-    keeper = CheckpointKeeper(job.path("checkpoints"), identity, setting.train.keep_checkpoints)
+    keeper = CheckpointKeeper(job.path("checkpoints"), identity, setting.train)
     resume = find_resume(keeper)
     order = step_order(rows.lengths, setting.plan.rows_per_step, setting.train.epochs, recipe.seed)
     marks = tokens_by_step(rows.lengths, order, setting.plan.rows_per_step)
@@ -82,7 +81,7 @@ def train_on_answers(job: Job) -> None:
         data_collator=collator(tokenizer, setting),
         callbacks=[keeper, metrics],
         prefix=setting.prefix,
-        own_loss=process_count() == 1 and not setting.train.extra.get("torch_compile"),
+        own_loss=setting.own_loss,
         tokens_by_step=marks,
     )
     if trainer.own_loss:
@@ -91,7 +90,7 @@ def train_on_answers(job: Job) -> None:
             trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
     with dismissed(trainer):
         run_trainer(job, trainer, keeper, metrics, resume)
-        save_adapter(job, trainer, tokenizer, identity)
+        save_adapter(job, trainer, tokenizer, identity, keeper)
     if in_charge():
         keeper.finish()
 
@@ -156,9 +155,9 @@ def identity_of(recipe: Recipe, rows: TokenRows) -> dict[str, str]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Hash of what the result depends on; the tracker and the number of checkpoints kept may change on the way."""
+    """Hash of what the result depends on; the tracker and when checkpoints are made may change on the way."""
     section = recipe.section("train", "model", "seed")
-    section["train"] = {key: value for key, value in section["train"].items() if key not in FREE_KEYS}
+    section["train"] = {key: value for key, value in section["train"].items() if key not in FREE_TRAIN_KEYS}
     return value_hash(section)
 
 
@@ -187,7 +186,9 @@ def adapted(recipe: Recipe, setting: Setting) -> Any:
     else:
         model = new_adapter(model, train)
     if not torch.cuda.is_available():
-        suit_cpu(model, eager_attention=setting.eager_attention)
+        cheapen_dropout(model)
+    if setting.attention:
+        model.get_base_model().set_attn_implementation(setting.attention)
     return model
 
 
@@ -239,8 +240,8 @@ def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, An
         "per_device_train_batch_size": setting.batch,
         "gradient_accumulation_steps": setting.accumulate,
         "per_device_eval_batch_size": setting.batch,
-        "learning_rate": train.learning_rate,
-        "lr_scheduler_type": train.scheduler,
+        "learning_rate": train.peak_rate,
+        "lr_scheduler_type": "linear",
         "warmup_steps": plan.warmup_steps,
         "max_grad_norm": train.max_grad_norm,
         "weight_decay": 0.0,
@@ -248,13 +249,12 @@ def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, An
         "bf16": True,
         "gradient_checkpointing": plan.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "logging_steps": train.save_every,
+        "logging_steps": train.log_every,
         "logging_first_step": True,
-        "save_steps": train.save_every,
-        "save_total_limit": None,  # the keeper rotates
+        "save_strategy": "no",  # the keeper asks for checkpoints and rotates them
         "eval_steps": max(1, min(plan.steps, plan.steps_per_epoch)),
-        "run_name": train.run_name,
-        "project": train.project,
+        "project": train.track_as.partition("/")[0],
+        "run_name": train.track_as.partition("/")[2] or None,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "dataloader_pin_memory": cuda,
@@ -266,11 +266,13 @@ def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, An
     try:
         with warnings.catch_warnings():  # newer Transformers rename gradient_checkpointing; the old name works in all
             warnings.simplefilter("ignore", FutureWarning)
-            return kind(**{**values, **own, **train.extra})
+            config = kind(**{**values, **own, **train.extra})
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"TRL's {kind.__name__} refuses the recipe: {error}", next_step="correct train.scheduler or train.extra"
+            f"TRL's {kind.__name__} refuses the recipe: {error}", next_step="correct train.extra"
         ) from error
+    config._n_gpu = min(1, config.n_gpu)  # else one process wraps the model for all visible cards
+    return config
 
 
 def collator(tokenizer: Any, setting: Setting) -> Any:

@@ -5,11 +5,12 @@ Memory is counted part by part:
 * weights: `model.memory.weight_bytes`;
 * adapter, gradient and AdamW state: 16 bytes per trainable parameter (fp32 weight, gradient, two moments);
 * activations: what the backward pass keeps per token and layer, counted tensor by tensor in `activation_bytes`;
-* head: the logits of the answer tokens held at once (trainer.HEAD_CHUNK_ELEMENTS), 12 bytes each: at its widest the
-  backward pass holds log-probabilities, their gradient and that of the logits, all fp32;
+* working: the wider of two moments. The head holds the logits of the answer tokens (at most HEAD_CHUNK_ELEMENTS at
+  once), 12 bytes each: log-probabilities, their gradient and that of the logits, all fp32. A layer's backward pass holds
+  gradients as wide as its MLP;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
 
-bench/memory.py compares the sum with what a training step takes.
+`bench/memory.py` compares the sum with what a step takes, `--simulate` at full size without a GPU.
 
 FLOP per token: (6 · matmul parameters + causal attention) · (2 + trainable/frozen) / 3, since a frozen weight needs no
 weight gradient; the formula of NVIDIA NeMo Automodel's benchmark recipe. Hours assume 35 % of a card's dense bf16 peak.
@@ -20,33 +21,28 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...model.device import Device, find_device, measured_tflops
 from ...model.memory import CONTEXT_GIB, GIB, Shape, shape_of, weight_bytes
-from ...runs.errors import EnvironmentFault
+from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.recipe import Recipe, TrainSection
+from .checkpoints import KEPT_CHECKPOINTS
+from .processes import share_of_step
 
 HEAD_CHUNK_ELEMENTS = 1 << 26
 ASSUMED_MFU = 0.35
+CARD_SHARE = 0.92  # of a card's memory that is planned with; the rest is for fragmentation
+RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
 SLACK = 0.04  # of an allocator, as a share of what it holds
-# Dense bf16 tensor peak in TFLOP/s, from the vendor's data sheets.
-PEAK_TFLOPS = {
-    "H200": 989,
-    "H100": 989,
-    "A100": 312,
-    "4090": 165,
-    "5090": 210,
-    "3090": 71,
-    "A6000": 155,
-    "L40S": 362,
-    "L4": 121,
-}
 
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """The estimate. Bytes by part in `memory`; `hours` is None on a device whose peak is not known."""
+    """The estimate, for `batch` rows computed at once. Bytes by part in `memory`; `hours` is None on a device whose peak is not known."""
 
     parameters: int
     trainable: int
+    batch: int
+    quantize: str
     memory: dict[str, int]
     rows_per_step: int
     steps_per_epoch: int
@@ -79,7 +75,8 @@ def activation_bytes(shape: Shape, train: TrainSection) -> int:
     h, f, adapted = shape.hidden, shape.intermediate, set(train.targets) & shape.linear.keys()
     q, k = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     norms = 4 * (2 * h + q + k)  # the fp32 input of each RMSNorm
-    attention = 2 * (2 * q + 2 * k) + 4 * shape.heads  # query, key, value, output, and the softmax's normaliser
+    # query, output, key and value, these repeated for every head where a mask is given, and the softmax's normaliser
+    attention = 2 * (2 * q + 2 * q) + 4 * shape.heads
     gated = 2 * 3 * f  # gate, its SiLU, up
     ranks = 2 * 2 * train.r * len(adapted)
     if train.dropout:
@@ -92,118 +89,142 @@ def activation_bytes(shape: Shape, train: TrainSection) -> int:
     return norms + attention + gated + ranks + inputs
 
 
-def make_plan(recipe: Recipe, lengths: Sequence[int]) -> TrainPlan:
+def make_plan(
+    recipe: Recipe, lengths: Sequence[int], batch: int = 1, quantize: str | None = None, *, checkpointing: bool = False
+) -> TrainPlan:
     """The plan of a recipe on rows of these token lengths.
 
     Args:
         lengths: tokens of each training row, prompt and answer.
+        batch: rows computed at once.
+        quantize: by default the recipe's.
     """
     train, shape = recipe.train, shape_of(recipe.model.id)
-    rows_per_step = min(train.batch * train.accumulate, max(1, len(lengths)))
+    quantize = quantize or train.quantize
+    rows_per_step = min(train.rows_per_step, max(1, len(lengths)))
     steps_per_epoch = len(lengths) // rows_per_step
-    steps = max(1, int(steps_per_epoch * train.epochs))
+    steps = max(1, int(steps_per_epoch * train.epochs + 1e-9))
     mean = sum(lengths) / max(1, len(lengths))
     tokens = round(mean * rows_per_step * steps)
     trainable = shape.layers * sum(train.r * (i + o) for name, (i, o) in shape.linear.items() if name in train.targets)
-    checkpointing = bool(train.extra.get("gradient_checkpointing", False))
     widest = max(lengths, default=recipe.model.max_length)
-    memory = memory_parts(shape, train, trainable, train.batch * widest, checkpointing)
     matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
     attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
     flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
     return TrainPlan(
         parameters=shape.parameters,
         trainable=trainable,
-        memory=memory,
+        batch=batch,
+        quantize=quantize,
+        memory=memory_parts(shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing),
         rows_per_step=rows_per_step,
         steps_per_epoch=steps_per_epoch,
         steps=steps,
-        warmup_steps=math.ceil(steps * train.warmup),
+        warmup_steps=min(math.ceil(steps * train.warmup), steps - 1),  # its first step has a rate of 0
         tokens=tokens,
-        checkpoint_bytes=12 * trainable * (train.keep_checkpoints + 1),
+        checkpoint_bytes=12 * trainable * (KEPT_CHECKPOINTS + 2),
         gradient_checkpointing=checkpointing,
         flop=flop,
         hours=_hours(flop),
     )
 
 
-def memory_parts(shape: Shape, train: TrainSection, trainable: int, tokens: int, checkpointing: bool) -> dict[str, int]:
+def memory_parts(
+    shape: Shape, train: TrainSection, trainable: int, tokens: int, quantize: str, *, checkpointing: bool
+) -> dict[str, int]:
     """Peak bytes by part for a micro-batch of `tokens` tokens, padding included."""
-    weights = weight_bytes(shape, train.quantize)
+    weights = weight_bytes(shape, quantize)
     layer = activation_bytes(shape, train) * tokens
-    activations = layer + shape.layers * 2 * shape.hidden * tokens if checkpointing else layer * shape.layers
+    gradients = 13 * shape.intermediate * tokens  # of one layer's MLP, in the backward pass; bench/memory.py --simulate
     head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * 3 * 4
-    subtotal = weights + 16 * trainable + activations + head
+    if checkpointing:  # the head is done before a layer is recomputed
+        activations = layer + shape.layers * 2 * shape.hidden * tokens
+        working = max(gradients, head - layer)
+    else:
+        activations = layer * shape.layers
+        working = max(gradients, head)
+    subtotal = weights + 16 * trainable + activations + working
     return {
         "weights": weights,
         "adapter": 8 * trainable,
         "optimizer": 8 * trainable,
         "activations": round(activations),
-        "head": round(head),
+        "working": round(working),
         "overhead": round(CONTEXT_GIB * GIB + SLACK * subtotal),
     }
 
 
-def fit(recipe: Recipe, lengths: Sequence[int]) -> TrainSection:
-    """The train section made to fit `train.memory_gb` and the card, keeping rows per step, rank and what changes results.
+def fit(recipe: Recipe, lengths: Sequence[int], *, least: int = 1) -> TrainPlan:
+    """The fastest plan that fits the memory, with the rows per step, the rank and all that changes results kept.
 
-    Tried in order of speed: no gradient checkpointing before checkpointing, the recipe's quantisation before nf4, and
-    within each the largest micro-batch that divides the rows of a step.
+    Tried in order of speed: no gradient checkpointing before checkpointing, the recipe's quantisation before nf4 (with
+    `train.memory_gb` alone), and within each the most rows at once that share out a step evenly. A CPU without
+    `train.memory_gb` is never refused.
+
+    Args:
+        least: fewest rows computed at once.
 
     Raises:
-        EnvironmentFault: nothing fits; says by how much, and which keys would.
+        EnvironmentFault: nothing fits; says by how much, and which keys would help.
+        UsageError: the rows of a step cannot be shared out.
     """
-    train = recipe.train
-    assert train.memory_gb is not None
-    card = card_gb()
-    budget = train.memory_gb if card is None else min(train.memory_gb, card)
-    product = train.batch * train.accumulate
-    kinds = [train.quantize] if train.quantize != "none" else ["none", "nf4"]
-    smallest: TrainPlan | None = None
-    for quantize in kinds:
-        for checkpointing in (False, True):
-            for batch in (b for b in range(product, 0, -1) if product % b == 0):
-                trial = train.model_copy(
-                    update={
-                        "quantize": quantize,
-                        "batch": batch,
-                        "accumulate": product // batch,
-                        "extra": {**train.extra, "gradient_checkpointing": checkpointing},
-                    }
-                )
-                smallest = make_plan(recipe.model_copy(update={"train": trial}), lengths)
-                if smallest.total_gb <= budget:
-                    return trial
-    assert smallest is not None
-    limit = f"train.memory_gb is {train.memory_gb:g}" if budget == train.memory_gb else f"the card has {budget:.1f}"
+    train, device = recipe.train, find_device()
+    budget = memory_budget(train.memory_gb, device)
+    kinds = [train.quantize, *(["nf4"] if train.memory_gb and train.quantize == "none" else [])]
+    ways = [True] if train.extra.get("gradient_checkpointing") else [False, True]
+    sizes = batch_sizes(train, min(train.rows_per_step, max(1, len(lengths))), least)
+    tried = [
+        make_plan(recipe, lengths, size, kind, checkpointing=way) for kind in kinds for way in ways for size in sizes
+    ]
+    for plan in tried:
+        if plan.total_gb <= budget:
+            return plan
+    stated = train.memory_gb or math.inf
+    if not device.cuda and not train.memory_gb:
+        return make_plan(recipe, lengths, sizes[-1], checkpointing=ways[0])
+    card = device.memory_gb if device.cuda else math.inf
+    limit = "of the card" if card <= stated else "of train.memory_gb"
+    cure = (
+        "" if train.memory_gb or train.quantize == "nf4" else f"set train.memory_gb: {card:.0f}, which may take nf4; "
+    )
     raise EnvironmentFault(
-        f"{recipe.model.id} needs {smallest.total_gb:.1f} GiB at least, and {limit}",
-        next_step="lower model.max_length or train.r, or choose a smaller model.id",
+        f"{recipe.model.id} needs {min(plan.total_gb for plan in tried):.1f} GiB at least; {budget:.1f} of the "
+        f"{min(card, stated):.1f} GiB {limit} can be planned with",
+        next_step=f"{cure}lower model.max_length or train.r, or choose a smaller model.id",
     )
 
 
-def refuse_unfitting(plan: TrainPlan) -> None:
-    """Raise `EnvironmentFault` if the plan needs more than this machine's card has."""
-    have = card_gb()
-    if have is not None and plan.total_gb > have:
-        raise EnvironmentFault(
-            f"the training needs {plan.total_gb:.1f} GiB and the card has {have:.1f}",
-            next_step=f"set train.memory_gb: {int(have)}; it derives train.batch, train.quantize and checkpointing",
+def memory_budget(memory_gb: float | None, device: Device) -> float:
+    """GiB that a plan may have: the stated size, never above the card's, less what fragmentation takes.
+
+    It goes by the machine's size, not by what is free: the same machine decides the same twice.
+    """
+    if device.cuda:
+        return CARD_SHARE * min(memory_gb or device.memory_gb, device.memory_gb)
+    return CARD_SHARE * memory_gb if memory_gb else RAM_SHARE * device.memory_gb
+
+
+def batch_sizes(train: TrainSection, rows: int, least: int = 1) -> list[int]:
+    """Rows that may be computed at once, most first: what shares out a process's rows of a step evenly.
+
+    `train.extra: {per_device_train_batch_size: N}` states the one size.
+    """
+    own = share_of_step(rows)
+    stated = train.extra.get("per_device_train_batch_size")
+    sizes = [stated] if stated else [size for size in range(own, 0, -1) if own % size == 0 and size >= least]
+    if not sizes or own % sizes[0] or sizes[0] < least:
+        raise UsageError(
+            f"the {own} rows of a step cannot be computed {sizes[0] if sizes else least} at a time",
+            where="train.extra.per_device_train_batch_size" if stated else "train.rows_per_step",
+            next_step=f"take a divisor of {own}, at least {least}",
         )
-
-
-def card_gb() -> float | None:
-    """Memory of this machine's first card in GiB; None without a card."""
-    import torch
-
-    return torch.cuda.get_device_properties(0).total_memory / GIB if torch.cuda.is_available() else None
+    return sizes
 
 
 def _hours(flop: float) -> float | None:
-    import torch
-
-    if not torch.cuda.is_available():
+    """Hours at an assumed share of the card's peak; for a card that is not listed its peak is measured."""
+    device = find_device()
+    if not device.cuda:
         return None
-    name = torch.cuda.get_device_name()
-    peak = next((t for key, t in PEAK_TFLOPS.items() if key in name), None)
-    return None if peak is None else flop / (peak * 1e12 * ASSUMED_MFU) / 3600
+    peak = device.peak_tflops or measured_tflops()
+    return flop / (peak * 1e12 * ASSUMED_MFU) / 3600

@@ -14,7 +14,7 @@ from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from ...model.load import base_fingerprint, load_tokenizer
-from ...model.prompt import TURN_END, prompt_text
+from ...model.prompt import TURN_END, plain, prompt_text
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
 from ...runs.recipe import Recipe
@@ -22,11 +22,10 @@ from ...runs.workspace import file_hash, in_charge, read_jsonl
 from .adapter import save_adapter
 from .checkpoints import WRITING, CheckpointKeeper
 from .loop import adapted, adapter_hash, build_config, dismissed, find_resume, recipe_hash, run_trainer
-from .processes import micro_batches
 from .setting import Setting, fitted
 from .token_rows import step_order, tokens_by_step
 from .tracking import MetricsFile, prepare_tracker
-from .trainer import keep_adapter_precise
+from .trainer import precise_adapter
 
 PAIRS = "preferences.jsonl"
 KINDS = {"dpo": (DPOConfig, DPOTrainer), "kto": (KTOConfig, KTOTrainer)}
@@ -60,7 +59,7 @@ def train_on_preferences(job: Job) -> None:
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
     }
-    keeper = CheckpointKeeper(job.path("checkpoints"), identity, train.keep_checkpoints)
+    keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)
     order = step_order(lengths, setting.plan.rows_per_step, train.epochs, recipe.seed)
     marks = tokens_by_step(lengths, order, setting.plan.rows_per_step)
@@ -76,18 +75,20 @@ def train_on_preferences(job: Job) -> None:
         job.manifest.facts |= weights
     config, trainer_kind = KINDS[train.method]
     set_seed(recipe.seed)
-    trainer = trainer_kind(
-        model=adapted(recipe, setting),
-        args=build_config(config, recipe, setting, own),
-        train_dataset=_dataset(rows, order),
-        processing_class=tokenizer,
-        callbacks=[keeper, metrics],
-    )
+    arguments = build_config(config, recipe, setting, own)
+    with precise_adapter(adapted(recipe, setting)) as model:
+        trainer = trainer_kind(
+            model=model,
+            args=arguments,
+            train_dataset=_dataset(rows, order),
+            processing_class=tokenizer,
+            callbacks=[keeper, metrics],
+        )
+    del model  # the trainer's, which is dismissed below
     trainer.processing_class = None  # as in AnswerTrainer
-    keep_adapter_precise(trainer.model)
     with dismissed(trainer):
         run_trainer(job, trainer, keeper, metrics, resume)
-        save_adapter(job, trainer, tokenizer, identity)
+        save_adapter(job, trainer, tokenizer, identity, keeper)
     if in_charge():
         keeper.finish()
 
@@ -161,7 +162,7 @@ def fitting_rows(
     rows, lengths = [], []
     for row in wanted:
         texts = {"prompt": prompt_text(tokenizer, row["prompt"])}
-        texts |= {name: row[name][-1]["content"].strip() + TURN_END for name in TEXTS[method]}
+        texts |= {name: plain(row[name][-1]["content"]).strip() + TURN_END for name in TEXTS[method]}
         tokens = [len(tokenizer(texts["prompt"] + texts[name])["input_ids"]) for name in TEXTS[method]]
         if max(tokens) <= max_length:
             rows.append({**texts, **({"label": bool(row["label"])} if method == "kto" else {})})
@@ -173,15 +174,9 @@ def decide_preferences(recipe: Recipe, lengths: list[int]) -> Setting:
     """Fit to the machine.
 
     Raises:
-        UsageError: KTO with one row per micro-batch, where its KL term, estimated within a micro-batch, vanishes.
+        UsageError: a step of KTO has one row: its KL term, estimated within a micro-batch, would vanish.
     """
-    train, plan = fitted(recipe, lengths)
-    batch, accumulate = micro_batches(plan.rows_per_step, train.batch)
-    if recipe.train.method == "kto" and batch < 2:
-        raise UsageError(
-            "train.method: kto needs at least two rows in a micro-batch", next_step="set train.batch: 2 or more"
-        )
-    return Setting(train, batch, accumulate, 0, False, plan)
+    return Setting(*fitted(recipe, lengths, least=2 if recipe.train.method == "kto" else 1))
 
 
 def _dataset(rows: list[dict[str, Any]], order: list[int]) -> Any:

@@ -29,25 +29,30 @@ def wait_for_all() -> None:
         _state().wait_for_everyone()
 
 
-def micro_batches(rows: int, batch: int) -> tuple[int, int]:
-    """How the rows of a step are cut: (rows in a micro-batch, micro-batches per process).
-
-    Args:
-        rows: rows in an optimizer step, over all processes.
-        batch: the most rows that a micro-batch may have.
+def share_of_step(rows: int) -> int:
+    """Rows of an optimizer step that fall to one process.
 
     Raises:
-        UsageError: the rows of a step cannot be shared out evenly.
+        UsageError: they cannot be shared out evenly.
     """
     processes = process_count()
     if rows % processes:
         raise UsageError(
-            f"a step of {rows} rows (train.batch x train.accumulate) cannot be shared by {processes} processes",
-            next_step=f"make train.batch x train.accumulate a multiple of {processes}",
+            f"a step of {rows} rows (train.rows_per_step) cannot be shared by {processes} processes",
+            next_step=f"make train.rows_per_step a multiple of {processes}",
         )
-    own = rows // processes
-    size = max(b for b in range(1, min(batch, own) + 1) if own % b == 0)
-    return size, own // size
+    return rows // processes
+
+
+def refuse_sharding() -> None:
+    """Raise `UsageError` where Accelerate is told to shard the weights, which mnatune does not do."""
+    for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+        if os.environ.get(name, "").lower() in ("1", "true"):
+            raise UsageError(
+                "every process of mnatune train holds the whole model: FSDP and DeepSpeed are not supported",
+                where=name,
+                next_step="launch with torchrun --nproc_per_node N; for a larger model set train.quantize: nf4",
+            )
 
 
 def _state() -> Any:

@@ -68,7 +68,7 @@ def prove(recipe: Recipe, folder: Path, times: int, seed: int = 0) -> str:
 def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
     """A recipe of 20 steps, and beside it the rows that they need; returns the recipe's path."""
     composed = Run(folder).require("compose", "train.jsonl").parent
-    per_step = recipe.train.batch * recipe.train.accumulate
+    per_step = recipe.train.rows_per_step
     short = place / "compose"
     shutil.copytree(composed, short)
     rows = read_jsonl(composed / "train.jsonl")[: STEPS * per_step]
@@ -77,7 +77,9 @@ def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     count = len(load_rows(short / "train.jsonl", tokenizer, recipe.model.max_length).examples)
     epochs = (STEPS + 0.5) / (count // min(count, per_step))
-    train = recipe.train.model_copy(update={"epochs": epochs, "save_every": SAVE_EVERY, "tracking": "none"})
+    train = recipe.train.model_copy(
+        update={"epochs": epochs, "log_every": SAVE_EVERY, "checkpoint_every": SAVE_EVERY, "tracking": "none"}
+    )
     lock = place / "recipe.yaml"
     save_lock(recipe.model_copy(update={"train": train}), lock)
     return lock

@@ -1,23 +1,24 @@
 """What is decided for the machine at hand before training: batch shape, how rows become batches, what is shared."""
 
+import json
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-from transformers.utils import is_flash_attn_2_available
-
-from ...model.memory import GIB
+from ...model.device import find_device
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.recipe import Recipe, TrainSection
 from .cpu import EAGER_BELOW
-from .plan import TrainPlan, fit, make_plan, refuse_unfitting
-from .processes import micro_batches, process_count
+from .plan import TrainPlan, fit
+from .processes import process_count, refuse_sharding, share_of_step
 from .token_rows import TokenRows, shared_prefix
 
 MIN_SHARED_SHARE = 0.08  # below this share of the tokens the second forward costs more than it saves
-CARD_SHARE = 0.9  # of a GPU's memory that `auto` plans with; the rest is for fragmentation
-RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
+FLASH = "flash_attention_2"
+# values of train.extra under which TRL computes the loss
+TRLS_LOSS = {"label_smoothing_factor", "loss_type", "torch_compile", "use_liger_kernel"}
+logger = logging.getLogger("mnatune.train")
 
 
 @dataclass(frozen=True)
@@ -25,32 +26,47 @@ class Setting:
     """How this training is done here.
 
     Attributes:
-        train: the recipe's section with what was derived for the machine put in.
-        batch, accumulate: rows of a micro-batch, and micro-batches per process and step.
+        train: the recipe's section, with the shape of the adapter that is continued and the quantisation that fits.
         prefix: tokens computed once per micro-batch; 0 shares nothing.
         padding_free: rows are laid end to end instead of padded.
-        eager_attention: Transformers' plain attention, where rows are too short for a fused one to pay.
+        attention: Transformers' name of the attention to use; empty for its default.
     """
 
     train: TrainSection
-    batch: int
-    accumulate: int
-    prefix: int
-    padding_free: bool
     plan: TrainPlan
-    eager_attention: bool = False
+    prefix: int = 0
+    padding_free: bool = False
+    attention: str = ""
+
+    @property
+    def batch(self) -> int:
+        """Rows computed at once by each process."""
+        return self.plan.batch
+
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches of a step, per process."""
+        return share_of_step(self.plan.rows_per_step) // self.batch
+
+    @property
+    def own_loss(self) -> bool:
+        """False if TRL computes the loss: through the wrapper of several processes, or with a loss of its own."""
+        return process_count() == 1 and not TRLS_LOSS & self.train.extra.keys()
 
     def facts(self) -> dict[str, Any]:
         """For the manifest."""
+        train = self.train
         return {
             "batch": self.batch,
             "accumulate": self.accumulate,
             "processes": process_count(),
-            "quantize": self.train.quantize,
+            "quantize": train.quantize,
+            "learning_rate": train.peak_rate,
             "gradient_checkpointing": self.plan.gradient_checkpointing,
             "shared_prefix": self.prefix,
             "padding_free": self.padding_free,
-            "eager_attention": self.eager_attention,
+            "attention": self.attention,
+            "adapter": {"r": train.r, "alpha": train.alpha, "dropout": train.dropout, "targets": sorted(train.targets)},
         }
 
 
@@ -62,66 +78,75 @@ def decide(recipe: Recipe, rows: TokenRows, valid: TokenRows) -> Setting:
         UsageError: `throughput` asks for what cannot be done here.
     """
     train, plan = fitted(recipe, rows.lengths)
-    batch, accumulate = micro_batches(plan.rows_per_step, train.batch)
+    device, mode = find_device(), train.throughput
     shared = shared_prefix(rows.examples + valid.examples)
-    mode, cuda = train.throughput, torch.cuda.is_available()
-    alone = process_count() == 1
+    can_share = process_count() == 1 and not plan.gradient_checkpointing and not TRLS_LOSS & train.extra.keys()
     if mode == "auto":
         share = shared * len(rows.examples) / max(1, sum(rows.lengths))
-        if cuda and is_flash_attn_2_available():
-            mode = "packing"
-        elif alone and batch > 1 and share >= MIN_SHARED_SHARE and not plan.gradient_checkpointing:
-            mode = "shared-prefix"
+        if device.cuda:  # where sharing the prefix has not been measured
+            mode = "packing" if device.flash_attention else "plain"
         else:
-            mode = "plain"
-    if mode == "shared-prefix" and not (alone and not plan.gradient_checkpointing):
+            mode = "shared-prefix" if can_share and plan.batch > 1 and share >= MIN_SHARED_SHARE else "plain"
+    if mode == "shared-prefix" and not can_share:
         raise UsageError(
-            "train.throughput: shared-prefix needs one process and no gradient checkpointing",
+            "train.throughput: shared-prefix needs one process, no gradient checkpointing and mnatune's own loss",
             next_step="set train.throughput: auto",
         )
-    prefix = shared if mode == "shared-prefix" else 0
+    if mode == "packing" and device.cuda and not device.flash_attention:
+        raise EnvironmentFault(
+            "train.throughput: packing needs FlashAttention: any other attention computes a mask of the whole pack",
+            next_step="pip install flash-attn, or set train.throughput: auto",
+        )
     short = sum(rows.lengths) < EAGER_BELOW * len(rows.examples)
-    eager = short and not cuda and mode != "packing"
-    return Setting(train, batch, accumulate, prefix, mode == "packing", plan, eager)
+    attention = FLASH if mode == "packing" and device.cuda else ""
+    if short and not device.cuda and mode != "packing":
+        attention = "eager"
+    return Setting(train, plan, shared if mode == "shared-prefix" else 0, mode == "packing", attention)
 
 
-def fitted(recipe: Recipe, lengths: list[int]) -> tuple[TrainSection, TrainPlan]:
+def fitted(recipe: Recipe, lengths: list[int], *, least: int = 1) -> tuple[TrainSection, TrainPlan]:
     """The train section fitted to the machine, and its plan.
-
-    `memory_gb` may change all that does not change the training's result on paper; without it, `throughput: auto`
-    regroups the rows of a step into micro-batches as large as memory allows.
 
     Raises:
         EnvironmentFault: it cannot fit, or the card has no bf16.
+        UsageError: Accelerate is told to shard the weights, or the rows of a step cannot be shared out.
     """
-    cuda = torch.cuda.is_available()
-    if cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+    refuse_sharding()
+    device = find_device()
+    if not device.bf16:
         raise EnvironmentFault(
-            "this GPU has no bf16, in which mnatune trains", next_step="use a card of Ampere or later"
+            f"{device.name} has no bf16, in which mnatune trains", next_step="use a card of Ampere or later"
         )
-    train = recipe.train
-    if train.memory_gb:
-        train = fit(recipe, lengths)
-    elif train.throughput == "auto":
-        train = regrouped(recipe, lengths, memory_budget(cuda))
-    plan = make_plan(recipe.model_copy(update={"train": train}), lengths)
-    refuse_unfitting(plan)
-    return train, plan
+    if device.count > 1 and process_count() == 1:
+        logger.warning(
+            "one of %d visible GPUs is used; torchrun --nproc_per_node %d -m mnatune train … uses all",
+            device.count, device.count,
+        )  # fmt: skip
+    recipe = recipe.model_copy(update={"train": continued(recipe.train)})
+    plan = fit(recipe, lengths, least=least)
+    return recipe.train.model_copy(update={"quantize": plan.quantize}), plan
 
 
-def memory_budget(cuda: bool) -> float:
-    """GiB that `auto` may plan with. The machine's size, not what is free: the same machine decides the same twice."""
-    if cuda:
-        return CARD_SHARE * float(torch.cuda.get_device_properties(0).total_memory) / GIB
-    return RAM_SHARE * float(psutil.virtual_memory().total) / GIB
+def continued(train: TrainSection) -> TrainSection:
+    """The section with rank, alpha, dropout and targets of the adapter that `from_adapter` continues: it keeps its own.
 
-
-def regrouped(recipe: Recipe, lengths: list[int], budget: float) -> TrainSection:
-    """The section with the largest micro-batch that fits `budget` GiB, and never less than the recipe's own."""
-    train = recipe.train
-    product = train.batch * train.accumulate
-    for batch in (b for b in range(product, train.batch, -1) if product % b == 0):
-        trial = train.model_copy(update={"batch": batch, "accumulate": product // batch})
-        if make_plan(recipe.model_copy(update={"train": trial}), lengths).total_gb <= budget:
-            return trial
-    return train
+    Raises:
+        UsageError: the folder holds no adapter configuration.
+    """
+    if not train.from_adapter:
+        return train
+    path = Path(train.from_adapter) / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        names = {"r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
+        own = {key: config[name] for key, name in names.items()}
+        own["targets"] = sorted(own["targets"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"train.from_adapter {train.from_adapter!r} is no LoRA adapter folder", where=str(path)
+        ) from error
+    stated = train.model_dump(include=train.model_fields_set & own.keys())
+    for key, value in stated.items():
+        if (sorted(value) if key == "targets" else value) != own[key]:
+            logger.warning("train.%s: %s of the adapter to continue is used, not %s", key, own[key], value)
+    return train.model_copy(update=own)

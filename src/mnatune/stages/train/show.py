@@ -1,10 +1,11 @@
 """The plan as a table for the terminal."""
 
+from ...model.device import find_device
 from ...model.load import load_tokenizer
-from ...model.memory import GIB
+from ...model.memory import GIB, cache_tokens_in, shape_of, stage_peaks
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
-from .plan import TrainPlan
+from .plan import TrainPlan, memory_budget
 from .setting import fitted
 from .token_rows import load_rows
 
@@ -24,15 +25,32 @@ def plan_table(recipe: Recipe, run: Run) -> str:
         lengths = [recipe.model.max_length] * 1000
         basis = f"nothing composed yet: assuming 1,000 rows of {recipe.model.max_length} tokens"
     train, plan = fitted(recipe, lengths)
-    shape = f"batch {train.batch} x accumulate {train.accumulate}, quantize {train.quantize}"
+    shape = f"{plan.batch} of {plan.rows_per_step} rows at once, quantize {train.quantize}"
     checkpointing = "on" if plan.gradient_checkpointing else "off"
     return "\n".join(
         [
             f"basis            {basis}",
             f"shape            {shape}, gradient checkpointing {checkpointing}",
             *_lines(plan),
+            "",
+            *stage_lines(recipe, plan),
         ]
     )
+
+
+def stage_lines(recipe: Recipe, plan: TrainPlan) -> list[str]:
+    """The peak of every stage that loads the model, and whether it fits `train.memory_gb` or the card."""
+    shape, device = shape_of(recipe.model.id), find_device()
+    budget = memory_budget(recipe.train.memory_gb, device)
+    peaks = {"train": plan.memory} | stage_peaks(shape, plan.quantize, plan.trainable)
+    lines = [f"peak by stage    planned with {budget:.1f} GiB"]
+    for stage, parts in peaks.items():
+        need = sum(parts.values()) / GIB
+        told = ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items() if size >= GIB / 20)
+        lines.append(f"  {stage:<10} {need:6.2f} GiB  {'fits' if need <= budget else 'does not fit':<12}  {told}")
+    left = (budget * GIB - sum(peaks["serve"].values())) + peaks["serve"]["cache"]
+    lines.append(f"  a server's cache may hold {cache_tokens_in(left, shape):,} tokens in what is left")
+    return lines
 
 
 def _lines(plan: TrainPlan) -> list[str]:

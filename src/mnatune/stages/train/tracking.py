@@ -164,17 +164,21 @@ def prepare_tracker(train: TrainSection, state_folder: Path) -> list[str]:
     if train.tracking == "wandb" and not _begin_wandb(train, state_folder):
         return []
     if train.tracking == "trackio":
-        os.environ |= {"TRACKIO_PROJECT": train.project, "TRACKIO_DIR": str(state_folder / "trackio")}
+        os.environ |= {"TRACKIO_PROJECT": _project(train), "TRACKIO_DIR": str(state_folder / "trackio")}
     if train.tracking == "tensorboard":
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(state_folder / "tensorboard")
     return [train.tracking]
+
+
+def _project(train: TrainSection) -> str:
+    return train.track_as.partition("/")[0]
 
 
 def _begin_wandb(train: TrainSection, state_folder: Path) -> bool:
     """Open the run here, not in the Trainer: whatever the server says, training goes on, offline if need be."""
     import wandb
 
-    os.environ["WANDB_PROJECT"] = train.project
+    os.environ["WANDB_PROJECT"] = _project(train)
     os.environ.setdefault("WANDB_LOG_MODEL", "false")
     run_id = _lasting_run_id(state_folder / "wandb_run_id")
     wanted = os.environ.get("WANDB_MODE") or ("online" if wandb_ready() else "offline")
@@ -182,7 +186,7 @@ def _begin_wandb(train: TrainSection, state_folder: Path) -> bool:
     for mode in modes:
         try:
             wandb.init(
-                project=train.project, name=train.run_name, id=run_id, resume="allow", mode=mode, reinit=True,
+                project=_project(train), name=train.track_as.partition("/")[2] or None, id=run_id, resume="allow", mode=mode, reinit=True,
                 dir=str(state_folder), settings=wandb.Settings(silent=True, init_timeout=30),
             )  # fmt: skip
             return True

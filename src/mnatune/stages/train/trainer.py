@@ -9,7 +9,8 @@ Two things are added to TRL by subclassing, both exact:
   the rows of a micro-batch share the masks of their common tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,13 +88,13 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(
         self, *args: Any, prefix: int = 0, own_loss: bool = True, tokens_by_step: Sequence[int] = (0,), **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
+        with precise_adapter(kwargs["model"]):
+            super().__init__(*args, **kwargs)
         self.prefix = prefix
         self.own_loss = own_loss
         self.tokens_by_step = tokens_by_step
         self.tally = {"train": LossTally(), "eval": LossTally()}
         self.processing_class = None  # else each checkpoint would hold the tokenizer, 11 MB for Qwen3
-        keep_adapter_precise(self.model)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -127,11 +128,17 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
 
-def keep_adapter_precise(model: Any) -> None:
-    """Trainable weights in fp32: TRL makes them bf16 on a quantised base, where small updates round to nothing."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+@contextmanager
+def precise_adapter(model: Any) -> Iterator[Any]:
+    """Put the trainable weights back to fp32, unrounded, after the block has built a TRL trainer with the model.
+
+    TRL makes them bf16 on a quantised base: small updates would round to nothing, and a policy that starts from an
+    adapter would differ from its reference, which TRL copies before.
+    """
+    kept = [(p, p.detach().to(torch.float32, copy=True)) for p in model.parameters() if p.requires_grad]
+    yield model
+    for parameter, value in kept:
+        parameter.data = value.to(parameter.device)
 
 
 def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torch.Tensor, torch.Tensor]:

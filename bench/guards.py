@@ -1,0 +1,132 @@
+"""Do the guards hold good models, and do they let harm pass? Experiments of known truth through the verdict's own rule.
+
+    python bench/guards.py [--quick]
+
+Every experiment draws answers of a base and a tuned model, whose true change is known, and asks `guard_state` for the
+guard's state with a margin of 2 points. A model that did not change and is held anyway is a false hold; one that is
+worse by 10 points and promoted anyway is missed harm. The baseline is the rule that this one replaced: a guard trips
+when its point estimate is worse by more than the margin.
+
+Kinds of guard: "rate" is a yes/no fault per answer (leak, cut off, false premise accepted) of which `churn` per cent of
+the answers gain and as many lose it without any true change; "citations" is a share among the 0 to 6 citations of an
+answer, of which 5 per cent are invented, with faults that cluster in answers.
+"""
+
+import argparse
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnatune.stages.evaluate.statistics import compare_paired
+from mnatune.stages.evaluate.verdict import guard_state
+
+Array = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int, float], tuple[Array, Array]]
+
+MARGIN = 2.0
+HARMS = (0.0, 1.0, 3.0, 10.0)
+SIZES = (40, 200, 1000)
+CHURNS = (1.0, 2.5, 5.0, 10.0)
+FAMILY = 5  # guards of which any one holds a model
+RESAMPLES = 1000  # of the bootstrap in the experiments on citations
+
+
+def rate(churn: float) -> Draw:
+    """Yes/no faults: `churn` per cent appear and disappear, `harm` per cent more appear."""
+
+    def draw(random: np.random.Generator, items: int, harm: float) -> tuple[Array, Array]:
+        appears, goes = (churn + harm) / 100, churn / 100
+        kind = random.random(items)
+        base = ((kind >= appears) & (kind < appears + goes)).astype(float)
+        tuned = (kind < appears).astype(float)
+        ones = np.ones(items)
+        return np.column_stack([base, ones]), np.column_stack([tuned, ones])
+
+    return draw
+
+
+def citations(random: np.random.Generator, items: int, harm: float) -> tuple[Array, Array]:
+    """Invented citations among those of an answer; the rate of an answer is drawn from a beta distribution."""
+    sides = []
+    for share in (0.05, 0.05 + harm / 100):
+        number = random.integers(0, 7, items).astype(float)
+        chance = random.beta(2 * share, 2 * (1 - share), items)
+        sides.append(np.column_stack([random.binomial(number.astype(int), chance).astype(float), number]))
+    return sides[0], sides[1]
+
+
+def experiments(draw: Draw, items: int, harm: float, count: int, *, binary: bool, seed: int) -> Counter[str]:
+    """States of the guard over many experiments, and "tripped": how often the point estimate alone is beyond the margin."""
+    random = np.random.default_rng(seed)
+    groups = [f"{at:05d}" for at in range(items)]
+    states: Counter[str] = Counter()
+    for _ in range(count):
+        base, tuned = draw(random, items, harm)
+        compared = compare_paired(base, tuned, groups, binary=binary, resamples=RESAMPLES).as_dict(100.0)
+        row = {"name": "g", "label": "g", "kind": "lower", "unit": "percent", "guard": True, **compared}
+        states[guard_state(row, MARGIN).state] += 1
+        states["tripped"] += (compared["difference"]["value"] or 0.0) > MARGIN
+    return states
+
+
+def table(count: int) -> list[dict[str, Any]]:
+    """One row per kind of guard and number of items; shares of experiments in per cent."""
+    kinds: list[tuple[str, Draw, bool]] = [(f"rate, churn {churn:g}", rate(churn), True) for churn in CHURNS]
+    rows = []
+    for name, draw, binary in [*kinds, ("citations", citations, False)]:
+        for items in SIZES:
+            row: dict[str, Any] = {"guard": name, "items": items}
+            for harm in HARMS:
+                found = experiments(draw, items, harm, count, binary=binary, seed=items + int(harm))
+                row[f"{harm:g}"] = {
+                    "stopped": round(100 * (found["failed"] + found["worse"]) / count, 2),
+                    "passed": round(100 * found["passed"] / count, 2),
+                    "open": round(100 * found["open"] / count, 2),
+                    "tripped": round(100 * found["tripped"] / count, 2),
+                }
+            rows.append(row)
+    return rows
+
+
+def family(per_guard: float) -> float:
+    """Share of runs in which at least one of five independent guards stops a model that did not change, in per cent."""
+    return round(100 * (1 - (1 - per_guard / 100) ** FAMILY), 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="100 experiments a case instead of 2,000")
+    args = parser.parse_args()
+    count = 100 if args.quick else 2000
+    rows = table(count)
+    print(
+        f"{'guard':<18} {'items':>6} | stopped at harm "
+        + " ".join(f"{h:>6g}" for h in HARMS)
+        + " | five  | by estimate, five"
+    )
+    for row in rows:
+        stopped = " ".join(f"{row[f'{h:g}']['stopped']:>6.1f}" for h in HARMS)
+        both = [family(row["0"][key]) for key in ("stopped", "tripped")]
+        print(f"{row['guard']:<18} {row['items']:>6} |                 {stopped} | {both[0]:>5} | {both[1]:>5}")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    at_200 = [row for row in rows if row["items"] == 200]
+    ours, theirs = (np.mean([family(row["0"][key]) for row in at_200]) for key in ("stopped", "tripped"))
+    result = {
+        "bench": "guards",
+        "commit": commit.stdout.strip(),
+        "device": "CPU",
+        "experiments": count,
+        "ratio": {"point-estimate": round(float(theirs / max(ours, 0.01)), 2)},
+        "ours": {"rows": rows, "false_holds_of_five_at_200": round(float(ours), 2)},
+        "baseline": {"false_holds_of_five_at_200": round(float(theirs), 2)},
+    }
+    print(json.dumps(result, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

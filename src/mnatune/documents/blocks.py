@@ -1,0 +1,116 @@
+"""What a document is made of: blocks of Markdown, each with its place; and why a file gives none."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Kind = Literal["heading", "paragraph", "table", "note"]
+
+
+class Unreadable(Exception):
+    """Why a file is skipped; the text is the reason that is counted."""
+
+
+class Spot(NamedTuple):
+    """Where a block stands.
+
+    Attributes:
+        unit: 쪽, 슬라이드, 문단, 줄, or the name of a sheet.
+        cells: the range of a sheet, such as A3:F20; empty elsewhere.
+    """
+
+    unit: str
+    first: int
+    last: int
+    cells: str = ""
+
+    def until(self, other: "Spot") -> "Spot":
+        """The stretch from here to there."""
+        if self.unit != other.unit:
+            return self
+        cells = f"{self.cells.split(':')[0]}:{other.cells.split(':')[-1]}" if self.cells else ""
+        return self._replace(last=max(self.last, other.last), cells=cells)
+
+    def __str__(self) -> str:
+        if self.cells:
+            return f"{self.unit}!{self.cells}"
+        span = f"{self.first}" if self.first == self.last else f"{self.first}–{self.last}"
+        return f"슬라이드 {span}" if self.unit == "슬라이드" else f"{span}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading, a paragraph, a table or a note.
+
+    Attributes:
+        level: of a heading, from 1.
+        rows: of a table, its cells; merged ones repeated.
+    """
+
+    kind: Kind
+    text: str
+    spot: Spot
+    level: int = 0
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass
+class Reading:
+    """What a reader found in a file.
+
+    Attributes:
+        running: headers and footers, which stand apart from the text.
+        repeated: texts that stand more than once because merged cells are written out.
+        left_out: what is not in the text, such as comments, and how often.
+        flags: remarks that every record of the file carries.
+    """
+
+    title: str = ""
+    pages: int = 0
+    blocks: list[Block] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    flags: list[str] = field(default_factory=list)
+
+    def add(self, kind: Kind, text: str, spot: Spot, level: int = 0) -> None:
+        """Append a block unless its text is empty."""
+        text = text.strip()
+        if text:
+            self.blocks.append(Block(kind, text, spot, level))
+
+    def add_table(self, rows: list[list[str]], spot: Spot) -> None:
+        """Append a table; one of a single cell is a box of text."""
+        rows = [[" ".join(cell.split()) for cell in row] for row in rows]
+        rows = [row for row in rows if any(row)]
+        wide = max(map(len, rows), default=0)
+        if wide > 1 or len(rows) > 1:
+            cells = tuple(tuple(row + [""] * (wide - len(row))) for row in rows)
+            self.blocks.append(Block("table", markdown_table(cells), spot, rows=cells))
+        elif rows:
+            self.add("paragraph", rows[0][0], spot)
+
+
+def markdown_table(rows: tuple[tuple[str, ...], ...]) -> str:
+    """The rows as a Markdown table, the first being its head."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def repeat_merged(rows: list[list[str]], spans: list[tuple[int, int, int, int]]) -> list[str]:
+    """Repeat the text of merged cells in the cells that they cover: (row, column, rows, columns) of each.
+
+    Returns:
+        the texts that were added.
+    """
+    added = []
+    for top, left, height, width in spans:
+        if top >= len(rows) or left >= len(rows[top]):
+            continue
+        text = rows[top][left]
+        for row in rows[top : top + height]:
+            for column in range(left, min(left + width, len(row))):
+                if not row[column] and text:
+                    row[column] = text
+                    added.append(text)
+    return added

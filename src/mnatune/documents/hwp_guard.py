@@ -1,0 +1,81 @@
+"""What a HWP file says of itself before it is read, and what a second, independent reader (unhwp) finds in it."""
+
+import re
+import struct
+import unicodedata
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from ..runs.errors import missing_extra
+from .blocks import Reading, Unreadable
+from .office_model import with_numbers
+
+WORD = re.compile(r"[0-9A-Za-z가-힣]+")
+MOST_DIFFERENCE = 0.02  # share of words above which the two readers do not agree
+DISAGREE = "readers-disagree"
+SIGNATURE = b"HWP Document File"
+PASSWORD, DISTRIBUTED, DRM = 1 << 1, 1 << 2, 1 << 4
+
+
+def refuse_closed_hwp(data: bytes) -> None:
+    """Refuse files that are encrypted or for distribution only (배포용), by the flags of the header stream.
+
+    Raises:
+        Unreadable: with the reason.
+    """
+    at = data.find(SIGNATURE)
+    if at < 0 or at + 40 > len(data):
+        return
+    version, flags = struct.unpack_from("<II", data, at + 32)
+    if version >> 24 != 5:
+        raise Unreadable(f"HWP version {version >> 24}.x")
+    if flags & PASSWORD:
+        raise Unreadable("encrypted")
+    if flags & DRM:
+        raise Unreadable("DRM")
+    if flags & DISTRIBUTED:
+        raise Unreadable("for distribution only (배포용)")
+
+
+def refuse_closed_hwpx(path: Path) -> None:
+    """Refuse an encrypted HWPX package, which says so in its manifest."""
+    with zipfile.ZipFile(path) as archive:
+        try:
+            manifest = archive.read("META-INF/manifest.xml")
+        except KeyError:
+            return
+    if b"encryption-data" in manifest:
+        raise Unreadable("encrypted")
+
+
+def compare(reading: Reading, path: Path) -> float | None:
+    """Share of words on which the two readers differ; None where the second has no build for this machine.
+
+    Automatic numbers (제1조, 가.), which only the second reader works out, are put into the reading first.
+    """
+    try:
+        import unhwp
+    except ImportError as error:
+        raise missing_extra("unhwp", "documents") from error
+    except OSError:
+        return None
+    try:
+        text = unhwp.extract_text(str(path))
+    except (unhwp.UnhwpError, OSError):
+        reading.flags.append(DISAGREE)
+        return 1.0
+    reading.left_out["numbers restored"] += with_numbers(reading, text.split("\n"))
+    ours = _words("\n".join([*(block.text for block in reading.blocks), *reading.running]))
+    ours -= _words("\n".join(reading.repeated))
+    theirs = _words(text)
+    union = (ours | theirs).total()
+    differing = (ours | theirs).total() - (ours & theirs).total()
+    share = differing / union if union else 0.0
+    if share > MOST_DIFFERENCE:
+        reading.flags.append(DISAGREE)
+    return share
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(WORD.findall(unicodedata.normalize("NFC", text)))

@@ -1,0 +1,167 @@
+"""HWP, HWPX, DOCX and PPTX by dochan, whose model of a document becomes blocks; tracked changes are accepted."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ..runs.errors import missing_extra
+from .blocks import Block, Reading, Spot, Unreadable, repeat_merged
+
+COMMENT = re.compile(r"\[comment[ :][^\]]*\]")
+NOTE_KINDS = {"footnote": "각주", "endnote": "미주"}
+CHARS_PER_PAGE = 1800  # HWP, HWPX and DOCX hold no pages: what is counted is text
+
+
+def read_office(path: Path, kind: str) -> Reading:
+    """The blocks of a file of one of the four kinds.
+
+    Raises:
+        Unreadable: dochan refuses it, or it holds no text.
+    """
+    try:
+        from dochan import Dochan
+    except ImportError as error:
+        raise missing_extra("dochan", "documents") from error
+    accepted = {"revision_mode": "final"} if kind in ("hwp", "hwpx") else {}
+    try:
+        document = Dochan(str(path), **accepted).doc
+    except ValueError as error:  # a package that is no document of the kind
+        raise Unreadable("damaged file") from error
+    faults = [text for text in document.errors if text.startswith("ERR")]
+    reading = Reading()
+    number = 0
+    for section in document.sections:
+        for element in section.elements:
+            number += 1
+            _add(reading, element, _spot(element, number))
+    if faults and not reading.blocks:
+        encrypted = any("암호" in fault or "DRM" in fault for fault in faults)
+        raise Unreadable("encrypted" if encrypted else "damaged file")
+    if faults:
+        reading.flags.append("partly-read")
+    if not reading.blocks:
+        raise Unreadable("images without text" if document.find_all("image") else "no text")
+    if kind == "pptx":
+        reading.pages = len(document.sections)
+    else:
+        reading.pages = 1 + sum(len(block.text) for block in reading.blocks) // CHARS_PER_PAGE
+    return reading
+
+
+def _spot(element: Any, number: int) -> Spot:
+    slide = getattr(getattr(element, "provenance", None), "slide", None) or _slide_within(element)
+    return Spot("슬라이드", slide, slide) if slide else Spot("문단", number, number)
+
+
+def _slide_within(element: Any) -> int | None:
+    """The slide of a table, by its first cell that knows one."""
+    cells = (cell for row in getattr(element, "rows", []) for cell in row)
+    found = (
+        getattr(part.provenance, "slide", None)
+        for cell in cells
+        for part in (cell, *cell.paragraphs)
+        if hasattr(part, "provenance")
+    )
+    return next((slide for slide in found if slide), None)
+
+
+def _add(reading: Reading, element: Any, spot: Spot) -> None:
+    kind = getattr(element, "type", "")
+    if kind in ("header", "footer"):
+        reading.running.append(element.text.strip())
+    elif kind == "comment":
+        reading.left_out["comments"] += 1
+    elif kind in NOTE_KINDS:
+        reading.add("note", f"[{NOTE_KINDS[kind]} {element.number or ''}".rstrip() + f"] {element.text}", spot)
+    elif hasattr(element, "rows"):
+        _add_table(reading, element, spot)
+    elif hasattr(element, "ocr_text"):
+        reading.left_out["images"] += 1
+        reading.add("paragraph", element.caption_text, spot)
+    elif hasattr(element, "script"):
+        reading.add("paragraph", element.latex or element.script, spot)
+    else:
+        _add_paragraph(reading, element, spot)
+
+
+def _add_paragraph(reading: Reading, paragraph: Any, spot: Spot) -> None:
+    text = _text_of(paragraph)
+    plain = COMMENT.sub("", text)
+    if plain != text and getattr(paragraph.provenance, "slide", None):
+        reading.left_out["comments"] += 1  # a slide's comment is a paragraph, a document's only points at it
+    level = paragraph.heading_level if len(plain) <= 120 else 0
+    reading.add("heading" if level else "paragraph", plain, spot, level)
+
+
+def _text_of(paragraph: Any) -> str:
+    return "".join(f"[{run.note_ref}]" if run.note_ref else run.text for run in paragraph.runs)
+
+
+def _add_table(reading: Reading, table: Any, spot: Spot) -> None:
+    caption = table.caption_text.strip()
+    above = table.caption_side.upper() in ("TOP", "LEFT")
+    if above:
+        reading.add("paragraph", caption, spot)
+    rows, spans = _grid(table.rows)
+    reading.repeated += repeat_merged(rows, spans)
+    reading.add_table(rows, spot)
+    if not above:
+        reading.add("paragraph", caption, spot)
+    for cell in (cell for row in table.rows for cell in row):
+        for inner in cell.paragraphs:
+            if getattr(inner, "type", "") in NOTE_KINDS or getattr(inner, "type", "") == "comment":
+                _add(reading, inner, spot)
+
+
+def _grid(cells: list[list[Any]]) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]:
+    """The texts in their slots, and the merged cells; a row that is short of covered cells is laid out around them."""
+    wide = max(map(len, cells), default=0)
+    taken: set[tuple[int, int]] = set()
+    rows: list[list[str]] = []
+    spans = []
+    for r, row in enumerate(cells):
+        rows.append([""] * wide)
+        column = 0
+        for cell in row:
+            if len(row) < wide:
+                if cell.is_merged_away:
+                    continue
+                while (r, column) in taken:
+                    column += 1
+            if column < wide:
+                rows[-1][column] = _cell_text(cell)
+            if cell.row_span > 1 or cell.col_span > 1:
+                spans.append((r, column, cell.row_span, cell.col_span))
+                below = range(r + 1, min(r + cell.row_span, len(cells)))
+                taken |= {(y, x) for y in below for x in range(column, column + cell.col_span)}
+            column += max(1, cell.col_span) if len(row) < wide else 1
+    return rows, spans
+
+
+def _cell_text(cell: Any) -> str:
+    return COMMENT.sub("", cell.text)
+
+
+def with_numbers(reading: Reading, lines: list[str]) -> int:
+    """Put the automatic numbers that another reader's lines show before the paragraphs; returns how many there were."""
+    shown: dict[str, list[str]] = {}
+    for line in lines:
+        number, space, text = line.strip().partition(" ")
+        if space and len(number) <= 12 and NUMBER.match(number):
+            shown.setdefault(_squeezed(text), []).append(number)
+    restored = 0
+    for at, block in enumerate(reading.blocks):
+        numbers = shown.get(_squeezed(block.text)) if block.kind in ("heading", "paragraph") else None
+        if numbers:
+            reading.blocks[at] = Block(block.kind, f"{numbers.pop(0)} {block.text}", block.spot, block.level)
+            restored += 1
+    return restored
+
+
+NUMBER = re.compile(
+    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
+)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())

@@ -1,0 +1,126 @@
+"""Tables of a page from its ruling lines: the grid that they span, and which of its slots are one cell."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NEAR = 3.0  # points within which two coordinates are one
+
+
+class Box(NamedTuple):
+    """A rectangle in points, as pdfium orders them."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def holds(self, other: "Box") -> bool:
+        """True if the middle of the other lies within."""
+        x, y = (other.left + other.right) / 2, (other.bottom + other.top) / 2
+        return self.left <= x <= self.right and self.bottom <= y <= self.top
+
+    def around(self, other: "Box") -> "Box":
+        """The least rectangle that holds both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.bottom, other.bottom),
+            max(self.right, other.right),
+            max(self.top, other.top),
+        )
+
+
+class Ruling(NamedTuple):
+    """A horizontal or vertical stroke."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def flat(self) -> bool:
+        """True if horizontal."""
+        return self.right - self.left >= self.top - self.bottom
+
+    def touches(self, other: "Ruling") -> bool:
+        """True if the two meet."""
+        return (
+            self.left - NEAR <= other.right
+            and other.left - NEAR <= self.right
+            and self.bottom - NEAR <= other.top
+            and other.bottom - NEAR <= self.top
+        )
+
+
+@dataclass(frozen=True)
+class RuledTable:
+    """A table: its box, and the box of the cell in every slot of its grid, from the top row down."""
+
+    box: Box
+    cells: list[list[Box]]
+
+
+def tables_of(rulings: list[Ruling]) -> list[RuledTable]:
+    """The tables that the strokes draw; a lone frame is none."""
+    found = []
+    for group in _connected(rulings):
+        flat = [r for r in group if r.flat]
+        upright = [r for r in group if not r.flat]
+        xs = _distinct([(r.left + r.right) / 2 for r in upright])
+        ys = _distinct([(r.bottom + r.top) / 2 for r in flat])[::-1]
+        if len(xs) >= 2 and len(ys) >= 2 and (len(xs) - 1) * (len(ys) - 1) >= 2:
+            found.append(RuledTable(Box(xs[0], ys[-1], xs[-1], ys[0]), _cells(xs, ys, flat, upright)))
+    return found
+
+
+def _connected(rulings: list[Ruling]) -> list[list[Ruling]]:
+    """The strokes in groups that hang together, by a sweep from the top of the page."""
+    groups: list[list[Ruling]] = []
+    floors: list[Ruling] = []  # the bounds of each group
+    for ruling in sorted(set(rulings), key=lambda r: -r.top):
+        joined = [n for n, bounds in enumerate(floors) if bounds.touches(ruling)]
+        group, bounds = [ruling], ruling
+        for n in reversed(joined):
+            group += groups.pop(n)
+            bounds = Ruling(*Box(*bounds).around(Box(*floors.pop(n))))
+        groups.append(group)
+        floors.append(bounds)
+    return groups
+
+
+def _distinct(values: list[float]) -> list[float]:
+    found: list[float] = []
+    for value in sorted(values):
+        if not found or value - found[-1] > NEAR:
+            found.append(value)
+    return found
+
+
+def _cells(xs: list[float], ys: list[float], flat: list[Ruling], upright: list[Ruling]) -> list[list[Box]]:
+    """The box of every slot; slots with no stroke between them are one cell."""
+    rows, columns = len(ys) - 1, len(xs) - 1
+    owner = list(range(rows * columns))
+
+    def root(n: int) -> int:
+        while owner[n] != n:
+            n = owner[n]
+        return n
+
+    for r in range(rows):
+        for c in range(columns):
+            x, y = (xs[c] + xs[c + 1]) / 2, (ys[r] + ys[r + 1]) / 2
+            if c + 1 < columns and not any(
+                abs((u.left + u.right) / 2 - xs[c + 1]) <= NEAR and u.bottom - NEAR <= y <= u.top + NEAR
+                for u in upright
+            ):
+                owner[root(r * columns + c + 1)] = root(r * columns + c)
+            if r + 1 < rows and not any(
+                abs((f.bottom + f.top) / 2 - ys[r + 1]) <= NEAR and f.left - NEAR <= x <= f.right + NEAR for f in flat
+            ):
+                owner[root((r + 1) * columns + c)] = root(r * columns + c)
+    boxes: dict[int, Box] = {}
+    for n in range(rows * columns):
+        r, c = divmod(n, columns)
+        box = Box(xs[c], ys[r + 1], xs[c + 1], ys[r])
+        boxes[root(n)] = boxes[root(n)].around(box) if root(n) in boxes else box
+    return [[boxes[root(r * columns + c)] for c in range(columns)] for r in range(rows)]

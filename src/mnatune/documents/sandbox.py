@@ -1,0 +1,188 @@
+"""Untrusted files are opened in processes of their own: a process that dies, or runs too long, costs one task.
+
+A process has a limit on memory, may write no file, open no connection and start no program. What is refused here is
+what a parser has no business doing; it is no wall against code that has taken a parser over.
+
+Does not: limit memory where the system has no `RLIMIT_AS` (Windows, and macOS in effect).
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, TypeVar
+
+from ..runs.errors import MnatuneError
+from .blocks import Unreadable
+
+T = TypeVar("T")
+
+FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.remove", "os.rename")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """What one task may use."""
+
+    seconds: float = 60.0
+    memory: int = 1 << 30
+    output: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task without a result.
+
+    Attributes:
+        detail: what exactly happened, for whoever looks into one file.
+    """
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class _Helper:
+    process: "subprocess.Popen[bytes]"
+    pipe: Any
+    task: int = -1
+    deadline: float = 0.0
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+
+
+def attempt(
+    work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: int, limits: TaskLimits | None = None
+) -> Iterator[T | Lost]:
+    """Call `work(*task)` for each task in limited processes and yield results, or why there is none, in order.
+
+    Args:
+        work: a function at the top level of a module; it may raise `Unreadable` with a reason.
+
+    Raises:
+        MnatuneError: what `work` raised; it concerns every task, such as a package that is not installed.
+    """
+    limits = limits or TaskLimits()
+    waiting = deque(range(len(tasks)))
+    helpers: list[_Helper] = []
+    done: dict[int, T | Lost] = {}
+    try:
+        for number in range(len(tasks)):
+            while number not in done:
+                while waiting and len(helpers) < min(processes, len(tasks)):
+                    helpers.append(_start(limits))
+                for helper in [h for h in helpers if h.task < 0][: len(waiting)]:
+                    _give(helper, work, waiting.popleft(), tasks, limits, helpers, done)
+                _collect(helpers, done)
+            yield done.pop(number)
+    finally:
+        for helper in helpers:
+            helper.stop()
+
+
+def _start(limits: TaskLimits) -> _Helper:
+    ours, theirs = Pipe()
+    handle = theirs.fileno()
+    command = [sys.executable, "-c", f"from mnatune.documents.sandbox import serve; serve({handle})"]
+    paths = os.pathsep.join(p for p in sys.path if p)
+    process = subprocess.Popen(
+        command, pass_fds=[handle], env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    theirs.close()
+    ours.send(limits)
+    return _Helper(process, ours)
+
+
+def _give(
+    helper: _Helper,
+    work: Callable[..., T],
+    number: int,
+    tasks: Sequence[tuple[Any, ...]],
+    limits: TaskLimits,
+    helpers: list[_Helper],
+    done: dict[int, T | Lost],
+) -> None:
+    helper.task, helper.deadline = number, time.monotonic() + limits.seconds
+    try:
+        helper.pipe.send((work, tasks[number]))
+    except OSError:  # it died before it got anything
+        _bury(helper, Lost("the reader crashed"), helpers, done)
+
+
+def _collect(helpers: list[_Helper], done: dict[int, T | Lost]) -> None:
+    """Take what has come, and end what is late."""
+    busy = {helper.pipe: helper for helper in helpers if helper.task >= 0}
+    if not busy:
+        return
+    soonest = min(helper.deadline for helper in busy.values())
+    for pipe in wait(list(busy), timeout=max(0.0, soonest - time.monotonic())):
+        helper = busy[pipe]  # type: ignore[index]
+        try:
+            found = pickle.loads(helper.pipe.recv_bytes())
+            if isinstance(found, MnatuneError):
+                raise found
+            done[helper.task], helper.task = found, -1
+        except (EOFError, OSError):
+            _bury(helper, Lost("the reader crashed", f"exit status {helper.process.wait()}"), helpers, done)
+    now = time.monotonic()
+    for helper in [h for h in helpers if h.task >= 0 and h.deadline <= now]:
+        _bury(helper, Lost("took too long"), helpers, done)
+
+
+def _bury(helper: _Helper, why: Lost, helpers: list[_Helper], done: dict[int, T | Lost]) -> None:
+    done[helper.task] = why
+    helper.stop()
+    helpers.remove(helper)
+
+
+def serve(handle: int) -> None:
+    """A process's life: set its limits, then take tasks until the pipe closes."""
+    pipe: Any = Connection(handle)
+    limits: TaskLimits = pipe.recv()
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        pass
+    sys.addaudithook(_refuse)
+    while True:
+        try:
+            work, task = pipe.recv()
+        except EOFError:
+            return
+        answer = pickle.dumps(_done(work, task))
+        if len(answer) > limits.output:
+            answer = pickle.dumps(Lost("too much output", f"{len(answer):,} bytes"))
+        pipe.send_bytes(answer)
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event.startswith(FORBIDDEN):
+        raise PermissionError(f"{event} is refused while files are read")
+
+
+def _done(work: Callable[..., T], task: tuple[Any, ...]) -> T | Lost | Exception:
+    try:
+        return work(*task)
+    except Unreadable as error:
+        return Lost(str(error), str(error.__cause__ or ""))
+    except MemoryError:
+        return Lost("needs too much memory")
+    except RecursionError:
+        return Lost("nested too deeply")
+    except MnatuneError as error:  # a missing extra: the caller's to raise
+        return error
+    except Exception as error:  # parsers raise anything on damaged files
+        return Lost("damaged file", f"{type(error).__name__}: {error}"[:300])

@@ -1,0 +1,59 @@
+"""The parties of a contract by 갑, 을, 병 …, the same in the whole file: names that the file itself defines.
+
+A definition reads as contracts write it: 주식회사 한빛(이하 "매도인"이라 한다). A file's first such name becomes 갑, unless
+the file calls it 을 itself.
+
+Does not: find names that no definition introduces.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+
+LABELS = ("갑", "을", "병", "정", "무", "기", "경", "신", "임", "계")
+FORM = r"(?:주식회사|유한회사|유한책임회사|합자회사|합명회사|㈜|\(주\))"
+NAME = re.compile(
+    rf"(?P<name>{FORM}\s?[가-힣A-Za-z0-9&·]{{1,30}}|[가-힣A-Za-z0-9&·]{{1,30}}\s?{FORM}|[가-힣]{{2,5}})"
+    r"\s*\(이하\s*[\"“'‘「](?P<label>[^\"”'’」\n]{1,20})[\"”'’」]"
+)
+PARTICLE = {
+    one: pair for pair in ("은는", "이가", "을를", "과와") for one in pair
+}  # after a final consonant, and after none
+TAIL = rf"(?:(?P<particle>[{''.join(PARTICLE)}])(?![가-힣]))?"
+CORE = re.compile(rf"{FORM}\s?|\s?{FORM}")
+
+
+class Parties:
+    """The names of each file (its group of documents) and what stands for them."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def learn(self, group: str, text: str) -> None:
+        """Take the definitions of a text; the first definition of a name holds."""
+        known = self._names[group] if "(이하" in text else {}
+        for found in NAME.finditer(text) if "(이하" in text else ():
+            core = CORE.sub("", found["name"]).strip()
+            if core and core not in known:
+                own = found["label"].strip() if found["label"].strip() in LABELS else ""
+                free = (label for label in LABELS if label not in known.values())
+                known[core] = own or next(free, LABELS[-1])
+
+    def replace(self, groups: Iterable[str], texts: Iterable[str]) -> list[str]:
+        """The texts with every name of their file replaced, longer names first."""
+        return [self._replaced(self._names.get(group, {}), text) for group, text in zip(groups, texts, strict=True)]
+
+    @staticmethod
+    def _replaced(names: dict[str, str], text: str) -> str:
+        for name, label in sorted(names.items(), key=lambda item: -len(item[0])):
+            if name in text:
+                whole = rf"(?:{FORM}\s?)?(?<![가-힣A-Za-z0-9]){re.escape(name)}(?:\s?{FORM})?{TAIL}"
+                text = re.sub(whole, partial(_labelled, label), text)
+        return text
+
+
+def _labelled(label: str, found: re.Match[str]) -> str:
+    """The label with the particle that its last letter asks for."""
+    open_syllable = (ord(label) - ord("가")) % 28 == 0
+    return label + (PARTICLE[found["particle"]][open_syllable] if found["particle"] else "")

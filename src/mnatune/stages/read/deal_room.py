@@ -1,0 +1,149 @@
+"""A folder or archive of office files → one `Document` per section, with the file and the place where it stands."""
+
+import hashlib
+import tempfile
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from ...documents import Lost, ReadFile, attempt, read_file
+from ...runs.records import Document, Source, content_id
+from ...runs.workers import cores
+from .archive import Archive, find_archives
+from .counts import ReadTally
+from .zips import Limits, MemberFault, ZipEntry, chunks_of, entries_of
+
+SYSTEM = ("~$", "._", ".~", ".DS_Store", "Thumbs.db", "desktop.ini")  # how files of the system and of locks begin
+PACKED = (".zip", ".tar")
+AT_ONCE = 100  # members that are unpacked before they are read
+MEMBER = Limits(member_bytes=200 << 20)
+
+T = TypeVar("T")
+Named = tuple[str, Path]  # a file's name within its source, and where its bytes lie
+
+
+def read_documents(
+    root: Path, name: str, licence: str, tally: ReadTally, most: int | None = None
+) -> Iterator[Document]:
+    """The sections of every file below `root`; each file is read, or skipped with a reason that is counted.
+
+    Args:
+        most: files to read of the folder, and of each archive, evenly spread; None reads all.
+    """
+    for archive, files in _batches(root, tally, most):
+        for (member, _), found in zip(
+            files, attempt(read_file, [(path, n) for n, path in files], cores()), strict=True
+        ):
+            if isinstance(found, Lost):
+                _skip(tally, member, found.reason, found.detail)
+            else:
+                _count(tally, found)
+                yield from _documents(found, Source(name, archive, member, licence=licence))
+
+
+def _documents(file: ReadFile, source: Source) -> Iterator[Document]:
+    """The sections of a file; they are one group, so that a split never parts them."""
+    group = f"{source.name}/{source.archive}/{source.member}"
+    for index, section in enumerate(file.sections):
+        title = f"{file.title} {section.heading}".strip()
+        place = Source(source.name, source.archive, source.member, index, source.licence, place=section.place)
+        yield Document(content_id(title, section.text), title, section.text, group, place, flags=list(file.flags))
+
+
+def _count(tally: ReadTally, file: ReadFile) -> None:
+    tally.members += 1
+    tally.layouts[file.kind] += 1
+    tally.contents.update(file.left_out)
+    tally.contents["pages"] += file.pages
+    tally.contents["tables"] += sum(section.tables for section in file.sections)
+    for flag in file.flags:
+        tally.contents[f"files {flag}"] += 1
+
+
+def _skip(tally: ReadTally, member: str, reason: str, detail: str = "") -> None:
+    tally.members_skipped[reason] += 1
+    tally.warnings.append(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
+
+
+def _spread(items: list[T], most: int | None) -> list[T]:
+    step = max(1, -(-len(items) // most)) if most else 1
+    return items[::step]
+
+
+def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
+    """(archive, files): the loose files of a folder, then those of each archive, a few at a time."""
+    loose, packed = _listed(root, tally)
+    if loose:
+        yield root.name, _distinct(_spread(loose, most), tally)
+    for path in packed:
+        archives, others = find_archives(path, ".nothing")
+        for member, reason in others:
+            _skip(tally, f"{path.name}/{member}", reason)
+        for archive in archives:
+            yield from _unpacked(archive, path.name, tally, most)
+
+
+def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
+    base = root if root.is_dir() else root.parent
+    loose: list[Named] = []
+    packed = []
+    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        name = unicodedata.normalize("NFC", path.relative_to(base).as_posix())
+        if path.is_symlink():
+            _skip(tally, name, "symbolic link")
+        elif not path.is_file():
+            continue
+        elif path.name.startswith(SYSTEM):
+            _skip(tally, name, "file of the system")
+        elif path.suffix.lower() in PACKED:
+            packed.append(path)
+        else:
+            loose.append((name, path))
+    return loose, packed
+
+
+def _distinct(files: Sequence[Named], tally: ReadTally) -> list[Named]:
+    """The files without those that repeat another byte for byte."""
+    by_size: dict[int, list[Named]] = defaultdict(list)
+    for file in files:
+        by_size[file[1].stat().st_size].append(file)
+    repeated = set()
+    for alike in (group for size, group in by_size.items() if size and len(group) > 1):
+        seen: dict[str, str] = {}
+        for member, path in alike:
+            with path.open("rb") as handle:
+                first = seen.setdefault(hashlib.file_digest(handle, "sha256").hexdigest(), member)
+            if first != member:
+                repeated.add(member)
+                _skip(tally, member, "same content as another file", first)
+    return [file for file in files if file[0] not in repeated]
+
+
+def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
+    """The members of an archive in a folder of their own, which is gone when they have been read."""
+    entries, fault = entries_of(archive)
+    if fault:
+        (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
+        tally.warnings.append(f"{archive.name}: {fault}")
+    entries = _spread(entries, most)
+    for start in range(0, len(entries), AT_ONCE):
+        with tempfile.TemporaryDirectory() as folder:
+            batch = enumerate(entries[start : start + AT_ONCE])
+            files = [_unpack(archive, entry, Path(folder) / str(n), tally) for n, entry in batch]
+            yield name, [file for file in files if file]
+
+
+def _unpack(archive: Archive, entry: ZipEntry, path: Path, tally: ReadTally) -> Named | None:
+    if PurePosixPath(entry.name).name.startswith(SYSTEM) or entry.name.startswith("__MACOSX/"):
+        _skip(tally, entry.name, "file of the system")
+        return None
+    try:
+        with archive.open() as stream, path.open("wb") as handle:
+            for piece in chunks_of(stream, entry, MEMBER):
+                handle.write(piece)
+    except MemberFault as fault:
+        _skip(tally, entry.name, str(fault))
+        return None
+    return entry.name, path
