@@ -17,6 +17,7 @@ from mnatune.service.feedback.datasets import Export, Options
 from mnatune.service.feedback.sink import Edit, Generation, Rating
 from mnatune.service.feedback.store import FeedbackStore
 from mnatune.service.improve import Terms, compare, improve
+from mnatune.stages.evaluate.compare import stored
 
 QUESTIONS = [
     "흡수합병에서 소멸회사의 주주는 언제까지 반대의사를 통지해야 합니까?",
@@ -61,6 +62,7 @@ def parent(tmp_path):
     kept = [example("t1", "시험에 남긴 질문은 무엇입니까?")]
     done(run, "compose", train_jsonl=train, valid_jsonl=[], test_jsonl=kept)
     done(run, "train", adapter__adapter_config_json={})
+    (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(b"old")
     return run
 
 
@@ -146,14 +148,14 @@ def evaluated(root, value, letters, verdict="correct", known=4):
 
 def test_a_better_model_is_promoted_and_a_worse_one_rejected(recipe, tmp_path):
     good, bad = evaluated(tmp_path / "good", 40.0, "AAAA"), evaluated(tmp_path / "bad", 30.0, "AAAA")
-    assert compare(recipe, good, bad)["verdict"] == "promote"
-    assert compare(recipe, bad, good)["verdict"] == "reject"
-    assert compare(recipe, good, good)["verdict"] == "hold"
+    assert compare(recipe, stored(good), stored(bad))["verdict"] == "promote"
+    assert compare(recipe, stored(bad), stored(good))["verdict"] == "reject"
+    assert compare(recipe, stored(good), stored(good))["verdict"] == "hold"
 
 
 def test_a_guard_that_falls_stops_a_promotion(recipe, tmp_path):
     forgetful, current = evaluated(tmp_path / "a", 40.0, "ABCD"), evaluated(tmp_path / "b", 30.0, "AAAA")
-    verdict = compare(recipe, forgetful, current)
+    verdict = compare(recipe, stored(forgetful), stored(current))
     assert verdict["verdict"] == "reject"
     named = {row["name"]: row for row in verdict["metrics"]}
     assert named["exam_letter"]["tuned"]["value"] == 25.0
@@ -164,7 +166,7 @@ def test_a_guard_that_falls_stops_a_promotion(recipe, tmp_path):
 def test_general_korean_that_falls_stops_a_promotion(recipe, tmp_path):
     forgetful = evaluated(tmp_path / "a", 40.0, "AAAA", known=3)
     current = evaluated(tmp_path / "b", 30.0, "AAAA")
-    verdict = compare(recipe, forgetful, current)
+    verdict = compare(recipe, stored(forgetful), stored(current))
     assert verdict["verdict"] == "reject"
     assert any("KMMLU" in reason for reason in verdict["reasons"])
 
@@ -177,22 +179,38 @@ def test_no_server_is_asked_for_a_model_that_it_cannot_have(recipe, tmp_path):
     assert made.evaluate.answered_by == {}
 
 
-def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):
-    """Training and evaluation are stood in for; everything between them is real."""
+def stand_in(monkeypatch, weights=b"new"):
+    """Stand in for training and evaluation; everything between them is real."""
     really = loop.perform
 
     def perform(stage, given, run, **options):
         if stage == "train":
             assert given.train.from_adapter.endswith("adapter")
             done(run, "train", adapter__adapter_config_json={}, adapter__mnatune_json={"base": "starter"})
-            (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(b"new")
+            (run.folder("train") / "adapter" / "adapter_model.safetensors").write_bytes(weights)
             return run.manifest("train"), False
         if stage == "evaluate":
-            evaluated(run.root, 40.0 if run.root.name == "run" else 30.0, "AAAA")
+            evaluated(run.root, 40.0, "AAAA")
             return run.manifest("evaluate"), False
         return really(stage, given, run, **options)
 
+    def sheet(home, adapter, kept):
+        return stored(evaluated(kept.with_suffix(""), 30.0, "AAAA"))
+
     monkeypatch.setattr(loop, "perform", perform)
+    monkeypatch.setattr(loop, "adapter_sheet", sheet)
+
+
+def test_a_round_that_trained_nothing_says_so_and_registers_nothing(recipe, tmp_path, store, parent, monkeypatch):
+    stand_in(monkeypatch, weights=b"old")
+    registry = Registry(tmp_path / "models")
+    outcome = improve(recipe, tmp_path / "out", store, registry, parent=parent, terms=Terms(least=5))
+    assert (outcome.decision, outcome.model, registry.production()) == ("hold", "", None)
+    assert "그대로" in outcome.reasons[0]
+
+
+def test_the_whole_round_registers_and_promotes(recipe, tmp_path, store, parent, monkeypatch):
+    stand_in(monkeypatch)
     registry = Registry(tmp_path / "models")
     terms = Terms(least=5)
     outcome = improve(recipe, tmp_path / "out", store, registry, parent=parent, terms=terms)
@@ -273,8 +291,10 @@ def test_a_round_trains_on_from_the_current_adapter_and_is_promoted_and_taken_ba
     trained = {row["id"] for row in read_jsonl(tmp_path / "out" / "run" / "5-compose" / "train.jsonl")}
     learned = {item["row"] for item in read_jsonl(registry.root / second.name / "feedback.jsonl")}
     assert trained & learned
-    losses = [held_out_loss(tmp_path / "out" / name) for name in ("current", "run")]
-    assert losses[1] < losses[0]
+    before = json.loads((tmp_path / "out" / "current.json").read_text(encoding="utf-8"))["sheet"]["answers"]
+    after = read_jsonl(tmp_path / "out" / "run" / "7-evaluate" / "answers.jsonl")
+    assert {row["id"] for row in after} == set(before)
+    assert sum(row["metrics"]["tuned"]["loss"] - before[row["id"]]["metrics"]["loss"] for row in after) < 0
     assert registry.rollback().name == first.name
 
 
@@ -282,8 +302,3 @@ def pack_example(pack, number, row):
     turns = [("system", pack.system_prompt), ("user", row["question"]), ("assistant", row["answer"])]
     messages = [{"role": role, "content": content} for role, content in turns]
     return {"id": f"p{number}", "messages": messages, "group": f"p{number}", "category": row["topic"]}
-
-
-def held_out_loss(root):
-    metrics = json.loads((Run(root).folder("evaluate") / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    return next(row["tuned"]["value"] for row in metrics if row["name"] == "loss")

@@ -240,6 +240,131 @@ def test_a_dialogue_is_sent_with_its_earlier_turns(visit):
     assert page.locator(".answer .text").nth(1).text_content() == "체계 | 하나 | 체계 | 하나 | 둘"
 
 
+def app_that_takes_its_time(seen):
+    """Answers with the question, many times over; `seen` gets what each request carried."""
+
+    def reply(task):
+        seen.append([message["content"] for message in task.messages if message["role"] != "system"])
+        return f"{task.messages[-1]['content']}의답 " * 200
+
+    return make_app(EchoEngine(("tuned", "base"), pause=0.02, reply=reply))
+
+
+def stored(page):
+    """Title → texts of every dialogue that this browser keeps."""
+    chats = json.loads(page.evaluate("localStorage.getItem('mnatune.chats')") or "[]")
+    return {chat["title"]: [turn["content"] for turn in chat["turns"]] for chat in chats}
+
+
+def writing(page, question):
+    ask(page, question)
+    page.get_by_text(f"{question}의답").first.wait_for()
+
+
+def entry(page, title):
+    return page.locator("#history .entry", has_text=title)
+
+
+def test_an_answer_stays_in_its_own_dialogue_whatever_is_opened_meanwhile(visit):
+    seen = []
+    page, _ = visit(app_that_takes_its_time(seen))
+    writing(page, "가사건")
+    page.click("#new-chat")
+    writing(page, "나사건")
+    entry(page, "가사건").click()
+    page.locator("#chat-title", has_text="가사건").wait_for()
+    writing(page, "다질문")
+    page.click("#stop")
+    page.locator(".tools").last.wait_for()
+    kept = stored(page)
+    assert set(kept) == {"가사건", "나사건"}
+    assert all("나사건" not in text for text in kept["가사건"])
+    assert all("가사건" not in text and "다질문" not in text for text in kept["나사건"])
+    assert [text[:3] for text in kept["가사건"]] == ["가사건", "가사건", "다질문", "다질문"]
+    assert seen[1] == ["나사건"]
+    assert all("나사건" not in text for text in seen[2])
+
+
+def test_who_comes_back_in_mid_answer_finds_what_had_come(visit):
+    page, _ = visit(app_that_takes_its_time([]))
+    writing(page, "가사건")
+    page.click("#new-chat")
+    entry(page, "가사건").click()
+    page.locator(".answer", has_text="가사건의답").wait_for()
+    page.locator(".tools").wait_for()
+    assert [text[:3] for text in stored(page)["가사건"]] == ["가사건", "가사건"]
+    assert page.locator(".answer").count() == 1
+
+
+def test_a_dialogue_deleted_in_mid_answer_does_not_come_back(visit):
+    page, server = visit(app_that_takes_its_time([]))
+    writing(page, "가사건")
+    page.get_by_label("‘가사건’ 삭제").click()
+    assert wait_for(lambda: server.gauge("mnatune_engine_running") == 0, 10)
+    ask(page, "나사건")
+    page.get_by_text("나사건의답").first.wait_for()
+    assert set(stored(page)) == {"나사건"}
+
+
+def test_a_reload_in_mid_answer_is_told_and_the_question_can_be_asked_again(visit):
+    seen = []
+    page, _ = visit(app_that_takes_its_time(seen))
+    writing(page, "가사건")
+    page.reload()
+    ready(page).get_by_text("끝까지 오지 않았습니다").wait_for()
+    page.get_by_role("button", name="다시 시도").click()
+    page.get_by_text("가사건의답").first.wait_for()
+    assert seen == [["가사건"], ["가사건"]]
+    assert page.locator(".question").count() == 1
+
+
+def test_a_rating_that_did_not_arrive_is_not_shown_as_given(visit):
+    page, _ = visit(app_saying())
+    ask(page)
+    answered(page)
+    page.route("**/rating", lambda route: route.abort())
+    good = page.get_by_role("button", name="좋아요", exact=True)
+    good.click()
+    page.locator(".tools [role=alert]").wait_for()
+    assert good.get_attribute("aria-pressed") == "false"
+    page.unroute("**/rating")
+    good.click()
+    page.get_by_text("어떤 점이 좋았나요?").wait_for()
+    assert good.get_attribute("aria-pressed") == "true"
+
+
+def test_a_corrected_answer_is_what_the_next_question_follows(visit):
+    seen = []
+
+    def reply(task):
+        seen.append([message["content"] for message in task.messages if message["role"] != "system"])
+        return "틀린 답변"
+
+    page, _ = visit(make_app(EchoEngine(("tuned", "base"), reply=reply)))
+    ask(page, "첫 질문")
+    answered(page)
+    page.get_by_role("button", name="답변 고치기").click()
+    page.get_by_label("고친 답변", exact=True).fill("옳은 답변")
+    page.get_by_role("button", name="고친 답변 저장").click()
+    page.locator(".note", has_text="고친 답변을 저장했습니다").wait_for()
+    ask(page, "둘째 질문")
+    answered(page, 1)
+    assert seen[1] == ["첫 질문", "옳은 답변", "둘째 질문"]
+
+
+def test_signing_out_leaves_no_dialogue_behind(visit, tmp_path):
+    store = KeyStore(tmp_path / "keys.json")
+    _, secret = store.create("김")
+    page, _ = visit(app_saying(keys=store))
+    page.fill("#key", secret)
+    page.press("#key", "Enter")
+    ask(page)
+    answered(page)
+    page.click("#sign-out")
+    page.locator("#key-dialog[open]").wait_for()
+    assert stored(page) == {}
+
+
 def test_what_user_and_model_write_stays_text(visit):
     page, _ = visit(make_app(EchoEngine(), checker=Titled()))
     for at, attack in enumerate(ATTACKS):

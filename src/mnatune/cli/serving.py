@@ -7,6 +7,7 @@ import typer
 
 KeyFile = Annotated[Path, typer.Option("--file", help="The file of keys.")]
 
+KEYS = Path("~/.config/mnatune/keys.json")  # not in the working folder: started elsewhere, a server would stand open
 keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -32,9 +33,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     feedback: Annotated[str, typer.Option(help="Feedback database: file or URL; empty keeps none.")] = "feedback.db",
-    keys: Annotated[Path, typer.Option(help="The file of API keys; with one in it, every request needs a key.")] = Path(
-        "keys.json"
-    ),
+    keys: Annotated[Path, typer.Option(help="The file of API keys; with one in it, every request needs a key.")] = KEYS,
     drain: Annotated[int, typer.Option(min=0, help="Seconds that answers may still take after SIGTERM.")] = 60,
 ) -> None:
     """Serve the API, the chat page at / and the admin page at /admin."""
@@ -65,7 +64,7 @@ def serve(
 @keys_app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    file: KeyFile = Path("keys.json"),
+    file: KeyFile = KEYS,
     days: Annotated[float, typer.Option(min=0, help="Days until it expires; 0 never.")] = 90.0,
     requests: Annotated[int, typer.Option(min=0, help="Requests per minute; 0 no limit.")] = 60,
     tokens: Annotated[int, typer.Option(min=0, help="Tokens per minute; 0 no limit.")] = 60_000,
@@ -74,20 +73,20 @@ def create(
     """Create a key and show it, once."""
     from ..service.keys import KeyStore, KeyTerms
 
-    key, secret = KeyStore(file).create(name, KeyTerms(days, requests, tokens, admin))
+    key, secret = KeyStore(file.expanduser()).create(name, KeyTerms(days, requests, tokens, admin))
     typer.echo(secret)
     typer.echo(f"key {key.id} for {name}; it is shown this once and stored as a hash only", err=True)
 
 
 @keys_app.command("list")
-def show(file: KeyFile = Path("keys.json")) -> None:
+def show(file: KeyFile = KEYS) -> None:
     """List the keys, never the keys themselves."""
     import time
     from datetime import UTC, datetime
 
     from ..service.keys import KeyStore
 
-    keys = KeyStore(file).all()
+    keys = KeyStore(file.expanduser()).all()
     if not keys:
         typer.echo(f"no key in {file}; next: mnatune keys create NAME")
     for key in keys:
@@ -100,11 +99,9 @@ def show(file: KeyFile = Path("keys.json")) -> None:
 
 
 @keys_app.command("revoke")
-def revoke(
-    key: Annotated[str, typer.Argument(help="The key's id, from the list.")], file: KeyFile = Path("keys.json")
-) -> None:
+def revoke(key: Annotated[str, typer.Argument(help="The key's id, from the list.")], file: KeyFile = KEYS) -> None:
     """Revoke a key; a running server refuses it within a second."""
     from ..service.keys import KeyStore
 
-    gone = KeyStore(file).revoke(key)
+    gone = KeyStore(file.expanduser()).revoke(key)
     typer.echo(f"revoked {gone.id} ({gone.name})")

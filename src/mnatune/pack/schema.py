@@ -32,6 +32,7 @@ class PackFacts(Form):
     exam_version: int = Field(1, ge=1)
     """Goes up when an exam item changes: scores of two versions are not compared."""
     title: Text
+    examples: list[Text] = []
     language: Text
     licence: Text
     max_question_chars: int = Field(ge=1)

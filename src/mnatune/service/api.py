@@ -67,6 +67,8 @@ async def models(service: Serving) -> ModelList:
 @router.get("/models/{name:path}", response_model=ModelCard)
 async def model(name: str, service: Serving) -> ModelCard:
     """One served model."""
+    if not name:  # /v1/models/
+        raise Refusal(404, "name a model, or ask for /v1/models", code="model_not_found", param="model")
     return _card(find_model(service.engine.models(), name))
 
 
@@ -79,13 +81,13 @@ async def chat_completions(body: ChatRequest, request: Request, service: Serving
     reply = _Reply("chatcmpl", bool(body.stream_options and body.stream_options.include_usage))
     deadline = service.deadline()
     tasks = [
-        Task(body.model, service.sampling(body, limit, choice), dialogue, deadline=deadline)
+        Task(body.model or "", service.sampling(body, limit, choice), dialogue, deadline=deadline)
         for choice in range(body.n or 1)
     ]
     conversation = (body.metadata or {}).get("conversation", "")
     records = [Record(reply.id if len(tasks) == 1 else f"{reply.id}-{i}", conversation) for i in range(len(tasks))]
     answers = await _accept(service, caller, tasks, records if body.store else [])
-    return await _respond(request, service, answers, reply, stream=body.stream)
+    return await _respond(request, service, answers, reply, stream=bool(body.stream))
 
 
 @router.post("/completions", response_model=Completion, responses={200: STREAM})
@@ -99,10 +101,10 @@ async def completions(body: CompletionRequest, request: Request, service: Servin
     reply = _Reply("cmpl", bool(body.stream_options and body.stream_options.include_usage))
     deadline = service.deadline()
     tasks = [
-        Task(body.model, service.sampling(body, body.max_tokens, at), prompt=prompt, deadline=deadline)
+        Task(body.model or "", service.sampling(body, body.max_tokens, at), prompt=prompt, deadline=deadline)
         for at, prompt in enumerate(p for p in prompts for _ in range(body.n or 1))
     ]
-    return await _respond(request, service, await _accept(service, caller, tasks, []), reply, stream=body.stream)
+    return await _respond(request, service, await _accept(service, caller, tasks, []), reply, stream=bool(body.stream))
 
 
 async def _accept(

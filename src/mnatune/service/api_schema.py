@@ -5,9 +5,9 @@ fields that would change the answer's meaning and are not supported (tools, JSON
 suffixes) are refused rather than ignored.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ..model.engine.refusals import bad_request
 from ..model.prompt import Message
@@ -71,18 +71,25 @@ class ChatMessage(Body):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Str | list[TextPart]
+    content: Str | list[TextPart] | None = None
+
+    @model_validator(mode="after")
+    def _said(self) -> Self:
+        if self.content is None and self.role != "assistant":  # an answer that only called tools has none
+            raise ValueError(f"a message of role {self.role} needs content")
+        return self
 
     def plain(self) -> Message:
         """As the prompt module takes it."""
-        text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        parts = self.content or ""
+        text = parts if isinstance(parts, str) else "\n".join(part.text for part in parts)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 class StreamOptions(Body):
     """What a stream says besides text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class TextFormat(Body):
@@ -94,8 +101,8 @@ class TextFormat(Body):
 class SamplingFields(Body):
     """What both kinds of completion share; a field left out takes the server's default."""
 
-    model: Str = Field("", max_length=256)
-    stream: bool = False
+    model: Annotated[Str, Field(max_length=256)] | None = None
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     temperature: Temperature | None = None

@@ -17,7 +17,7 @@ from ..model.engine.protocol import Engine
 from ..model.engine.refusals import Refusal
 from ..runs.errors import MnatuneError
 from . import api, page_api
-from .envelope import error_body, error_headers
+from .envelope import error_body, error_headers, what_is_wrong
 from .feedback.sink import FeedbackSink
 from .gate import KeyGate
 from .gauges import CONTENT_TYPE
@@ -125,9 +125,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or None
-        refusal = Refusal(400, f"{place or 'body'}: {first['msg']}", param=place)
+        place, message = what_is_wrong(error)
+        refusal = Refusal(400, f"{place or 'body'}: {message}", param=place)
         return JSONResponse(_printable(error_body(refusal)), 400)
 
     @app.exception_handler(HTTPException)

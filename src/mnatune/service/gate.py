@@ -4,6 +4,7 @@ Plain ASGI, so that a disconnect reaches the routes at once. A request without a
 is read. The log line holds no prompt and no answer.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -24,8 +25,10 @@ log = logging.getLogger("mnatune.access")
 
 REQUEST_ID = re.compile(r"[\w.-]{1,64}\Z")
 GUARDED = ("/v1/", "/api/")
-LIMITED = ("/v1/", "/api/compare")  # what the limits of a key count
+ANSWERED = ("/v1/", "/api/compare")  # what a key's limits count
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 OPTIONAL = "/api/page"  # answers without a key too, but says less
+BODY_SECONDS = 60.0  # for the whole of a body
 DRAIN_FACTOR = 8  # a body up to so many times too long is still read, so that the client gets to see the 413
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -87,12 +90,20 @@ class KeyGate:
             if path == OPTIONAL:
                 return None
             raise Refusal(401, "a valid API key is needed: Authorization: Bearer KEY", code="invalid_api_key")
-        if path.startswith(LIMITED):
+        if path.startswith(ANSWERED):
             self._service.limiter.admit(key)
+        else:
+            self._service.limiter.admit_small(key)
         return Caller(f"key:{key.id}", key.admin, key)
 
     def _same_origin(self, method: str, headers: Headers) -> None:
         """While no key is needed, other sites that the user's browser shows must not be able to call us."""
+        if any(name in headers for name in FORWARDED):  # behind a proxy everybody comes from this machine
+            raise Refusal(
+                403,
+                "this server has no API key and answers no forwarded request: mnatune keys create NAME",
+                code="keyless_behind_proxy",
+            )
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if re.search(r":\d+\Z", host) else host
         if self._settings.hosts and name not in self._settings.hosts:
@@ -145,11 +156,15 @@ def _too_large(limit: int) -> Refusal:
 
 def _limited(receive: Receive, limit: int) -> Receive:
     """`receive` that refuses to go on after `limit` bytes, for bodies of undeclared length."""
-    seen = 0
+    seen, whole, end = 0, False, time.monotonic() + BODY_SECONDS
 
     async def incoming() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, whole
+        try:
+            message = await (receive() if whole else asyncio.wait_for(receive(), end - time.monotonic()))
+        except TimeoutError:
+            raise HTTPException(408, "the body did not come in time") from None
+        whole = not message.get("more_body", False)
         seen += len(message.get("body", b""))
         if seen > limit:
             if message.get("more_body"):

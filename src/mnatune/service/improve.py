@@ -2,7 +2,7 @@
 
     OUT/feedback/      the export
     OUT/run/           a run of the journey: feedback read, curated, composed with older rows, trained, evaluated
-    OUT/current/       the current model on the same questions
+    OUT/current.json   what the current model gives on the same questions
     OUT/verdict.json   the new model against the current one
 
 The new model is measured on the questions that the current one was measured on, none of which is in the feedback rows,
@@ -13,7 +13,6 @@ Rank: between the command line and the journey.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..runs.journey import perform
 from ..runs.recipe import CollectSection, ReadSection, Recipe, SourceSection
 from ..runs.records import QA, read_qa
 from ..runs.workspace import Run, Stage, code_hash, file_hash, read_jsonl, write_json, write_jsonl
-from ..stages.evaluate.compare import shared_samples, stored
+from ..stages.evaluate.compare import Home, Sheet, adapter_sheet, shared_samples, stored
 from ..stages.evaluate.general_guards import guard_rows
 from ..stages.evaluate.metrics import table
 from ..stages.evaluate.verdict import decide
@@ -109,9 +108,11 @@ def improve(
     recipe = _continuing(recipe, current, made.folder, run)
     _curate(recipe, run, made, tell)
     _compose(recipe, run, parent, made, terms.replay)
-    for stage in ("train", "evaluate"):
-        tell(f"{stage}: {'done already' if perform(stage, recipe, run)[1] else 'done'}")
-    verdict = compare(recipe, run, _current(recipe, out / "current", run, current))
+    tell(f"train: {'done already' if perform('train', recipe, run)[1] else 'done'}")
+    if _weights(run.require("train", "adapter")) == _weights(current):
+        return RoundOutcome("hold", "", ["학습 뒤에도 어댑터가 그대로라 견줄 것이 없습니다."], made)
+    tell(f"evaluate: {'done already' if perform('evaluate', recipe, run)[1] else 'done'}")
+    verdict = compare(recipe, stored(run), adapter_sheet(Home(run, recipe), current, out / "current.json"))
     write_json(out / "verdict.json", verdict)
     lineage = Lineage.of_run(run, parent=production.name if production else "", feedback=made.id)
     model = registry.register(
@@ -127,11 +128,11 @@ def improve(
     return RoundOutcome(verdict["verdict"], model.name, verdict["reasons"], made)
 
 
-def compare(recipe: Recipe, new: Run, current: Run) -> dict[str, Any]:
-    """The new run's tuned model against the current one's, item by item on the same questions; as verdict.json."""
-    before, after, pack = stored(current), stored(new), Pack.load(recipe.pack)
-    guards = guard_rows(pack, before.guards, after.guards, recipe.seed)
-    rows = table(shared_samples(before, after, pack), recipe.seed, guards)
+def compare(recipe: Recipe, new: Sheet, current: Sheet) -> dict[str, Any]:
+    """The new model against the current one, item by item on the same questions; as verdict.json."""
+    pack = Pack.load(recipe.pack)
+    guards = guard_rows(pack, current.guards, new.guards, recipe.seed)
+    rows = table(shared_samples(current, new, pack), recipe.seed, guards)
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     return {**verdict, "against": "current", "metrics": rows}
 
@@ -231,22 +232,5 @@ def _share(identity: str, seed: int) -> float:
     return int(hashlib.sha256(f"{seed}/{identity}".encode()).hexdigest()[:13], 16) / 16**13
 
 
-def _current(recipe: Recipe, folder: Path, run: Run, adapter: Path) -> Run:
-    """The current model as a run of its own, evaluated on the new run's questions."""
-    place = Run(folder)
-    adapters = {f"adapter/{p.name}": file_hash(p) for p in sorted(adapter.iterdir()) if p.is_file()}
-
-    def copy(source: Path) -> Callable[[Stage], None]:
-        def work(stage: Stage) -> None:
-            for file in (p for p in sorted(source.iterdir()) if p.is_file() and p.name != "manifest.json"):
-                target = stage.path("adapter" if source == adapter else ".") / file.name
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, target)
-
-        return work
-
-    code = code_hash("service/improve")
-    place.perform("compose", {}, run.output_hashes("compose"), recipe.seed, code, copy(run.folder("compose")))
-    place.perform("train", {}, adapters, recipe.seed, code, copy(adapter))
-    perform("evaluate", recipe, place)
-    return place
+def _weights(adapter: Path) -> str:
+    return file_hash(adapter / "adapter_model.safetensors")

@@ -190,6 +190,9 @@ class Bucket:
         self.level -= amount
 
 
+SMALL = 10  # requests that make no answer weigh as one that does
+
+
 class Limiter:
     """Requests and tokens per minute of each key. Tokens are charged when they are known; debt is waited off."""
 
@@ -208,6 +211,16 @@ class Limiter:
                 raise Refusal(429, message, code="rate_limit_exceeded", retry_after=wait)
         if requests:
             requests.draw(1)
+
+    def admit_small(self, key: Key) -> None:
+        """Count a request that makes no answer (ratings, marks, lists); `SMALL` of them weigh as one that does."""
+        bucket = self._bucket(key, "small", key.requests_per_minute * SMALL)
+        if bucket and (wait := bucket.wait(self._clock())) > 0:
+            raise Refusal(
+                429, "this key's limit of requests per minute is reached", code="rate_limit_exceeded", retry_after=wait
+            )
+        if bucket:
+            bucket.draw(1)
 
     def count(self, key: Key, requests: int) -> None:
         """Count further requests of one that was admitted; debt is waited off."""

@@ -111,7 +111,7 @@ def build(options: ServeOptions) -> "FastAPI":
 
 def _keys(options: ServeOptions) -> KeyStore:
     """The key store; it may be empty only where nobody else can connect."""
-    store = KeyStore(options.keys)
+    store = KeyStore(options.keys.expanduser())
     if store.all():
         return store
     create = f"mnatune keys create NAME --file {options.keys}"
@@ -269,6 +269,8 @@ def _listen(options: ServeOptions) -> socket.socket:
 def _server(app: "FastAPI", drain_seconds: int, ready: Callable[[], None]) -> "uvicorn.Server":
     import uvicorn
 
+    from . import connections
+
     service: Service = app.state.service
     follower: PointerFollower | None = app.state.follow
 
@@ -296,6 +298,11 @@ def _server(app: "FastAPI", drain_seconds: int, ready: Callable[[], None]) -> "u
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_seconds, server_header=False
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=drain_seconds,
+        server_header=False,
+        **connections.settings(),
     )
     return Server(config)

@@ -5,6 +5,7 @@ half-way; readers never wait. Erased rows are overwritten (`secure_delete`), not
 """
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from ...runs.errors import EnvironmentFault, UsageError, missing_extra
 
+OWNER_ONLY = 0o600
 BUSY_MS = 30_000  # how long a SQLite writer waits for another
 MIGRATION_LOCK = 0x6D6E6174  # PostgreSQL advisory lock: one process migrates at a time
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
@@ -75,7 +77,7 @@ def _engine(url: str) -> Engine:
             return _sqlite(address)
         if importlib.util.find_spec("psycopg") is None:
             raise missing_extra("psycopg", "postgres")
-        return create_engine(address, pool_pre_ping=True)
+        return create_engine(address, pool_pre_ping=True, hide_parameters=True)
     except (ArgumentError, ValueError, SQLAlchemyError) as error:
         raise UsageError(f"not a database URL: {error}", next_step="such as postgresql://user@host/name") from error
 
@@ -84,10 +86,13 @@ def _sqlite(address: Any) -> Engine:
     in_memory = address.database in (None, "", ":memory:")
     if in_memory:  # one connection, lent to one thread at a time: another would see its own empty database
         one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-        engine = create_engine(address, connect_args={"check_same_thread": False}, **one)
+        engine = create_engine(address, connect_args={"check_same_thread": False}, hide_parameters=True, **one)
     else:
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(address, connect_args={"timeout": BUSY_MS / 1000})
+        file = Path(address.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, OWNER_ONLY))  # SQLite gives its other files the same mode
+        file.chmod(OWNER_ONLY)
+        engine = create_engine(address, connect_args={"timeout": BUSY_MS / 1000}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(handle: Any, _: Any) -> None:

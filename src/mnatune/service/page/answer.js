@@ -66,12 +66,12 @@ export function answerTools(turn, { tags, changed }) {
   }
 
   async function rate(value) {
-    turn.thumb = turn.thumb === value ? 0 : value;
-    turn.tags = [];
-    show();
+    const wanted = turn.thumb === value ? 0 : value;
     correct.setAttribute("aria-expanded", "false");
-    if (await save("rating", { thumb: turn.thumb, tags: [], comment: "" })) say(turn.thumb ? "평가를 저장했습니다." : "평가를 거두었습니다.");
-    more.replaceChildren(...(turn.thumb ? [reasons(value)] : []));
+    // Pressed is what the server has: a rating that did not arrive is told, and can be given again.
+    if (!await save("rating", { thumb: wanted, tags: [], comment: "" }, { thumb: wanted, tags: [] })) return;
+    say(wanted ? "평가를 저장했습니다." : "평가를 거두었습니다.");
+    more.replaceChildren(...(wanted ? [reasons(value)] : []));
   }
 
   function reasons(value) {
@@ -80,8 +80,8 @@ export function answerTools(turn, { tags, changed }) {
     const comment = el("input", { type: "text", maxLength: 2000, placeholder: "의견 (선택)", "aria-label": "의견" });
     return el("form", { class: "panel", onsubmit: async (event) => {
       event.preventDefault();
-      turn.tags = [...event.target.querySelectorAll("input:checked")].map((box) => box.value);
-      if (await save("rating", { thumb: turn.thumb, tags: turn.tags, comment: comment.value })) thank("의견을 보냈습니다. 고맙습니다.");
+      const chosen = [...event.target.querySelectorAll("input:checked")].map((box) => box.value);
+      if (await save("rating", { thumb: turn.thumb, tags: chosen, comment: comment.value }, { tags: chosen })) thank("의견을 보냈습니다. 고맙습니다.");
     } },
       el("fieldset", {}, el("legend", {}, value > 0 ? "어떤 점이 좋았나요?" : "어떤 점이 아쉬웠나요?"), el("div", { class: "chips" }, ...boxes)),
       el("div", { class: "row" }, comment, el("button", { type: "submit" }, "의견 보내기")));
@@ -92,10 +92,7 @@ export function answerTools(turn, { tags, changed }) {
     return el("form", { class: "panel", onsubmit: async (event) => {
       event.preventDefault();
       if (!area.value.trim()) return area.focus();
-      if (await save("edit", { text: area.value })) {
-        turn.edit = area.value;
-        changed();
-        show();
+      if (await save("edit", { text: area.value }, { edit: area.value })) {
         correct.setAttribute("aria-expanded", "false");
         thank("고친 답변을 저장했습니다. 검토를 거쳐 다음 학습에 쓰입니다.");
       }
@@ -121,10 +118,13 @@ export function answerTools(turn, { tags, changed }) {
     say(text);
   }
 
-  async function save(kind, body) {
+  /** Have the server store feedback; only then the turn says so too. */
+  async function save(kind, body, stored) {
     try {
       await request("PUT", `/api/generations/${turn.id}/${kind}`, body);
+      Object.assign(turn, stored);
       changed();
+      show();
       return true;
     } catch (error) {
       more.replaceChildren(el("p", { class: "error", role: "alert" }, explain(error)));

@@ -7,34 +7,29 @@ import { pairTools, showPair, streamPair } from "./compare.js";
 import { chats, forget, keep, newChat } from "./history.js";
 
 const CONSENT = "mnatune.consent";
-const EXAMPLES = [
-  "소규모합병의 요건과 주주총회 승인이 필요한 경우를 설명해 주세요.",
-  "주식매수청구권은 누가 언제까지 어떻게 행사하나요?",
-  "영업양수도와 주식양수도의 차이와 각각의 장단점은 무엇인가요?",
-  "기업결합 신고 대상과 신고 시기를 알려 주세요.",
-];
 
 let facts;
 let chat = newChat();
 let busy = null; // AbortController of the answer that is being made
+const writing = new Map(); // dialogue id → the dialogue, while an answer to it is being made or broken off
 
 const consents = () => localStorage.getItem(CONSENT) === "yes";
-const save = () => { keep(chat); showHistory(); };
+const save = (dialogue) => { keep(dialogue); showHistory(); };
 const atEnd = () => $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 120;
 const toEnd = () => { $("log").scrollTop = $("log").scrollHeight; };
 
-/** The dialogue as the server takes it; a compared turn counts with the answer that was picked. */
-function messages() {
-  return chat.turns.flatMap((turn) => {
+/** A dialogue as the server takes it: of compared answers the one that was picked, of corrected ones the correction. */
+function messages(asked) {
+  return asked.turns.flatMap((turn) => {
     if (turn.role === "user") return [{ role: "user", content: turn.content }];
-    const content = turn.role === "pair" ? turn[turn.choice === "right" ? "right" : "left"] : turn.content;
+    const content = turn.role === "pair" ? turn[turn.choice === "right" ? "right" : "left"] : turn.edit || turn.content;
     return content ? [{ role: "assistant", content }] : [];
   });
 }
 
 /** Questions without an answer (stopped, failed) are left out: two user turns in a row were never trained. */
-function dialogue() {
-  const all = messages();
+function sent(asked) {
+  const all = messages(asked);
   return all.filter((message, at) => message.role !== "user" || all[at + 1]?.role !== "user");
 }
 
@@ -45,25 +40,31 @@ async function ask(question) {
     await openChat(newChat());
     say("저장 동의가 바뀌어 새 대화를 시작합니다.");
   }
-  if (!chat.turns.length) chat.consent = consents();
-  chat.turns.push({ role: "user", content: question.trim() });
-  if (chat.turns.length === 1) chat.title = question.trim().slice(0, 40);
-  $("chat-title").textContent = chat.title;
+  // The reader may open another dialogue at any moment: whatever comes belongs to this one.
+  const asked = chat;
+  if (!asked.turns.length) asked.consent = consents();
+  asked.turns.push({ role: "user", content: question.trim() });
+  if (asked.turns.length === 1) asked.title = question.trim().slice(0, 40);
+  $("chat-title").textContent = asked.title;
   $("welcome").hidden = true;
   $("turns").append(questionNode(question.trim()));
-  save();
+  save(asked);
   toEnd();
   const place = el("section", { class: "turn", "aria-label": "답변" });
   $("turns").append(place);
-  working(new AbortController());
-  const follow = setInterval(() => { if (atEnd()) toEnd(); }, 120);
+  const controller = new AbortController();
+  working(controller);
+  writing.set(asked.id, asked);
+  const follow = setInterval(() => { if (place.isConnected && atEnd()) toEnd(); }, 120);
   try {
-    await (comparing() ? askPair(place) : askOne(place));
+    await (comparing() ? askPair(asked, place, controller.signal) : askOne(asked, place, controller.signal));
   } finally {
     clearInterval(follow);
-    working(null);
-    save();
-    if (atEnd()) toEnd();
+    writing.delete(asked.id);
+    if (busy === controller) working(null);
+    save(asked);
+    if (chat === asked && !place.isConnected) await openChat(asked); // left and come back meanwhile
+    else if (place.isConnected && atEnd()) toEnd();
   }
 }
 
@@ -71,15 +72,15 @@ function comparing() {
   return $("compare").getAttribute("aria-pressed") === "true";
 }
 
-async function askOne(place) {
+async function askOne(asked, place, signal) {
   const model = $("model").value;
   const answer = answerBody(model);
   place.append(answer.node);
   const turn = { role: "assistant", content: "", model, id: "" };
   let failure = null;
   try {
-    const body = { model, messages: dialogue(), stream: true, store: chat.consent, metadata: { conversation: chat.id } };
-    for await (const event of events("/v1/chat/completions", body, busy.signal)) {
+    const body = { model, messages: sent(asked), stream: true, store: asked.consent, metadata: { conversation: asked.id } };
+    for await (const event of events("/v1/chat/completions", body, signal)) {
       if (body.store) turn.id = event.id;
       answer.add(event.choices[0]?.delta.content || "");
     }
@@ -87,33 +88,44 @@ async function askOne(place) {
     failure = error;
   }
   turn.content = answer.text.trim();
-  if (turn.content) chat.turns.push(turn);
+  if (turn.content) asked.turns.push(turn);
   await answer.end({ citations: facts.citations });
-  finished(answer.node, failure);
-  if (turn.content) place.append(answerTools(turn, { tags: facts.tags, changed: save }));
+  finished(answer.node, failure, asked);
+  if (turn.content) place.append(answerTools(turn, { tags: facts.tags, changed: () => save(asked) }));
 }
 
-async function askPair(place) {
+async function askPair(asked, place, signal) {
   let turn = null;
   let failure = null;
   try {
-    const body = { messages: dialogue(), store: chat.consent, metadata: { conversation: chat.id } };
-    turn = await streamPair(place, body, { signal: busy.signal, citations: facts.citations });
+    const body = { messages: sent(asked), store: asked.consent, metadata: { conversation: asked.id } };
+    turn = await streamPair(place, body, { signal, citations: facts.citations });
   } catch (error) {
     failure = error;
   }
-  finished(place, failure);
+  finished(place, failure, asked);
   if (!turn) return;
-  chat.turns.push(turn);
-  place.append(pairTools(place, turn, save));
+  asked.turns.push(turn);
+  place.append(pairTools(place, turn, () => save(asked)));
 }
 
-function finished(node, failure) {
-  if (!failure) say("답변이 끝났습니다.");
-  else if (failure.name === "AbortError") {
-    node.append(el("p", { class: "note" }, "답변을 중지했습니다."));
-    say("답변을 중지했습니다.");
-  } else node.append(el("p", { class: "error", role: "alert" }, explain(failure)));
+function finished(node, failure, asked) {
+  if (failure) {
+    const stopped = failure.name === "AbortError";
+    node.append(el("p", stopped ? { class: "note" } : { class: "error", role: "alert" }, stopped ? "답변을 중지했습니다." : explain(failure)));
+    if (asked.turns.at(-1)?.role === "user") node.append(retry(asked));
+  }
+  if (asked === chat) say(failure ? "답변을 중지했습니다." : "답변이 끝났습니다.");
+}
+
+/** Asks the last question of a dialogue again, which has no answer. */
+function retry(asked) {
+  return el("div", { class: "tools" }, el("button", { type: "button", class: "plain", onclick: async () => {
+    if (busy || chat !== asked) return;
+    const question = asked.turns.pop().content;
+    await openChat(asked);
+    ask(question);
+  } }, "다시 시도"));
 }
 
 function working(controller) {
@@ -131,11 +143,14 @@ function questionNode(text) {
 
 async function openChat(next) {
   busy?.abort();
-  chat = next;
+  if (busy) working(null);
+  chat = writing.get(next.id) || next;
+  const shown = chat;
   $("chat-title").textContent = chat.title;
   $("welcome").hidden = chat.turns.length > 0;
   $("turns").replaceChildren();
-  for (const turn of chat.turns) {
+  for (const turn of [...shown.turns]) {
+    if (chat !== shown) return; // the reader has opened another one
     if (turn.role === "user") {
       $("turns").append(questionNode(turn.content));
       continue;
@@ -144,14 +159,18 @@ async function openChat(next) {
     $("turns").append(place);
     if (turn.role === "pair") {
       await showPair(place, turn, { citations: facts.citations });
-      place.append(pairTools(place, turn, save));
+      place.append(pairTools(place, turn, () => save(shown)));
     } else {
       const answer = answerBody(turn.model);
       place.append(answer.node);
       answer.add(turn.content);
       await answer.end({ citations: facts.citations });
-      place.append(answerTools(turn, { tags: facts.tags, changed: save }));
+      place.append(answerTools(turn, { tags: facts.tags, changed: () => save(shown) }));
     }
+  }
+  if (chat !== shown) return;
+  if (shown.turns.at(-1)?.role === "user" && !writing.has(shown.id)) {
+    $("turns").append(el("section", { class: "turn" }, el("p", { class: "note" }, "이 질문의 답변은 끝까지 오지 않았습니다."), retry(shown)));
   }
   showHistory();
   sideOpen(false);
@@ -168,6 +187,7 @@ function showHistory() {
 
 function drop(id) {
   forget(id);
+  if (writing.has(id)) writing.get(id).gone = true; // what is still to come must not bring it back
   if (id === chat.id) openChat(newChat());
   else showHistory();
 }
@@ -205,6 +225,7 @@ async function forgetAll() {
   $("forget-dialog").showModal();
   $("forget-dialog").onclose = async () => {
     if ($("forget-dialog").returnValue !== "delete") return;
+    for (const asked of writing.values()) asked.gone = true;
     forget();
     const told = await request("DELETE", "/api/me").then(() => "모든 기록을 삭제했습니다.", explain);
     await openChat(newChat());
@@ -240,7 +261,13 @@ function listen() {
   $("side-close").addEventListener("click", () => { sideOpen(false); $("side-open").focus(); });
   $("shade").addEventListener("click", () => sideOpen(false));
   $("forget").addEventListener("click", forgetAll);
-  $("sign-out").addEventListener("click", () => { dropKey(); location.reload(); });
+  $("sign-out").addEventListener("click", () => {
+    for (const asked of writing.values()) asked.gone = true;
+    busy?.abort();
+    forget(); // whoever signs in next at this machine reads nothing of it
+    dropKey();
+    location.reload();
+  });
 }
 
 async function begin() {
@@ -257,8 +284,7 @@ async function begin() {
   $("sign-out").hidden = !hasKey();
   const decided = localStorage.getItem(CONSENT);
   setConsentShown(decided);
-  const examples = facts.examples.length ? facts.examples : EXAMPLES;
-  $("examples").replaceChildren(...examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(text) }, text))));
+  $("examples").replaceChildren(...facts.examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(text) }, text))));
   await openChat(chats()[0] || newChat());
   document.body.dataset.ready = "true";
 }

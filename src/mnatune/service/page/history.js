@@ -20,6 +20,7 @@ export const newChat = () => ({ id: newId(), title: "새 대화", consent: false
 
 /** Keep a dialogue as the newest; the oldest go when there is no room. */
 export function keep(chat) {
+  if (chat.gone) return;
   let all = [chat, ...chats().filter((other) => other.id !== chat.id)].slice(0, MOST);
   for (;;) {
     try {

@@ -10,7 +10,7 @@ as the loss weigh an answer by its tokens.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -21,11 +21,11 @@ from ...pack import Pack
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
 from ...runs.recipe import ModelSection, Recipe, load_recipe
-from ...runs.workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash
+from ...runs.workspace import Manifest, Run, Stage, code_hash, file_hash, read_jsonl, value_hash, write_json
 from .backends import AskedSide, LocalSide, ServedSide, served
 from .exam import exam_samples, take_choices, take_premises
 from .examine import examine
-from .general_guards import Scores, guard_rows
+from .general_guards import Harness, Scores, guard_rows
 from .items import exam_items, held_out
 from .measures import Yardstick
 from .metrics import BY_NAME, Sample, domain_samples, table
@@ -89,6 +89,27 @@ class Home:
             if item.id in found.answers
         }
         return Sheet(subject, answers, _by_id(rows))
+
+
+def adapter_sheet(home: Home, adapter: Path, kept: Path) -> Sheet:
+    """What an adapter over the home's base gives on the home's questions.
+
+    Args:
+        kept: a file that holds the result, so that the same adapter is asked once.
+    """
+    subject = Local(home.recipe.model, home.recipe.train.quantize, adapter)
+    identity = value_hash([subject.identity, home.recipe.section("evaluate"), home.run.output_hashes("compose")])
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if known.get("identity") != identity:
+        for _, side, of_model in _opened({"current": subject}):
+            sheet = home.sheet("current", side, of_model)
+            if home.recipe.evaluate.guards != "off" and isinstance(side, LocalSide):
+                limit = home.recipe.evaluate.guards
+                harness = Harness(Pack.load(home.recipe.pack), None, 0 if limit == "all" else limit)
+                sheet = replace(sheet, guards=harness.in_process(side.engine, side.model))
+        known = {"identity": identity, "sheet": asdict(sheet)}
+        write_json(kept, known)
+    return Sheet(**known["sheet"])
 
 
 def stored(run: Run) -> Sheet:
