@@ -59,7 +59,7 @@ def test_every_pin_has_one_version_and_hashes(lock: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [("dev.lock", ("dev", "serve", "collect", "judge")), ("serve.lock", ("serve", "postgres"))],
+    [("dev.lock", ("dev", "serve", "collect", "documents", "judge")), ("serve.lock", ("serve", "postgres"))],
 )
 def test_a_lock_holds_what_the_project_asks_for(lock: str, extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -35,6 +35,7 @@ def make_run(root: Path, *, epochs: float, verdict: str = "") -> None:
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNATUNE_LANG", "en")  # and what --lang sets goes with the test
     return tmp_path
 
 
@@ -61,7 +62,7 @@ def test_runs_are_listed_with_figures_and_what_differs(here: Path) -> None:
     "words",
     [("runs",), ("models", "list"), ("keys", "list"), ("feedback", "list"), ("feedback", "stats"), ("models", "show", "x"),
      ("ask", "질문", "--run", "none"), ("judge", "quickstart", "--estimate"), ("report", "none"), ("export", "hub", "a//b"),
-     ("feedback", "retain"), ("evaluate", "--compare", "none", "other"), ("pack", "check", "none")],
+     ("feedback", "retain"), ("feedback", "list", "--db", "sqlite:///f.db"), ("evaluate", "--compare", "none", "other"), ("pack", "check", "none")],
 )  # fmt: skip
 def test_looking_creates_nothing_and_says_that_there_is_nothing(here: Path, words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, list(words))

@@ -85,6 +85,13 @@ def test_faults_are_told_with_their_place(tmp_path: Path) -> None:
     (tmp_path / "kr").mkdir()
     with pytest.raises(DataError, match="no law"):
         build(tmp_path)
+    (tmp_path / "kr" / "시험법").mkdir()
+    law = tmp_path / "kr" / "시험법" / "법률.md"
+    for head in ("제목: 가\n제목: 나", "a: &a [*a]", "제목: ["):
+        law.write_text(f"---\n{head}\n---\n##### 제1조 (목적)\n본문\n", encoding="utf-8")
+        with pytest.raises(DataError, match="not valid YAML") as fault:
+            build(tmp_path)
+        assert fault.value.where == str(law)
     old = tmp_path / "old.json"
     old.write_text('{"version": 0}', encoding="utf-8")
     with pytest.raises(DataError, match="version"):

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.runs.yaml_text import dump_yaml, parse_yaml
@@ -18,6 +18,7 @@ SCALARS = (
 )
 
 
+@settings(max_examples=60)
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text("abc가", min_size=1), inner)))
 def test_what_is_written_is_read_again(value: object) -> None:
     """By this loader and by one of YAML 1.1."""

@@ -30,7 +30,8 @@ def open_feedback(url: str, pack: str) -> "FeedbackStore":
     from ..pack import Pack
     from ..runs.errors import UsageError, missing_extra
 
-    if "://" not in url and not Path(url).is_file():
+    file = url.removeprefix("sqlite:///")
+    if "://" not in file and not Path(file).is_file():
         raise UsageError(
             f"there is no feedback database {url!r}", next_step="`mnatune serve` makes it; --db names another"
         )

@@ -1,7 +1,7 @@
 """`mnatune run` and a command for each stage."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,7 +73,6 @@ def run(
     out: Out = None,
     set_: Set = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Stage to do again. Repeatable.")] = None,
-    lang: Annotated[Literal["ko", "en"], typer.Option("--lang", help="Language of the summary.")] = "ko",
 ) -> None:
     """Do the whole journey; stages that are done are skipped. Run it again to continue after an interruption."""
     from ..runs import journey
@@ -82,9 +81,10 @@ def run(
     typer.echo(f"{loaded.name} -> {folder}")
     journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
     from ..reports.terminal import summarize
+    from ..runs.output_language import language
     from ..runs.workspace import Run
 
-    typer.echo(summarize(Run(folder), lang))
+    typer.echo(summarize(Run(folder), language()))
 
 
 def read(

@@ -16,6 +16,7 @@ from typing import Any, Self
 import yaml
 
 from ..runs.errors import DataError
+from ..runs.yaml_text import parse_yaml
 
 VERSION = 1
 HEADING = re.compile(r"^#{4,6}\s+제(\d+)조(?:의(\d+))?\s*(?:[(（](.*?)[)）])?\s*$", re.MULTILINE)
@@ -114,7 +115,10 @@ def _from_checkout(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for file in sorted(root.glob("*/*.md")):
         text = file.read_text(encoding="utf-8")
         front = FRONT.match(text)
-        facts = yaml.safe_load(front[1]) if front else None
+        try:
+            facts = parse_yaml(front[1]) if front else None
+        except yaml.YAMLError as error:
+            raise DataError(f"the front matter is not valid YAML: {error}", where=str(file)) from error
         if not isinstance(facts, dict) or not facts.get("제목"):
             raise DataError("a law file without its front matter (제목, 시행일자)", where=str(file))
         articles = _articles(text[front.end() if front else 0 :], str(facts.get("시행일자", "")))

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from ...runs.errors import DataError, UsageError
+from ...runs.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from ...pack import Pack
@@ -111,6 +112,6 @@ def load_map(name: str, pack: "Pack") -> FieldMap:
         known = sorted(p.stem for p in (pack.root / "maps").glob("*.yaml"))
         raise UsageError(f"there is no field map {name!r}", next_step=f"maps of the pack: {', '.join(known)}")
     try:
-        return TypeAdapter(FieldMap).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return TypeAdapter(FieldMap).validate_python(parse_yaml(path.read_text(encoding="utf-8-sig")))
     except (ValidationError, yaml.YAMLError) as error:
         raise DataError(f"not a field map: {error}", where=str(path)) from None
