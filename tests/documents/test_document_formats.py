@@ -165,6 +165,12 @@ def test_a_file_cut_within_a_letter_is_read(read_bytes):
         assert "쓰는 말의 뜻은" in file.sections[1].text
 
 
+def test_a_tab_within_a_line_is_no_table(read_bytes):
+    file = read_bytes("a.txt", "제1조\t(목적)\n이 계약은 합병에 관하여 정한다.\n\n구분\t금액\n대금\t100억원\n".encode())
+    assert file.sections[0].heading == "제1조(목적)"
+    assert sum(s.tables for s in file.sections) == 1
+
+
 def test_a_document_of_one_line_is_not_lost(read_bytes):
     (section,) = read_bytes("a.txt", "합병 계약서".encode()).sections
     assert (section.text, section.place) == ("합병 계약서", "1줄")

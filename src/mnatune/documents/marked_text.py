@@ -113,7 +113,9 @@ def _add_lines(reading: Reading, lines: list[str], *, marked: bool) -> None:
 
     def close(number: int) -> None:
         nonlocal start
-        if table:
+        if len(table) == 1:
+            held.append(" ".join(cell.strip() for cell in table.pop()))  # a tab within a line of text
+        elif table:
             reading.add_table(list(table), Spot("줄", start, number - 1))
             table.clear()
         reading.add("paragraph", "\n".join(held), Spot("줄", start, max(start, number - 1)))

@@ -77,18 +77,19 @@ def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[s
     loose, packed = _listed(root, tally)
     if loose:
         yield root.name, _distinct(_spread(loose, most), tally)
-    for path in packed:
-        archives, others = find_archives(path, ".nothing")
+    for name, path in packed:
+        archives, others = find_archives(path, "")
         for member, reason in others:
-            _skip(tally, f"{path.name}/{member}", reason)
+            _skip(tally, f"{name}/{member}", reason)
         for archive in archives:
-            yield from _unpacked(archive, path.name, tally, most)
+            yield from _unpacked(archive, name, tally, most)
 
 
-def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
+def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Named]]:
+    """The loose files of a folder, and its archives."""
     base = root if root.is_dir() else root.parent
     loose: list[Named] = []
-    packed = []
+    packed: list[Named] = []
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         name = unicodedata.normalize("NFC", path.relative_to(base).as_posix())
         if path.is_symlink():
@@ -98,7 +99,7 @@ def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
         elif path.name.startswith(SYSTEM):
             _skip(tally, name, "file of the system")
         elif path.suffix.lower() in PACKED:
-            packed.append(path)
+            packed.append((name, path))
         else:
             loose.append((name, path))
     return loose, packed
@@ -136,14 +137,15 @@ def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -
 
 
 def _unpack(archive: Archive, entry: ZipEntry, path: Path, tally: ReadTally) -> Named | None:
+    name = f"{archive.name}/{entry.name}" if archive.members else entry.name  # files of a tar lie in folders
     if PurePosixPath(entry.name).name.startswith(SYSTEM) or entry.name.startswith("__MACOSX/"):
-        _skip(tally, entry.name, "file of the system")
+        _skip(tally, name, "file of the system")
         return None
     try:
         with archive.open() as stream, path.open("wb") as handle:
             for piece in chunks_of(stream, entry, MEMBER):
                 handle.write(piece)
     except MemberFault as fault:
-        _skip(tally, entry.name, str(fault))
+        _skip(tally, name, str(fault))
         return None
-    return entry.name, path
+    return name, path
