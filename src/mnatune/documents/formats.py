@@ -1,4 +1,4 @@
-"""Which kind of file it is, by its bytes before its name, and the one function that reads any of them."""
+"""Detects the format of a file, by its bytes before its name, and reads it."""
 
 import zipfile
 from collections import Counter
@@ -49,7 +49,7 @@ class ReadFile:
 
 
 def read_file(path: Path, name: str) -> ReadFile:
-    """Read a file; its name, which may differ from the path's, gives the title that the text lacks.
+    """Read a file; `name`, which may differ from the path's, is the title if the text has none.
 
     Raises:
         Unreadable: with the reason why the file is skipped.
@@ -72,7 +72,7 @@ def kind_of(path: Path, name: str) -> str:
     """The kind of a file.
 
     Raises:
-        Unreadable: it is of no kind that is read.
+        Unreadable: no reader takes it.
     """
     suffix = PurePosixPath(name).suffix.lower()
     size = path.stat().st_size
@@ -159,7 +159,7 @@ def _read(path: Path, kind: str) -> Reading:
 
 
 def _title(reading: Reading, name: str) -> str:
-    """The first line where it looks like a title, else the file's name."""
+    """The first line if it looks like a title, else the file's name."""
     first = reading.blocks[0]
     text = " ".join(first.text.split())
     titled = first.kind == "heading" or (first.kind == "paragraph" and not text.endswith((".", ":", ",", ";")))

@@ -1,4 +1,4 @@
-"""What a HWP file says of itself before it is read, and what a second, independent reader (unhwp) finds in it."""
+"""Checks on HWP files: the flags of closed ones, and the words that a second, independent reader (unhwp) finds."""
 
 import re
 import struct
@@ -12,14 +12,14 @@ from .blocks import Reading, Unreadable
 from .office_model import with_numbers
 
 WORD = re.compile(r"[0-9A-Za-z가-힣]+")
-MOST_DIFFERENCE = 0.02  # share of words above which the two readers do not agree
+MOST_DIFFERENCE = 0.02  # share of differing words above which a file is flagged
 DISAGREE = "readers-disagree"
 SIGNATURE = b"HWP Document File"
 PASSWORD, DISTRIBUTED, DRM = 1 << 1, 1 << 2, 1 << 4
 
 
 def refuse_closed_hwp(data: bytes) -> None:
-    """Refuse files that are encrypted or for distribution only (배포용), by the flags of the header stream.
+    """Refuse files that their header marks as encrypted or for distribution only (배포용).
 
     Raises:
         Unreadable: with the reason.
@@ -50,9 +50,9 @@ def refuse_closed_hwpx(path: Path) -> None:
 
 
 def compare(reading: Reading, path: Path) -> float | None:
-    """Share of words on which the two readers differ; None where the second has no build for this machine.
+    """The share of words on which the two readers differ; None if unhwp has no build for this machine.
 
-    Automatic numbers (제1조, 가.), which only the second reader works out, are put into the reading first.
+    Only unhwp computes automatic numbers (제1조, 가.); they are inserted into the reading before it is compared.
     """
     try:
         import unhwp

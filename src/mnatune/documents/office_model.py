@@ -1,4 +1,4 @@
-"""HWP, HWPX, DOCX and PPTX by dochan, whose model of a document becomes blocks; tracked changes are accepted."""
+"""Reads HWP, HWPX, DOCX and PPTX with dochan, with tracked changes accepted."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ from .blocks import Block, Reading, Spot, Unreadable, repeat_merged
 
 COMMENT = re.compile(r"\[comment[ :][^\]]*\]")
 NOTE_KINDS = {"footnote": "각주", "endnote": "미주"}
-CHARS_PER_PAGE = 1800  # HWP, HWPX and DOCX hold no pages: what is counted is text
+CHARS_PER_PAGE = 1800  # for HWP, HWPX and DOCX, which do not store pages
 
 
 def read_office(path: Path, kind: str) -> Reading:
-    """The blocks of a file of one of the four kinds.
+    """The blocks of a HWP, HWPX, DOCX or PPTX file.
 
     Raises:
         Unreadable: dochan refuses it, or it holds no text.
@@ -25,7 +25,7 @@ def read_office(path: Path, kind: str) -> Reading:
     accepted = {"revision_mode": "final"} if kind in ("hwp", "hwpx") else {}
     try:
         document = Dochan(str(path), **accepted).doc
-    except ValueError as error:  # a package that is no document of the kind
+    except ValueError as error:  # the package is not what its name says
         raise Unreadable("damaged file") from error
     faults = [text for text in document.errors if text.startswith("ERR")]
     reading = Reading()
@@ -54,7 +54,7 @@ def _spot(element: Any, number: int) -> Spot:
 
 
 def _slide_within(element: Any) -> int | None:
-    """The slide of a table, by its first cell that knows one."""
+    """The slide of a table, from the first cell that records one."""
     cells = (cell for row in getattr(element, "rows", []) for cell in row)
     found = (
         getattr(part.provenance, "slide", None)
@@ -88,7 +88,7 @@ def _add_paragraph(reading: Reading, paragraph: Any, spot: Spot) -> None:
     text = _text_of(paragraph)
     plain = COMMENT.sub("", text)
     if plain != text and getattr(paragraph.provenance, "slide", None):
-        reading.left_out["comments"] += 1  # a slide's comment is a paragraph, a document's only points at it
+        reading.left_out["comments"] += 1  # in slides a comment is a paragraph; elsewhere only a reference to one
     level = paragraph.heading_level if len(plain) <= 120 else 0
     reading.add("heading" if level else "paragraph", plain, spot, level)
 
@@ -114,7 +114,7 @@ def _add_table(reading: Reading, table: Any, spot: Spot) -> None:
 
 
 def _grid(cells: list[list[Any]]) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]:
-    """The texts in their slots, and the merged cells; a row that is short of covered cells is laid out around them."""
+    """The grid and its merged cells; rows that omit covered cells are laid out around them."""
     wide = max(map(len, cells), default=0)
     taken: set[tuple[int, int]] = set()
     rows: list[list[str]] = []
@@ -143,7 +143,7 @@ def _cell_text(cell: Any) -> str:
 
 
 def with_numbers(reading: Reading, lines: list[str]) -> int:
-    """Put the automatic numbers that another reader's lines show before the paragraphs; returns how many there were."""
+    """Prefix paragraphs with the automatic numbers that the other reader's lines show; returns how many."""
     shown: dict[str, list[str]] = {}
     for line in lines:
         number, space, text = line.strip().partition(" ")
