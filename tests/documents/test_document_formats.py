@@ -80,6 +80,40 @@ def test_word_files_keep_what_is_accepted_and_count_what_is_not(office, read_byt
     assert "[각주 1]" in text
 
 
+def test_word_files_number_by_themselves(office, read_bytes):
+    forms = [
+        ("decimal", "제%1조"),
+        ("ganada", "%2."),
+        ("lowerRoman", "(%1.%3)"),
+        ("decimalEnclosedCircle", "%4"),
+        ("bullet", "•"),
+    ]
+    levels = "".join(
+        f'<w:lvl w:ilvl="{n}"><w:start w:val="1"/><w:numFmt w:val="{form}"/><w:lvlText w:val="{text}"/></w:lvl>'
+        for n, (form, text) in enumerate(forms)
+    )
+    numbering = f'<w:abstractNum w:abstractNumId="7">{levels}</w:abstractNum><w:num w:numId="3"><w:abstractNumId w:val="7"/></w:num>'
+    lines = [
+        (0, "(목적)"),
+        (1, "첫째 호"),
+        (1, "둘째 호"),
+        (2, "세부"),
+        (0, "(정의)"),
+        (1, "첫째 호"),
+        (3, "동그라미"),
+        (4, "글머리"),
+    ]
+    extra = "".join(
+        f'<w:p><w:pPr><w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="3"/></w:numPr></w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>'
+        for level, text in lines
+    )
+    file = read_bytes("a.docx", office.docx(office.paper(1, 2), extra, numbering=numbering))
+    assert [s.heading for s in file.sections][-2:] == ["제1조(목적)", "제2조(정의)"]
+    assert file.sections[-2].text == "가. 첫째 호\n\n나. 둘째 호\n\n(1.i) 세부"
+    assert file.sections[-1].text == "가. 첫째 호\n\n① 동그라미\n\n• 글머리"
+    assert file.left_out["numbers restored"] == 7
+
+
 def test_places(office, read_bytes):
     paper = office.paper(5, 4)
     pages = read_bytes("a.pdf", office.pdf(paper, lines=12)).sections

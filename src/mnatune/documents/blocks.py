@@ -61,7 +61,7 @@ class Reading:
     Attributes:
         running: headers and footers, kept apart from the text.
         repeated: copies made by writing out merged cells.
-        left_out: what the text omits, such as comments, and how often.
+        left_out: what the text omits or adds, such as comments or automatic numbers, and how often.
         flags: remarks for every record of the file.
     """
 

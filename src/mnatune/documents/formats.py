@@ -9,8 +9,9 @@ from .blocks import Reading, Unreadable
 from .cutting import ARTICLE, DocumentSection, sections
 from .hwp_guard import compare, refuse_closed_hwp, refuse_closed_hwpx
 from .marked_text import read_html, read_mail, read_text
-from .office_model import read_office
+from .office_model import read_office, with_numbers
 from .pdf_pages import read_pdf
+from .word_numbers import word_numbers
 from .workbook import read_workbook
 
 SUFFIXES = (".hwpx", ".hwp", ".docx", ".xlsx", ".pptx", ".pdf", ".html", ".htm", ".md", ".txt", ".eml")
@@ -35,7 +36,7 @@ class ReadFile:
 
     Attributes:
         kind: hwpx, hwp, docx, xlsx, pptx, pdf, html, md, txt or eml.
-        left_out: comments, images, hidden sheets …, and how often.
+        left_out: comments, images, hidden sheets, restored numbers …, and how often.
         running: headers and footers.
     """
 
@@ -145,7 +146,11 @@ def _read(path: Path, kind: str) -> Reading:
             reading = read_office(path, kind)
             compare(reading, path)
             return reading
-        case "docx" | "pptx":
+        case "docx":
+            reading = read_office(path, kind)
+            reading.left_out["numbers restored"] += with_numbers(reading, word_numbers(path), replace=True)
+            return reading
+        case "pptx":
             return read_office(path, kind)
         case "xlsx":
             return read_workbook(path)

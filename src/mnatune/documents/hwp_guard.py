@@ -5,6 +5,7 @@ import struct
 import unicodedata
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..runs.errors import missing_extra
@@ -12,6 +13,9 @@ from .blocks import Reading, Unreadable
 from .office_model import with_numbers
 
 WORD = re.compile(r"[0-9A-Za-z가-힣]+")
+NUMBER = re.compile(
+    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
+)
 MOST_DIFFERENCE = 0.02  # share of differing words above which a file is flagged
 DISAGREE = "readers-disagree"
 SIGNATURE = b"HWP Document File"
@@ -65,7 +69,7 @@ def compare(reading: Reading, path: Path) -> float | None:
     except (unhwp.UnhwpError, OSError):
         reading.flags.append(DISAGREE)
         return 1.0
-    reading.left_out["numbers restored"] += with_numbers(reading, text.split("\n"))
+    reading.left_out["numbers restored"] += with_numbers(reading, _numbered(text))
     ours = _words("\n".join([*(block.text for block in reading.blocks), *reading.running]))
     ours -= _words("\n".join(reading.repeated))
     theirs = _words(text)
@@ -75,6 +79,14 @@ def compare(reading: Reading, path: Path) -> float | None:
     if share > MOST_DIFFERENCE:
         reading.flags.append(DISAGREE)
     return share
+
+
+def _numbered(text: str) -> Iterator[tuple[str, str]]:
+    """(number, text) of the lines that begin with a number."""
+    for line in text.split("\n"):
+        number, space, rest = line.strip().partition(" ")
+        if space and len(number) <= 12 and NUMBER.match(number):
+            yield number, rest
 
 
 def _words(text: str) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Reads HWP, HWPX, DOCX and PPTX with dochan, with tracked changes accepted."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -142,25 +143,27 @@ def _cell_text(cell: Any) -> str:
     return COMMENT.sub("", cell.text)
 
 
-def with_numbers(reading: Reading, lines: list[str]) -> int:
-    """Prefix paragraphs with the automatic numbers that the other reader's lines show; returns how many."""
+def with_numbers(reading: Reading, numbered: Iterable[tuple[str, str]], *, replace: bool = False) -> int:
+    """Prefix paragraphs with the automatic numbers of (number, text), in order; returns how many.
+
+    Args:
+        replace: drop the first word of a paragraph whose rest is the text: dochan numbers some Word paragraphs itself,
+            but knows neither the lists of styles nor 가, 나, 다.
+    """
     shown: dict[str, list[str]] = {}
-    for line in lines:
-        number, space, text = line.strip().partition(" ")
-        if space and len(number) <= 12 and NUMBER.match(number):
-            shown.setdefault(_squeezed(text), []).append(number)
+    for number, text in numbered:
+        shown.setdefault(_squeezed(text), []).append(number)
     restored = 0
     for at, block in enumerate(reading.blocks):
-        numbers = shown.get(_squeezed(block.text)) if block.kind in ("heading", "paragraph") else None
-        if numbers:
-            reading.blocks[at] = Block(block.kind, f"{numbers.pop(0)} {block.text}", block.spot, block.level)
+        if block.kind not in ("heading", "paragraph"):
+            continue
+        texts = [block.text, *([block.text.partition(" ")[2]] if replace else [])]
+        bare = next((text for text in texts if shown.get(_squeezed(text))), None)
+        if bare:
+            number = shown[_squeezed(bare)].pop(0)
+            reading.blocks[at] = Block(block.kind, f"{number} {bare}", block.spot, block.level)
             restored += 1
     return restored
-
-
-NUMBER = re.compile(
-    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
-)
 
 
 def _squeezed(text: str) -> str:

@@ -32,7 +32,7 @@ def preview_text(path: Path) -> str:
     lines.append(f"  pages      {tally.contents.pop('pages', 0):,}")
     lines.append(f"  passages   {len(documents):,}")
     lines.append(f"  tables     {tally.contents.pop('tables', 0):,}")
-    lines += [f"  {count:>9,}  {what} (not in the text)" for what, count in sorted(tally.contents.items())]
+    lines += [f"  {count:>9,}  {what}" for what, count in sorted(tally.contents.items())]
     lines += [f"  {count:>9,}  skipped: {reason}" for reason, count in tally.members_skipped.most_common()]
     lines += [f"             {warning}" for warning in tally.warnings[:SHOWN_FILES]]
     return "\n".join([*lines, *_samples(documents)])
