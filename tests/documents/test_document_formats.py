@@ -114,6 +114,12 @@ def test_word_files_number_by_themselves(office, read_bytes):
     assert file.left_out["numbers restored"] == 7
 
 
+def test_damaged_lists_cost_the_numbers_alone(office, read_bytes):
+    paper = office.paper(1, 2)
+    file = read_bytes("a.docx", office.docx(paper, numbering="<w:abstractNum"))
+    assert recall(paper.words(), office.words_of(text_of(file))) >= 0.99
+
+
 def test_places(office, read_bytes):
     paper = office.paper(5, 4)
     pages = read_bytes("a.pdf", office.pdf(paper, lines=12)).sections

@@ -27,12 +27,11 @@ class Level(NamedTuple):
 
 
 def word_numbers(path: Path) -> Iterator[tuple[str, str]]:
-    """(number, text) of every paragraph that Word numbers, in order."""
+    """(number, text) of every paragraph that Word numbers, in order; nothing from a file with damaged lists."""
     with zipfile.ZipFile(path) as archive:
-        if "word/numbering.xml" not in archive.namelist():
-            return
-        numbering, body = _parsed(archive, "word/numbering.xml"), _parsed(archive, "word/document.xml")
-        styles = _parsed(archive, "word/styles.xml") if "word/styles.xml" in archive.namelist() else None
+        numbering, styles, body = (_parsed(archive, f"word/{part}.xml") for part in ("numbering", "styles", "document"))
+    if numbering is None or body is None:
+        return
     lists = _lists(numbering)
     by_style = _numbered_styles(styles) if styles is not None else {}
     counts: dict[str, dict[int, int]] = defaultdict(dict)
@@ -56,7 +55,14 @@ def _parsed(archive: zipfile.ZipFile, name: str) -> Any:
         from lxml import etree
     except ImportError as error:
         raise missing_extra("lxml", "documents") from error
-    return etree.fromstring(archive.read(name), etree.XMLParser(resolve_entities=False, no_network=True))
+    try:
+        return etree.fromstring(archive.read(name), etree.XMLParser(resolve_entities=False, no_network=True))
+    except (KeyError, etree.LxmlError):
+        return None
+
+
+def _number(text: str, default: int) -> int:
+    return int(text) if text.isdecimal() else default
 
 
 def _value(node: Any, path: str) -> str:
@@ -71,9 +77,8 @@ def _lists(numbering: Any) -> dict[str, tuple[str, dict[int, Level]]]:
     for definition in numbering.iter(f"{W}abstractNum"):
         levels = {}
         for level in definition.iter(f"{W}lvl"):
-            start = _value(level, "start")
-            form = Level(int(start) if start.isdigit() else 1, _value(level, "numFmt"), _value(level, "lvlText"))
-            levels[int(level.get(f"{W}ilvl") or 0)] = form
+            form = Level(_number(_value(level, "start"), 1), _value(level, "numFmt"), _value(level, "lvlText"))
+            levels[_number(level.get(f"{W}ilvl") or "", 0)] = form
         abstract[str(definition.get(f"{W}abstractNumId"))] = levels
     names = {str(item.get(f"{W}numId")): _value(item, "abstractNumId") for item in numbering.iter(f"{W}num")}
     return {number: (name, abstract.get(name, {})) for number, name in names.items()}
@@ -87,7 +92,7 @@ def _numbered_styles(styles: Any) -> dict[str, tuple[str, int]]:
         bases[name] = _value(style, "basedOn")
         number, level = _value(style, "pPr/numPr/numId"), _value(style, "pPr/numPr/ilvl")
         if number:
-            own[name] = (number, int(level) if level.isdigit() else 0)
+            own[name] = (number, _number(level, 0))
     found = {}
     for name in bases:
         ancestor, seen = name, set[str]()
@@ -103,7 +108,7 @@ def _numbering_of(paragraph: Any, by_style: dict[str, tuple[str, int]]) -> tuple
     """List and level of a paragraph: its own before its style's."""
     inherited = by_style.get(_value(paragraph, "pPr/pStyle"), ("", 0))
     number, level = _value(paragraph, "pPr/numPr/numId"), _value(paragraph, "pPr/numPr/ilvl")
-    return number or inherited[0], int(level) if level.isdigit() else inherited[1]
+    return number or inherited[0], _number(level, inherited[1])
 
 
 def _shown(level: int, levels: dict[int, Level], count: dict[int, int]) -> str:
