@@ -112,8 +112,8 @@ def _rels(*links: tuple[str, str]) -> str:
     return f'{XML}<Relationships xmlns="{RELS}">{inner}</Relationships>'
 
 
-def docx(paper: Paper, extra: str = "", comments: int = 0) -> bytes:
-    """A Word file; `extra` is XML for the end of the body."""
+def docx(paper: Paper, extra: str = "", comments: int = 0, numbering: str = "") -> bytes:
+    """A Word file; `extra` is XML for the end of the body, `numbering` the inside of numbering.xml."""
 
     def para(text: str, style: str = "", tail: str = "") -> str:
         styled = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
@@ -182,6 +182,11 @@ def docx(paper: Paper, extra: str = "", comments: int = 0) -> bytes:
             "word/footnotes.xml": f'{XML}<w:footnotes xmlns:w="{W}">{foot}</w:footnotes>',
             "word/comments.xml": f'{XML}<w:comments xmlns:w="{W}">{marked}</w:comments>',
             "word/header1.xml": header,
+            **(
+                {"word/numbering.xml": f'{XML}<w:numbering xmlns:w="{W}">{numbering}</w:numbering>'}
+                if numbering
+                else {}
+            ),
         }
     )
 

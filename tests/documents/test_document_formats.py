@@ -80,6 +80,47 @@ def test_word_files_keep_what_is_accepted_and_count_what_is_not(office, read_byt
     assert "[각주 1]" in text
 
 
+def test_word_files_number_by_themselves(office, read_bytes):
+    forms = [
+        ("decimal", "제%1조"),
+        ("ganada", "%2."),
+        ("lowerRoman", "(%1.%3)"),
+        ("decimalEnclosedCircle", "%4"),
+        ("bullet", "•"),
+    ]
+    levels = "".join(
+        f'<w:lvl w:ilvl="{n}"><w:start w:val="1"/><w:numFmt w:val="{form}"/><w:lvlText w:val="{text}"/></w:lvl>'
+        for n, (form, text) in enumerate(forms)
+    )
+    numbering = f'<w:abstractNum w:abstractNumId="7">{levels}</w:abstractNum><w:num w:numId="3"><w:abstractNumId w:val="7"/></w:num>'
+    lines = [
+        (0, "(목적)"),
+        (1, "첫째 호"),
+        (1, "둘째 호"),
+        (2, "세부"),
+        (0, "(정의)"),
+        (1, "첫째 호"),
+        (3, "동그라미"),
+        (4, "글머리"),
+    ]
+    extra = "".join(
+        f'<w:p><w:pPr><w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="3"/></w:numPr></w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>'
+        for level, text in lines
+    )
+    file = read_bytes("a.docx", office.docx(office.paper(1, 2), extra, numbering=numbering))
+    assert [s.heading for s in file.sections][-2:] == ["제1조(목적)", "제2조(정의)"]
+    assert file.sections[-2].text == "가. 첫째 호\n\n나. 둘째 호\n\n(1.i) 세부"
+    assert file.sections[-1].text == "가. 첫째 호\n\n① 동그라미\n\n• 글머리"
+    assert file.left_out["numbers restored"] == 7
+
+
+def test_odd_lists_cost_the_numbers_alone(office, read_bytes):
+    paper = office.paper(1, 2)
+    odd = '<w:abstractNum w:abstractNumId="7"><w:lvl w:ilvl="x"><w:start w:val="-"/></w:lvl></w:abstractNum><w:num/>'
+    file = read_bytes("a.docx", office.docx(paper, numbering=odd))
+    assert recall(paper.words(), office.words_of(text_of(file))) >= 0.99
+
+
 def test_places(office, read_bytes):
     paper = office.paper(5, 4)
     pages = read_bytes("a.pdf", office.pdf(paper, lines=12)).sections
@@ -163,6 +204,12 @@ def test_a_file_cut_within_a_letter_is_read(read_bytes):
     for encoding in ("utf-8", "cp949"):
         file = read_bytes("a.txt", LETTER.strip().encode(encoding)[:-2])
         assert "쓰는 말의 뜻은" in file.sections[1].text
+
+
+def test_a_tab_within_a_line_is_no_table(read_bytes):
+    file = read_bytes("a.txt", "제1조\t(목적)\n이 계약은 합병에 관하여 정한다.\n\n구분\t금액\n대금\t100억원\n".encode())
+    assert file.sections[0].heading == "제1조(목적)"
+    assert sum(s.tables for s in file.sections) == 1
 
 
 def test_a_document_of_one_line_is_not_lost(read_bytes):

@@ -1,7 +1,7 @@
 """Readers of office files: HWP, HWPX, DOCX, XLSX, PPTX, PDF, HTML, Markdown, text and mail become structured Markdown.
 
-A file becomes `DocumentSection`s, each with its heading, its text and the place where it stands. Files are hostile until read:
-`sandbox` opens them in processes with limits on memory, time and output, and a process that dies costs one file.
+A file becomes a list of `DocumentSection`s, each with its heading, text and place. Files are untrusted: `sandbox` opens
+them in processes with limits on memory, time and output, and a process that dies costs one file.
 """
 
 from .blocks import Unreadable

@@ -1,4 +1,4 @@
-"""What a document is made of: blocks of Markdown, each with its place; and why a file gives none."""
+"""The parts of a document: blocks of Markdown, each with its place; and the error for files that have none."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Kind = Literal["heading", "paragraph", "table", "note"]
 
 
 class Unreadable(Exception):
-    """Why a file is skipped; the text is the reason that is counted."""
+    """A file is skipped; the message is the reason that the manifest counts."""
 
 
 class Spot(NamedTuple):
@@ -25,7 +25,7 @@ class Spot(NamedTuple):
     cells: str = ""
 
     def until(self, other: "Spot") -> "Spot":
-        """The stretch from here to there."""
+        """The range from this place to the other."""
         if self.unit != other.unit:
             return self
         cells = f"{self.cells.split(':')[0]}:{other.cells.split(':')[-1]}" if self.cells else ""
@@ -59,10 +59,10 @@ class Reading:
     """What a reader found in a file.
 
     Attributes:
-        running: headers and footers, which stand apart from the text.
-        repeated: texts that stand more than once because merged cells are written out.
-        left_out: what is not in the text, such as comments, and how often.
-        flags: remarks that every record of the file carries.
+        running: headers and footers, kept apart from the text.
+        repeated: copies made by writing out merged cells.
+        left_out: what the text omits or adds, such as comments or automatic numbers, and how often.
+        flags: remarks for every record of the file.
     """
 
     title: str = ""
@@ -74,13 +74,13 @@ class Reading:
     flags: list[str] = field(default_factory=list)
 
     def add(self, kind: Kind, text: str, spot: Spot, level: int = 0) -> None:
-        """Append a block unless its text is empty."""
+        """Append a block; empty text is ignored."""
         text = text.strip()
         if text:
             self.blocks.append(Block(kind, text, spot, level))
 
     def add_table(self, rows: list[list[str]], spot: Spot) -> None:
-        """Append a table; one of a single cell is a box of text."""
+        """Append a table; a single cell, as text boxes often are, becomes a paragraph."""
         rows = [[" ".join(cell.split()) for cell in row] for row in rows]
         rows = [row for row in rows if any(row)]
         wide = max(map(len, rows), default=0)
@@ -92,16 +92,16 @@ class Reading:
 
 
 def markdown_table(rows: tuple[tuple[str, ...], ...]) -> str:
-    """The rows as a Markdown table, the first being its head."""
+    """The rows as a Markdown table; the first is the header."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
 def repeat_merged(rows: list[list[str]], spans: list[tuple[int, int, int, int]]) -> list[str]:
-    """Repeat the text of merged cells in the cells that they cover: (row, column, rows, columns) of each.
+    """Copy the text of each merged cell, given as (row, column, rows, columns), into the cells that it covers.
 
     Returns:
-        the texts that were added.
+        the copies.
     """
     added = []
     for top, left, height, width in spans:

@@ -1,4 +1,4 @@
-"""A document cut at its headings and numbered articles, each section with its place."""
+"""Cuts a document at its headings and numbered articles, and keeps the place of each section."""
 
 import re
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ ARTICLE = re.compile(
 CHAPTER = re.compile(
     r"^(?:제\s?\d+\s?(?:편|장|절|관)\b|\[?(?:별지|별첨|별표|부속서|부록)\s?(?:제?\s?\d+|[A-Z])?).{0,60}$"
 )
-ARTICLE_LEVEL = 9  # below any other heading
-MOST_CHARS = 4000  # of a section: longer ones are cut between blocks, so that a place stays narrow
-MOST_ROWS = 20  # of a table in a section; the head is repeated
+ARTICLE_LEVEL = 9  # deeper than any other heading
+MOST_CHARS = 4000  # per section; longer ones are cut between blocks to keep their place precise
+MOST_ROWS = 20  # per table; longer ones are cut, and the header is repeated
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentSection:
-    """A stretch of a document under one heading.
+    """A piece of a document under one heading.
 
     Attributes:
-        heading: empty before the first.
-        place: where it stands, such as 3–4쪽, 슬라이드 2, 12–30문단 or 실사 목록!A3:F20.
+        heading: the path of headings; empty before the first.
+        place: such as 3–4쪽, 슬라이드 2, 12–30문단 or 실사 목록!A3:F20.
     """
 
     heading: str
@@ -38,7 +38,7 @@ def sections(reading: Reading) -> list[DocumentSection]:
     found: list[DocumentSection] = []
     path: list[Block] = []
     held: list[Block] = []
-    told = True  # False while the words of the last heading stand in no section yet
+    told = True  # False until some section carries the last heading
 
     def close() -> None:
         nonlocal told
@@ -68,13 +68,13 @@ def sections(reading: Reading) -> list[DocumentSection]:
 
 
 def _heading(path: list[Block]) -> str:
-    """The headings from the outermost to the last; an article's stand side by side, as they are cited."""
+    """The path of headings as one title; an article follows its chapter without a separator, as it is cited."""
     texts = [" ".join(block.text.split()) for block in path]
     return (" " if texts and ARTICLE.match(texts[-1]) else " › ").join(texts)
 
 
 def _with_articles(blocks: list[Block]) -> Iterator[Block]:
-    """The blocks, with paragraphs that begin as an article or are a chapter's title made headings."""
+    """The blocks, with paragraphs that open an article or a chapter turned into headings."""
     for block in blocks:
         article = ARTICLE.match(block.text) if block.kind in ("paragraph", "heading") else None
         if article and (article["topic"] or not article["body"].strip()):
@@ -89,7 +89,7 @@ def _with_articles(blocks: list[Block]) -> Iterator[Block]:
 
 
 def _pieces(blocks: list[Block]) -> Iterator[list[Block]]:
-    """Neighbouring blocks of at most `MOST_CHARS`; a table of a sheet is a piece of its own, for its cell range."""
+    """Groups of blocks of at most `MOST_CHARS`; a table of a sheet stands alone, so that its place is its cell range."""
     piece: list[Block] = []
     size = 0
     for block in (part for whole in blocks for part in _narrow(whole)):
@@ -104,7 +104,7 @@ def _pieces(blocks: list[Block]) -> Iterator[list[Block]]:
 
 
 def _narrow(block: Block) -> Iterator[Block]:
-    """A long table in parts with its head repeated, each with its own cell range; another block as it is."""
+    """A long table in parts, each with the header and its own cell range; any other block unchanged."""
     if len(block.rows) <= MOST_ROWS + 1:
         yield block
         return

@@ -1,4 +1,4 @@
-"""Which kind of file it is, by its bytes before its name, and the one function that reads any of them."""
+"""Detects the format of a file, by its bytes before its name, and reads it."""
 
 import zipfile
 from collections import Counter
@@ -9,8 +9,9 @@ from .blocks import Reading, Unreadable
 from .cutting import ARTICLE, DocumentSection, sections
 from .hwp_guard import compare, refuse_closed_hwp, refuse_closed_hwpx
 from .marked_text import read_html, read_mail, read_text
-from .office_model import read_office
+from .office_model import read_office, with_numbers
 from .pdf_pages import read_pdf
+from .word_numbers import word_numbers
 from .workbook import read_workbook
 
 SUFFIXES = (".hwpx", ".hwp", ".docx", ".xlsx", ".pptx", ".pdf", ".html", ".htm", ".md", ".txt", ".eml")
@@ -35,7 +36,7 @@ class ReadFile:
 
     Attributes:
         kind: hwpx, hwp, docx, xlsx, pptx, pdf, html, md, txt or eml.
-        left_out: comments, images, hidden sheets …, and how often.
+        left_out: comments, images, hidden sheets, restored numbers …, and how often.
         running: headers and footers.
     """
 
@@ -49,7 +50,7 @@ class ReadFile:
 
 
 def read_file(path: Path, name: str) -> ReadFile:
-    """Read a file; its name, which may differ from the path's, gives the title that the text lacks.
+    """Read a file; `name`, which may differ from the path's, is the title if the text has none.
 
     Raises:
         Unreadable: with the reason why the file is skipped.
@@ -72,7 +73,7 @@ def kind_of(path: Path, name: str) -> str:
     """The kind of a file.
 
     Raises:
-        Unreadable: it is of no kind that is read.
+        Unreadable: no reader takes it.
     """
     suffix = PurePosixPath(name).suffix.lower()
     size = path.stat().st_size
@@ -145,7 +146,11 @@ def _read(path: Path, kind: str) -> Reading:
             reading = read_office(path, kind)
             compare(reading, path)
             return reading
-        case "docx" | "pptx":
+        case "docx":
+            reading = read_office(path, kind)
+            reading.left_out["numbers restored"] += with_numbers(reading, word_numbers(path), replace=True)
+            return reading
+        case "pptx":
             return read_office(path, kind)
         case "xlsx":
             return read_workbook(path)
@@ -159,7 +164,7 @@ def _read(path: Path, kind: str) -> Reading:
 
 
 def _title(reading: Reading, name: str) -> str:
-    """The first line where it looks like a title, else the file's name."""
+    """The first line if it looks like a title, else the file's name."""
     first = reading.blocks[0]
     text = " ".join(first.text.split())
     titled = first.kind == "heading" or (first.kind == "paragraph" and not text.endswith((".", ":", ",", ";")))

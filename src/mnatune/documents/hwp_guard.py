@@ -1,10 +1,11 @@
-"""What a HWP file says of itself before it is read, and what a second, independent reader (unhwp) finds in it."""
+"""Checks on HWP files: the flags of closed ones, and the words that a second, independent reader (unhwp) finds."""
 
 import re
 import struct
 import unicodedata
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..runs.errors import missing_extra
@@ -12,14 +13,17 @@ from .blocks import Reading, Unreadable
 from .office_model import with_numbers
 
 WORD = re.compile(r"[0-9A-Za-z가-힣]+")
-MOST_DIFFERENCE = 0.02  # share of words above which the two readers do not agree
+NUMBER = re.compile(
+    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
+)
+MOST_DIFFERENCE = 0.02  # share of differing words above which a file is flagged
 DISAGREE = "readers-disagree"
 SIGNATURE = b"HWP Document File"
 PASSWORD, DISTRIBUTED, DRM = 1 << 1, 1 << 2, 1 << 4
 
 
 def refuse_closed_hwp(data: bytes) -> None:
-    """Refuse files that are encrypted or for distribution only (배포용), by the flags of the header stream.
+    """Refuse files that their header marks as encrypted or for distribution only (배포용).
 
     Raises:
         Unreadable: with the reason.
@@ -50,9 +54,9 @@ def refuse_closed_hwpx(path: Path) -> None:
 
 
 def compare(reading: Reading, path: Path) -> float | None:
-    """Share of words on which the two readers differ; None where the second has no build for this machine.
+    """The share of words on which the two readers differ; None if unhwp has no build for this machine.
 
-    Automatic numbers (제1조, 가.), which only the second reader works out, are put into the reading first.
+    Only unhwp computes automatic numbers (제1조, 가.); they are inserted into the reading before it is compared.
     """
     try:
         import unhwp
@@ -65,7 +69,7 @@ def compare(reading: Reading, path: Path) -> float | None:
     except (unhwp.UnhwpError, OSError):
         reading.flags.append(DISAGREE)
         return 1.0
-    reading.left_out["numbers restored"] += with_numbers(reading, text.split("\n"))
+    reading.left_out["numbers restored"] += with_numbers(reading, _numbered(text))
     ours = _words("\n".join([*(block.text for block in reading.blocks), *reading.running]))
     ours -= _words("\n".join(reading.repeated))
     theirs = _words(text)
@@ -75,6 +79,14 @@ def compare(reading: Reading, path: Path) -> float | None:
     if share > MOST_DIFFERENCE:
         reading.flags.append(DISAGREE)
     return share
+
+
+def _numbered(text: str) -> Iterator[tuple[str, str]]:
+    """(number, text) of the lines that begin with a number."""
+    for line in text.split("\n"):
+        number, space, rest = line.strip().partition(" ")
+        if space and len(number) <= 12 and NUMBER.match(number):
+            yield number, rest
 
 
 def _words(text: str) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""HTML, Markdown, plain text and mail: nothing but their text, whatever their encoding."""
+"""Readers of HTML, Markdown, plain text and mail in the encodings of Korean offices."""
 
 import re
 import unicodedata
@@ -41,10 +41,10 @@ MOST_SLOTS = 500_000  # of a table
 
 
 def decoded(data: bytes) -> str:
-    """The text in NFC: UTF-8, UTF-16 with or without its mark, or cp949.
+    """The text in NFC: UTF-8, UTF-16 with or without a BOM, or cp949.
 
     Raises:
-        Unreadable: it is in none of them.
+        Unreadable: it is none of these.
     """
     head = data[:4096]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -57,7 +57,7 @@ def decoded(data: bytes) -> str:
         try:
             return unicodedata.normalize("NFC", data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n"))
         except UnicodeDecodeError as error:
-            if error.start and error.start >= len(data) - 3:  # the file was cut within its last letter
+            if error.start and error.start >= len(data) - 3:  # cut within its last character
                 return decoded(data[: error.start])
     raise Unreadable("neither UTF-8, UTF-16 nor cp949")
 
@@ -70,14 +70,14 @@ def read_text(data: bytes, *, marked: bool) -> Reading:
 
 
 def read_html(data: bytes) -> Reading:
-    """A page: all its visible text, headings and tables; the place is the number of the paragraph."""
+    """All visible text of a page, with headings and tables; the place is the paragraph's number."""
     reading = Reading()
     _add_html(reading, decoded(data))
     return _finished(reading)
 
 
 def read_mail(data: bytes) -> Reading:
-    """A message: its subject and text, the plain version first; attachments are counted."""
+    """Subject and body of a message, plain text preferred; attachments are counted."""
     message = BytesParser(policy=policy.default).parsebytes(data)
     reading = Reading(title=unicodedata.normalize("NFC", str(message["subject"] or "")).strip())
     reading.running = [f"{name}: {message[name]}" for name in ("from", "to", "date") if message[name]]
@@ -88,7 +88,7 @@ def read_mail(data: bytes) -> Reading:
     raw = body.get_payload(decode=True)
     try:
         text = body.get_content()
-    except (LookupError, UnicodeError):  # an encoding that Python does not know, or not the one declared
+    except (LookupError, UnicodeError):  # an unknown charset, or another than declared
         text = decoded(raw if isinstance(raw, bytes) else b"")
     reading.add("heading", reading.title, Spot("줄", 0, 0), 1)
     if body.get_content_type() == "text/html":
@@ -106,14 +106,16 @@ def _finished(reading: Reading) -> Reading:
 
 
 def _add_lines(reading: Reading, lines: list[str], *, marked: bool) -> None:
-    loose = any(not line.strip() for line in lines[:-1])  # blank lines part the paragraphs
+    loose = any(not line.strip() for line in lines[:-1])  # blank lines separate the paragraphs
     held: list[str] = []
     start = 1
     table: list[list[str]] = []
 
     def close(number: int) -> None:
         nonlocal start
-        if table:
+        if len(table) == 1:
+            held.append(" ".join(cell.strip() for cell in table.pop()))  # a tab within a line of text
+        elif table:
             reading.add_table(list(table), Spot("줄", start, number - 1))
             table.clear()
         reading.add("paragraph", "\n".join(held), Spot("줄", start, max(start, number - 1)))
@@ -158,7 +160,7 @@ def _add_html(reading: Reading, text: str) -> None:
         root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.LxmlError as error:
         raise Unreadable("damaged file") from error
-    except AssertionError as error:  # lxml's own, for a page without an element
+    except AssertionError as error:  # raised by lxml for a page without any element
         raise Unreadable("no text") from error
     number = 0
 
@@ -185,7 +187,7 @@ def _add_html(reading: Reading, text: str) -> None:
 
 
 def _events(root: Any) -> Iterator[tuple[str, Any]]:
-    """(text, words), (h1, element), (table, element), and a break between blocks; without recursion."""
+    """The page as events: ("text", str), ("h1", element), ("table", element), ("break", None); iterative, at any depth."""
     waiting: list[tuple[str, Any]] = [("open", root)]
     while waiting:
         kind, node = waiting.pop()
@@ -206,7 +208,7 @@ def _events(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _grid(table: Any) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]:
-    """The cells of a table in their slots, and the merged ones."""
+    """The grid of a table, and its merged cells."""
     taken: dict[tuple[int, int], str] = {}
     spans = []
     rows = table.xpath("./tr | ./thead/tr | ./tbody/tr | ./tfoot/tr")

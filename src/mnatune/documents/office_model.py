@@ -1,6 +1,7 @@
-"""HWP, HWPX, DOCX and PPTX by dochan, whose model of a document becomes blocks; tracked changes are accepted."""
+"""Reads HWP, HWPX, DOCX and PPTX with dochan, with tracked changes accepted."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ from .blocks import Block, Reading, Spot, Unreadable, repeat_merged
 
 COMMENT = re.compile(r"\[comment[ :][^\]]*\]")
 NOTE_KINDS = {"footnote": "각주", "endnote": "미주"}
-CHARS_PER_PAGE = 1800  # HWP, HWPX and DOCX hold no pages: what is counted is text
+CHARS_PER_PAGE = 1800  # for HWP, HWPX and DOCX, which do not store pages
 
 
 def read_office(path: Path, kind: str) -> Reading:
-    """The blocks of a file of one of the four kinds.
+    """The blocks of a HWP, HWPX, DOCX or PPTX file.
 
     Raises:
         Unreadable: dochan refuses it, or it holds no text.
@@ -25,7 +26,7 @@ def read_office(path: Path, kind: str) -> Reading:
     accepted = {"revision_mode": "final"} if kind in ("hwp", "hwpx") else {}
     try:
         document = Dochan(str(path), **accepted).doc
-    except ValueError as error:  # a package that is no document of the kind
+    except ValueError as error:  # the package is not what its name says
         raise Unreadable("damaged file") from error
     faults = [text for text in document.errors if text.startswith("ERR")]
     reading = Reading()
@@ -54,7 +55,7 @@ def _spot(element: Any, number: int) -> Spot:
 
 
 def _slide_within(element: Any) -> int | None:
-    """The slide of a table, by its first cell that knows one."""
+    """The slide of a table, from the first cell that records one."""
     cells = (cell for row in getattr(element, "rows", []) for cell in row)
     found = (
         getattr(part.provenance, "slide", None)
@@ -88,7 +89,7 @@ def _add_paragraph(reading: Reading, paragraph: Any, spot: Spot) -> None:
     text = _text_of(paragraph)
     plain = COMMENT.sub("", text)
     if plain != text and getattr(paragraph.provenance, "slide", None):
-        reading.left_out["comments"] += 1  # a slide's comment is a paragraph, a document's only points at it
+        reading.left_out["comments"] += 1  # in slides a comment is a paragraph; elsewhere only a reference to one
     level = paragraph.heading_level if len(plain) <= 120 else 0
     reading.add("heading" if level else "paragraph", plain, spot, level)
 
@@ -114,7 +115,7 @@ def _add_table(reading: Reading, table: Any, spot: Spot) -> None:
 
 
 def _grid(cells: list[list[Any]]) -> tuple[list[list[str]], list[tuple[int, int, int, int]]]:
-    """The texts in their slots, and the merged cells; a row that is short of covered cells is laid out around them."""
+    """The grid and its merged cells; rows that omit covered cells are laid out around them."""
     wide = max(map(len, cells), default=0)
     taken: set[tuple[int, int]] = set()
     rows: list[list[str]] = []
@@ -142,25 +143,27 @@ def _cell_text(cell: Any) -> str:
     return COMMENT.sub("", cell.text)
 
 
-def with_numbers(reading: Reading, lines: list[str]) -> int:
-    """Put the automatic numbers that another reader's lines show before the paragraphs; returns how many there were."""
+def with_numbers(reading: Reading, numbered: Iterable[tuple[str, str]], *, replace: bool = False) -> int:
+    """Prefix paragraphs with the automatic numbers of (number, text), in order; returns how many.
+
+    Args:
+        replace: drop the first word of a paragraph whose rest is the text: dochan numbers some Word paragraphs itself,
+            but knows neither the lists of styles nor 가, 나, 다.
+    """
     shown: dict[str, list[str]] = {}
-    for line in lines:
-        number, space, text = line.strip().partition(" ")
-        if space and len(number) <= 12 and NUMBER.match(number):
-            shown.setdefault(_squeezed(text), []).append(number)
+    for number, text in numbered:
+        shown.setdefault(_squeezed(text), []).append(number)
     restored = 0
     for at, block in enumerate(reading.blocks):
-        numbers = shown.get(_squeezed(block.text)) if block.kind in ("heading", "paragraph") else None
-        if numbers:
-            reading.blocks[at] = Block(block.kind, f"{numbers.pop(0)} {block.text}", block.spot, block.level)
+        if block.kind not in ("heading", "paragraph"):
+            continue
+        texts = [block.text, *([block.text.partition(" ")[2]] if replace else [])]
+        bare = next((text for text in texts if shown.get(_squeezed(text))), None)
+        if bare:
+            number = shown[_squeezed(bare)].pop(0)
+            reading.blocks[at] = Block(block.kind, f"{number} {bare}", block.spot, block.level)
             restored += 1
     return restored
-
-
-NUMBER = re.compile(
-    r"^[(<\[]?(?:제?\d+(?:[.\-]\d+)*(?:조|장|절|관|항)?|[ivxlc]+|[IVXLC]+|[가-힣a-zA-Z①-⑳㉠-㉭])[.)>\]]{0,2}$"
-)
 
 
 def _squeezed(text: str) -> str:

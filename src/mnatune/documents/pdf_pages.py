@@ -1,4 +1,4 @@
-"""PDF by pdfium: lines in reading order, tables from their ruling lines, running heads apart, the page as the place."""
+"""Reads PDF with pdfium: paragraphs from lines, tables from ruling lines, running heads kept apart."""
 
 import ctypes
 import re
@@ -16,8 +16,8 @@ from .pdf_tables import Box, Ruling, tables_of
 
 STARTS_ANEW = re.compile(r"^(?:제\s?\d+\s?[조장절관]|[①-⑳㉠-㉭•·▪■□○●※▶-]|\(?\d+[.)]|[가-하][.)]|\([가-하0-9]\))")
 HANGUL = re.compile(r"[가-힣]")
-INDENT = 30.0  # points within which lines of a column begin
-REPEATS = 3  # pages on which a line at the top or bottom stands before it counts as a running head
+INDENT = 30.0  # points; lines of one column begin within this distance
+REPEATS = 3  # a line at the top or bottom of this many pages may be a running head
 
 
 @dataclass
@@ -81,7 +81,7 @@ Found = list[Line | list[list[str]]]
 
 
 def _page(page: Any, pdfium: Any) -> Found:
-    """The lines and tables of a page, a table standing where its first line stood."""
+    """The lines and tables of a page; a table takes the position of its first line."""
     text = page.get_textpage()
     if not text.count_chars():
         return []
@@ -102,14 +102,14 @@ def _page(page: Any, pdfium: Any) -> Found:
 
 
 def _mark_full(lines: list[Line]) -> None:
-    """Mark the lines that reach the edge of their column: the lines that begin at about the same place are one."""
+    """Mark lines that reach the right edge of their column, that is, of lines that begin at about the same place."""
     columns: dict[int, list[float]] = {}
     for line in lines:
         columns.setdefault(round(line.box.left / INDENT), []).append(line.box.right)
     for line in lines:
         at = round(line.box.left / INDENT)
         edges = sorted(edge for near in (at - 1, at, at + 1) for edge in columns.get(near, ()))
-        edge = edges[int(0.9 * (len(edges) - 1))]  # not the last: a title may stand across the columns
+        edge = edges[int(0.9 * (len(edges) - 1))]  # not the last: a title may span the columns
         line.full = line.box.right > edge - max(40.0, 4 * (line.box.top - line.box.bottom))
 
 
@@ -118,10 +118,10 @@ def _bounded(text: Any, box: Box) -> str:
 
 
 def _lines(text: Any, raw: Any) -> list[Line]:
-    """The lines as pdfium finds them, in the order of the page's content."""
+    """The lines as pdfium finds them, in content order."""
     lines: list[Line] = []
     whole = text.get_text_range()
-    shifted = len(whole) != text.count_chars()  # pdfium leaves out some characters
+    shifted = len(whole) != text.count_chars()  # pdfium omits some characters
     for found in re.finditer(r"[^\r\n]+", whole):
         piece = found.group()
         if piece.startswith(" ") and lines:
@@ -140,7 +140,7 @@ def _lines(text: Any, raw: Any) -> list[Line]:
 
 
 def _rulings(page: Any, raw: Any) -> list[Ruling]:
-    """Horizontal and vertical strokes of a page, thin rectangles and the edges of boxes included."""
+    """Horizontal and vertical strokes of a page, including thin rectangles and the edges of boxes."""
     found: list[Ruling] = []
     for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=4):
         left, bottom, right, top = item.get_bounds()
@@ -152,7 +152,7 @@ def _rulings(page: Any, raw: Any) -> list[Ruling]:
             found += [Ruling(left, y, right, y) for y in (bottom, top)]
             found += [Ruling(x, bottom, x, top) for x in (left, right)]
         if len(found) > 20_000:
-            return []  # a drawing
+            return []  # a drawing, not a table
     return found
 
 
@@ -187,17 +187,17 @@ def _masked(text: str) -> str:
 
 
 def _running(pages: list[Found]) -> set[str]:
-    """Lines at the top or bottom that most pages share, page numbers put aside."""
+    """Lines that at least half of the pages have at the top or bottom, whatever their digits."""
     counts = Counter(key for found in pages for key in {_masked(line.text) for line in _edges(found)})
     least = max(REPEATS, len(pages) // 2)
     return {key for key, count in counts.items() if count >= least and not key.startswith("제#조")}
 
 
 class _Joints:
-    """How the lines of a document are put together again, which differs from program to program.
+    """Decides whether a line break stood for a space or cut a word.
 
-    Some leave the space at which a line broke at its end; then a line without one broke within a word. Where all drop
-    it, the document's own words tell whether lines break within words at all, and where.
+    Some programs keep the space at the end of the line; a line without one was then cut within a word. Others drop it;
+    then the document's own vocabulary tells whether its lines are cut within words, and where.
     """
 
     def __init__(self, pages: list[Found]) -> None:
@@ -208,7 +208,7 @@ class _Joints:
         self._breaks_words = broken * 20 > len(lines)
 
     def between(self, line: Line, following: Line) -> str:
-        """A space, or nothing within a word."""
+        """What joins two lines: a space, or nothing within a word."""
         if line.spaced:
             return " "
         if self._keeps_spaces:
@@ -231,7 +231,7 @@ def _ends(line: Line, following: Line) -> tuple[str, str]:
 
 
 class _Writer:
-    """Joins lines into paragraphs, over the end of a page too, and adds them to a reading."""
+    """Joins lines into paragraphs, across pages too, and adds them to a reading."""
 
     def __init__(self, reading: Reading, joints: _Joints) -> None:
         self._reading = reading
@@ -241,7 +241,7 @@ class _Writer:
         self._last: Line | None = None
 
     def write(self, page: int, found: Found, running: set[str]) -> None:
-        """Add all parts of a page but its running heads."""
+        """Add the parts of a page, without running heads."""
         edges = {id(line) for line in _edges(found)}
         spot = Spot("쪽", page, page)
         first = True
@@ -266,13 +266,13 @@ class _Writer:
         self._last = line
 
     def close(self) -> None:
-        """Add what is held."""
+        """Add the open paragraph."""
         self._reading.add("paragraph", self._held, self._spot)
         self._held, self._last = "", None
 
 
 def _continues(last: Line, line: Line, *, over_page: bool) -> bool:
-    """True if a line goes on with the paragraph of the line before it, in the next column or on the next page too."""
+    """True if the line continues the paragraph of the line before it, maybe in the next column or on the next page."""
     height = last.box.top - last.box.bottom
     below = last.box.bottom - line.box.bottom
     near = over_page or 0 < below < 2.6 * height or (below < 0 and line.box.left > last.box.right)

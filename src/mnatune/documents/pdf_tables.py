@@ -1,4 +1,4 @@
-"""Tables of a page from its ruling lines: the grid that they span, and which of its slots are one cell."""
+"""Finds tables by their ruling lines: the grid that they span, and the slots that form one merged cell."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,7 +7,7 @@ NEAR = 3.0  # points within which two coordinates are one
 
 
 class Box(NamedTuple):
-    """A rectangle in points, as pdfium orders them."""
+    """A rectangle in points, in pdfium's order."""
 
     left: float
     bottom: float
@@ -15,12 +15,12 @@ class Box(NamedTuple):
     top: float
 
     def holds(self, other: "Box") -> bool:
-        """True if the middle of the other lies within."""
+        """True if the centre of the other lies inside."""
         x, y = (other.left + other.right) / 2, (other.bottom + other.top) / 2
         return self.left <= x <= self.right and self.bottom <= y <= self.top
 
     def around(self, other: "Box") -> "Box":
-        """The least rectangle that holds both."""
+        """The smallest rectangle around both."""
         return Box(
             min(self.left, other.left),
             min(self.bottom, other.bottom),
@@ -43,7 +43,7 @@ class Ruling(NamedTuple):
         return self.right - self.left >= self.top - self.bottom
 
     def touches(self, other: "Ruling") -> bool:
-        """True if the two meet."""
+        """True if the two meet within `NEAR`."""
         return (
             self.left - NEAR <= other.right
             and other.left - NEAR <= self.right
@@ -54,14 +54,14 @@ class Ruling(NamedTuple):
 
 @dataclass(frozen=True)
 class RuledTable:
-    """A table: its box, and the box of the cell in every slot of its grid, from the top row down."""
+    """A table: its box, and for every slot of the grid, from the top row down, the box of its cell."""
 
     box: Box
     cells: list[list[Box]]
 
 
 def tables_of(rulings: list[Ruling]) -> list[RuledTable]:
-    """The tables that the strokes draw; a lone frame is none."""
+    """The tables that the strokes draw; a single frame is not a table."""
     found = []
     for group in _connected(rulings):
         flat = [r for r in group if r.flat]
@@ -74,7 +74,7 @@ def tables_of(rulings: list[Ruling]) -> list[RuledTable]:
 
 
 def _connected(rulings: list[Ruling]) -> list[list[Ruling]]:
-    """The strokes in groups that hang together, by a sweep from the top of the page."""
+    """Groups of strokes that touch, by a sweep from the top of the page."""
     groups: list[list[Ruling]] = []
     floors: list[Ruling] = []  # the bounds of each group
     for ruling in sorted(set(rulings), key=lambda r: -r.top):
@@ -97,7 +97,7 @@ def _distinct(values: list[float]) -> list[float]:
 
 
 def _cells(xs: list[float], ys: list[float], flat: list[Ruling], upright: list[Ruling]) -> list[list[Box]]:
-    """The box of every slot; slots with no stroke between them are one cell."""
+    """The cell box of every slot; slots without a stroke between them form one cell."""
     rows, columns = len(ys) - 1, len(xs) - 1
     owner = list(range(rows * columns))
 

@@ -1,9 +1,9 @@
-"""Untrusted files are opened in processes of their own: a process that dies, or runs too long, costs one task.
+"""Runs parsers of untrusted files in limited processes: one that crashes or hangs costs one task.
 
-A process has a limit on memory, may write no file, open no connection and start no program. What is refused here is
-what a parser has no business doing; it is no wall against code that has taken a parser over.
+A worker has limits on memory and time, and may not write files, open connections or start programs. This stops parsers
+that misbehave; it does not contain an exploit that executes its own code.
 
-Does not: limit memory where the system has no `RLIMIT_AS` (Windows, and macOS in effect).
+Does not: limit memory where `RLIMIT_AS` has no effect (Windows, macOS).
 """
 
 import os
@@ -36,10 +36,10 @@ class TaskLimits:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A task without a result.
+    """The reason why a task has no result.
 
     Attributes:
-        detail: what exactly happened, for whoever looks into one file.
+        detail: the exception or exit status behind it.
     """
 
     reason: str
@@ -62,13 +62,13 @@ class _Helper:
 def attempt(
     work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: int, limits: TaskLimits | None = None
 ) -> Iterator[T | Lost]:
-    """Call `work(*task)` for each task in limited processes and yield results, or why there is none, in order.
+    """Call `work(*task)` for each task in limited processes and yield results or `Lost`, in order.
 
     Args:
         work: a function at the top level of a module; it may raise `Unreadable` with a reason.
 
     Raises:
-        MnatuneError: what `work` raised; it concerns every task, such as a package that is not installed.
+        MnatuneError: raised by `work`; it concerns every task, such as a missing package.
     """
     limits = limits or TaskLimits()
     waiting = deque(range(len(tasks)))
@@ -114,12 +114,12 @@ def _give(
     helper.task, helper.deadline = number, time.monotonic() + limits.seconds
     try:
         helper.pipe.send((work, tasks[number]))
-    except OSError:  # it died before it got anything
+    except OSError:  # it died before the task arrived
         _bury(helper, Lost("the reader crashed"), helpers, done)
 
 
 def _collect(helpers: list[_Helper], done: dict[int, T | Lost]) -> None:
-    """Take what has come, and end what is late."""
+    """Take the results that have arrived, and end tasks past their deadline."""
     busy = {helper.pipe: helper for helper in helpers if helper.task >= 0}
     if not busy:
         return
@@ -145,7 +145,7 @@ def _bury(helper: _Helper, why: Lost, helpers: list[_Helper], done: dict[int, T 
 
 
 def serve(handle: int) -> None:
-    """A process's life: set its limits, then take tasks until the pipe closes."""
+    """A worker's main loop: set the limits, then take tasks until the pipe closes."""
     pipe: Any = Connection(handle)
     limits: TaskLimits = pipe.recv()
     try:
@@ -182,7 +182,7 @@ def _done(work: Callable[..., T], task: tuple[Any, ...]) -> T | Lost | Exception
         return Lost("needs too much memory")
     except RecursionError:
         return Lost("nested too deeply")
-    except MnatuneError as error:  # a missing extra: the caller's to raise
+    except MnatuneError as error:  # for the caller to raise
         return error
-    except Exception as error:  # parsers raise anything on damaged files
+    except Exception as error:  # parsers raise any type on damaged files
         return Lost("damaged file", f"{type(error).__name__}: {error}"[:300])

@@ -1,4 +1,4 @@
-"""Workbooks by calamine: the sheets as grids of text, and as blocks with their cell ranges."""
+"""Reads workbooks with calamine: sheets as grids of text, or as blocks with their cell ranges."""
 
 import re
 import zipfile
@@ -16,7 +16,7 @@ COMMENT = re.compile(rb"<(?:\w+:)?(?:comment|threadedComment)[ >]")
 
 
 class Worksheet(NamedTuple):
-    """A sheet from its first cell on; `top` and `left` say which cell that is, counted from 0."""
+    """The used area of a sheet; `top` and `left` are its first cell, counted from 0."""
 
     name: str
     rows: list[list[str]]
@@ -26,7 +26,7 @@ class Worksheet(NamedTuple):
 
 
 def read_workbook(path: Path) -> Reading:
-    """The tables and texts of every visible sheet.
+    """The tables and texts of all visible sheets.
 
     Raises:
         Unreadable: it is damaged or encrypted, or holds nothing.
@@ -44,7 +44,7 @@ def read_workbook(path: Path) -> Reading:
 
 
 def read_sheets(path: Path, reading: Reading | None = None) -> list[Worksheet]:
-    """The visible sheets that hold anything; hidden ones are counted in the reading.
+    """The visible sheets that are not empty; hidden ones are counted in the reading.
 
     Raises:
         Unreadable: the file is damaged or encrypted, or has too many cells.
@@ -91,7 +91,7 @@ def read_sheets(path: Path, reading: Reading | None = None) -> list[Worksheet]:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as people read it: whole numbers without a decimal point, dates as ISO 8601."""
+    """The text of a cell: whole numbers without a decimal point, dates as ISO 8601."""
     match value:
         case bool():
             return "TRUE" if value else "FALSE"
@@ -116,13 +116,13 @@ def column_name(number: int) -> str:
 
 
 def _stretches(rows: list[list[str]]) -> Iterator[tuple[int, list[list[str]]]]:
-    """Neighbouring rows that are all text in one cell, or all parts of a table; empty rows lie between stretches."""
+    """Runs of rows that are text in one cell, or that form a table; empty rows separate them."""
     start, kind = 0, ""
     for at, row in enumerate([*rows, []]):
         filled = sum(map(bool, row))
         now = "" if not filled else "text" if len({cell for cell in row if cell}) == 1 else "table"
         if kind == "table" and now == "text":
-            now = "table"  # a row of a table may have one cell, or be a merged subtitle
+            now = "table"  # a table's row may have one value, or be a merged subtitle
         if now != kind:
             if kind:
                 yield start, rows[start:at]

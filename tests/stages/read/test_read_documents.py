@@ -1,5 +1,6 @@
 """Folders of office files: every file is read or skipped for a reason, and every passage knows its place."""
 
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_a_single_archive_and_a_single_file(room, reading):
     assert manifest.per_source["a"]["members"] == 1
     _, manifest, run = reading({"kind": "documents", "path": str(room / "계약/문서.pdf"), "name": "a"})
     assert {d.source.place.endswith("쪽") for d in documents(run)} == {True}
+
+
+def test_a_tar_of_documents(office, tmp_path, reading):
+    (tmp_path / "a.docx").write_bytes(office.docx(office.paper(1, 2)))
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "a.docx", "딜룸/계약/a.docx")
+    _, _, run = reading({"kind": "documents", "path": str(tmp_path / "x.tar"), "name": "a"})
+    assert {(d.source.archive, d.source.member) for d in documents(run)} == {("x.tar", "딜룸/계약/a.docx")}
 
 
 def test_a_folder_without_documents(tmp_path, reading):

@@ -35,7 +35,7 @@ def tidy_documents(job: Job, cleaner: Cleaner) -> None:
 
 
 def _parties(path: Path) -> Parties:
-    """The parties that the documents define, learnt before any text is written: a definition may stand at the end."""
+    """The parties that the documents define, collected before any text is written: a definition may come last."""
     parties = Parties()
     for row in iter_qa(path, columns=["group", "text"]):
         parties.learn(row["group"], normalize(row["text"]))

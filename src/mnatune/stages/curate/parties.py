@@ -1,7 +1,7 @@
-"""The parties of a contract by 갑, 을, 병 …, the same in the whole file: names that the file itself defines.
+"""Replaces the parties that a contract defines by 갑, 을, 병 …, consistently within the file.
 
-A definition reads as contracts write it: 주식회사 한빛(이하 "매도인"이라 한다). A file's first such name becomes 갑, unless
-the file calls it 을 itself.
+A definition has the usual form: 주식회사 한빛(이하 "매도인"이라 한다). The first name becomes 갑, the second 을, unless the
+contract itself assigns these labels.
 
 Does not: find names that no definition introduces.
 """
@@ -25,13 +25,13 @@ CORE = re.compile(rf"{FORM}\s?|\s?{FORM}")
 
 
 class Parties:
-    """The names of each file (its group of documents) and what stands for them."""
+    """The defined names of each file, by its group, with their labels."""
 
     def __init__(self) -> None:
         self._names: dict[str, dict[str, str]] = defaultdict(dict)
 
     def learn(self, group: str, text: str) -> None:
-        """Take the definitions of a text; the first definition of a name holds."""
+        """Collect the definitions of a text; the first one of a name counts."""
         known = self._names[group] if "(이하" in text else {}
         for found in NAME.finditer(text) if "(이하" in text else ():
             core = CORE.sub("", found["name"]).strip()
@@ -41,7 +41,7 @@ class Parties:
                 known[core] = own or next(free, LABELS[-1])
 
     def replace(self, groups: Iterable[str], texts: Iterable[str]) -> list[str]:
-        """The texts with every name of their file replaced, longer names first."""
+        """The texts with the names of their file replaced, longer names first."""
         return [self._replaced(self._names.get(group, {}), text) for group, text in zip(groups, texts, strict=True)]
 
     @staticmethod
@@ -54,6 +54,6 @@ class Parties:
 
 
 def _labelled(label: str, found: re.Match[str]) -> str:
-    """The label with the particle that its last letter asks for."""
+    """The label with the particle that fits its final sound."""
     open_syllable = (ord(label) - ord("가")) % 28 == 0
     return label + (PARTICLE[found["particle"]][open_syllable] if found["particle"] else "")

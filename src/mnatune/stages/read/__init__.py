@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...runs.errors import DataError, UsageError
-from ...runs.records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
+from ...runs.records import DROPPED_SCHEMA, Document, iter_qa
 from ...runs.workers import cores, spread
 from ...runs.workspace import atomic_path
 from .archive import find_archives
@@ -94,10 +93,9 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
 def _read_pages(job: "Job", documents: DocumentWriter) -> ReadTally:
     """The pages that `collect` fetched."""
     tally = ReadTally(members=1)
-    with pq.ParquetFile(job.run.require("collect", "pages.parquet")) as file:
-        for batch in file.iter_batches():
-            documents.add_table(pa.Table.from_batches([batch]).cast(DOCUMENT_SCHEMA))
-            tally.documents += len(batch)
+    for row in iter_qa(job.run.require("collect", "pages.parquet")):
+        documents.add(Document.from_row(row))
+        tally.documents += 1
     return tally
 
 

@@ -1,4 +1,4 @@
-"""A folder or archive of office files → one `Document` per section, with the file and the place where it stands."""
+"""A folder or archive of office files → one `Document` per section, with its file and place."""
 
 import hashlib
 import tempfile
@@ -15,19 +15,19 @@ from .archive import Archive, find_archives
 from .counts import ReadTally
 from .zips import Limits, MemberFault, ZipEntry, chunks_of, entries_of
 
-SYSTEM = ("~$", "._", ".~", ".DS_Store", "Thumbs.db", "desktop.ini")  # how files of the system and of locks begin
+SYSTEM = ("~$", "._", ".~", ".DS_Store", "Thumbs.db", "desktop.ini")  # prefixes of system and lock files
 PACKED = (".zip", ".tar")
-AT_ONCE = 100  # members that are unpacked before they are read
+AT_ONCE = 100  # members unpacked at a time
 MEMBER = Limits(member_bytes=200 << 20)
 
 T = TypeVar("T")
-Named = tuple[str, Path]  # a file's name within its source, and where its bytes lie
+Named = tuple[str, Path]  # name within the source, and path on disk
 
 
 def read_documents(
     root: Path, name: str, licence: str, tally: ReadTally, most: int | None = None
 ) -> Iterator[Document]:
-    """The sections of every file below `root`; each file is read, or skipped with a reason that is counted.
+    """The sections of every file below `root`; a file is read, or skipped for one counted reason.
 
     Args:
         most: files to read of the folder, and of each archive, evenly spread; None reads all.
@@ -44,7 +44,7 @@ def read_documents(
 
 
 def _documents(file: ReadFile, source: Source) -> Iterator[Document]:
-    """The sections of a file; they are one group, so that a split never parts them."""
+    """The sections of a file, all in one group: a split keeps them together."""
     group = f"{source.name}/{source.archive}/{source.member}"
     for index, section in enumerate(file.sections):
         title = f"{file.title} {section.heading}".strip()
@@ -73,22 +73,23 @@ def _spread(items: list[T], most: int | None) -> list[T]:
 
 
 def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
-    """(archive, files): the loose files of a folder, then those of each archive, a few at a time."""
+    """(archive, files): the loose files of a folder, then the members of each archive in batches."""
     loose, packed = _listed(root, tally)
     if loose:
         yield root.name, _distinct(_spread(loose, most), tally)
-    for path in packed:
-        archives, others = find_archives(path, ".nothing")
+    for name, path in packed:
+        archives, others = find_archives(path, "")
         for member, reason in others:
-            _skip(tally, f"{path.name}/{member}", reason)
+            _skip(tally, f"{name}/{member}", reason)
         for archive in archives:
-            yield from _unpacked(archive, path.name, tally, most)
+            yield from _unpacked(archive, name, tally, most)
 
 
-def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
+def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Named]]:
+    """The loose files of a folder, and its archives."""
     base = root if root.is_dir() else root.parent
     loose: list[Named] = []
-    packed = []
+    packed: list[Named] = []
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         name = unicodedata.normalize("NFC", path.relative_to(base).as_posix())
         if path.is_symlink():
@@ -98,14 +99,14 @@ def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Path]]:
         elif path.name.startswith(SYSTEM):
             _skip(tally, name, "file of the system")
         elif path.suffix.lower() in PACKED:
-            packed.append(path)
+            packed.append((name, path))
         else:
             loose.append((name, path))
     return loose, packed
 
 
 def _distinct(files: Sequence[Named], tally: ReadTally) -> list[Named]:
-    """The files without those that repeat another byte for byte."""
+    """The files without byte-for-byte copies."""
     by_size: dict[int, list[Named]] = defaultdict(list)
     for file in files:
         by_size[file[1].stat().st_size].append(file)
@@ -122,7 +123,7 @@ def _distinct(files: Sequence[Named], tally: ReadTally) -> list[Named]:
 
 
 def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -> Iterator[tuple[str, list[Named]]]:
-    """The members of an archive in a folder of their own, which is gone when they have been read."""
+    """The members of an archive, unpacked into a temporary folder batch by batch."""
     entries, fault = entries_of(archive)
     if fault:
         (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
@@ -136,14 +137,15 @@ def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -
 
 
 def _unpack(archive: Archive, entry: ZipEntry, path: Path, tally: ReadTally) -> Named | None:
+    name = f"{archive.name}/{entry.name}" if archive.members else entry.name  # files of a tar lie in folders
     if PurePosixPath(entry.name).name.startswith(SYSTEM) or entry.name.startswith("__MACOSX/"):
-        _skip(tally, entry.name, "file of the system")
+        _skip(tally, name, "file of the system")
         return None
     try:
         with archive.open() as stream, path.open("wb") as handle:
             for piece in chunks_of(stream, entry, MEMBER):
                 handle.write(piece)
     except MemberFault as fault:
-        _skip(tally, entry.name, str(fault))
+        _skip(tally, name, str(fault))
         return None
-    return entry.name, path
+    return name, path

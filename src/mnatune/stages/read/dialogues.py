@@ -24,14 +24,14 @@ class Dialogue(NamedTuple):
 
 
 class Malformed(ValueError):
-    """Why a dialogue is no record; the text is the reason that is counted."""
+    """The dialogue cannot be a record; the message is the reason that is counted."""
 
 
 def dialogue_of(row: Mapping[str, Any]) -> Dialogue | None:
-    """The dialogue that a row holds; None if it is no dialogue.
+    """The dialogue of a row; None if the row holds none.
 
     Raises:
-        Malformed: turns are missing, out of order, or no text.
+        Malformed: turns are missing, out of order, or not text.
     """
     name = next((name for name in LISTS if isinstance(row.get(name), list)), None)
     if name is None:
@@ -43,7 +43,7 @@ def history_of(value: Any) -> list[str]:
     """The turns of an alpaca row's `history`, a list of (question, answer) pairs.
 
     Raises:
-        Malformed: it is something else.
+        Malformed: it has another shape.
     """
     if value in (None, []):
         return []
@@ -56,7 +56,7 @@ def history_of(value: Any) -> list[str]:
 
 
 def _turns(messages: list[Any]) -> tuple[str, list[tuple[str, str]]]:
-    """The system prompt, and (role, text) of each turn; what one side says in a row is one turn."""
+    """The system prompt, and (role, text) of each turn; consecutive messages of one side are joined."""
     system = ""
     turns: list[tuple[str, str]] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""Tables as people keep them: the header may stand below title lines, and a name may stand in it twice."""
+"""Finds the header of tables as people keep them: below title lines, and maybe with a name twice."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ ALIASES = {
     "category": ("topic", "category", "subject", "분야", "주제", "분류", "카테고리"),
     "group": ("group", "document", "doc_id", "문서", "그룹"),
 }  # fmt: skip
-TITLE_LINES = 30  # rows in which a header is looked for
+TITLE_LINES = 30  # rows searched for a header
 
 
 def columns_of(names: Iterable[Any]) -> dict[str, str]:
@@ -44,7 +44,7 @@ def more_answers(names: Iterable[Any], answer: str) -> list[str]:
 
 
 def plain_name(name: Any) -> str:
-    """A column's name without spaces, marks and what stands in brackets."""
+    """A column's name in lower case, without spaces, marks and text in parentheses."""
     text = unicodedata.normalize("NFC", str(name)).lstrip("\ufeff")
     return re.sub(r"\([^)]*\)|[\s*:]", "", text).lower()
 
@@ -57,10 +57,9 @@ def is_header(row: Iterable[Any]) -> bool:
 
 
 def records(rows: Iterable[list[str]]) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """(row, values by column, reason) of every row below the header, which is the first row if none looks like one.
+    """(row, values by column, reason) of every row below the header, or below the first row if none looks like a header.
 
-    `reason` is "too-many-columns" for a row that is longer than the header. A name that comes twice gets its number, so
-    that a second 답변 is 답변2.
+    `reason` is "too-many-columns" for a row longer than the header. A repeated name is numbered: the second 답변 is 답변2.
     """
     rest = iter(rows)
     first = list(islice(rest, TITLE_LINES))

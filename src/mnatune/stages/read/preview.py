@@ -1,4 +1,4 @@
-"""`read --preview`: what a folder of documents would give, before a recipe is written for it."""
+"""`read --preview`: what a folder of documents would give, without a recipe."""
 
 import re
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from .deal_room import read_documents
 
 MOST_FILES = 200
 SHOWN_CHARS = 400
-SHOWN_FILES = 10  # skipped files that are named
+SHOWN_FILES = 10  # skipped files named
 SAMPLES = {"article": r"(?s).+", "table": r"(?m)^\|", "note": r"(?m)^\[[각미]주"}  # kind of passage → where it begins
 
 
 def preview_text(path: Path) -> str:
-    """Files by type, pages, passages, tables, what is skipped and why, and one passage of each kind.
+    """Files by type, pages, passages, tables, skipped files by reason, and one passage of each kind.
 
     Raises:
         UsageError: the path does not exist.
@@ -32,7 +32,7 @@ def preview_text(path: Path) -> str:
     lines.append(f"  pages      {tally.contents.pop('pages', 0):,}")
     lines.append(f"  passages   {len(documents):,}")
     lines.append(f"  tables     {tally.contents.pop('tables', 0):,}")
-    lines += [f"  {count:>9,}  {what} (not in the text)" for what, count in sorted(tally.contents.items())]
+    lines += [f"  {count:>9,}  {what}" for what, count in sorted(tally.contents.items())]
     lines += [f"  {count:>9,}  skipped: {reason}" for reason, count in tally.members_skipped.most_common()]
     lines += [f"             {warning}" for warning in tally.warnings[:SHOWN_FILES]]
     return "\n".join([*lines, *_samples(documents)])

@@ -17,6 +17,7 @@ from .shards import ReadRow, ShardWriter
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls")
+OTHER = "not a JSON, JSONL, CSV or Excel file"
 
 
 def read_tables(path: Path, writer: ShardWriter) -> None:
@@ -27,10 +28,9 @@ def read_tables(path: Path, writer: ShardWriter) -> None:
     """
     named = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     files = [p for p in named if p.suffix.lower() in (*SUFFIXES, *WORKBOOKS) and not p.name.startswith("~$")]
-    if path.is_dir():
-        for other in set(named) - set(files):
-            writer.columns.tally.members_skipped["not a JSON, JSONL, CSV or Excel file"] += 1
-            writer.columns.tally.warnings.append(f"{other.relative_to(path)}: not a JSON, JSONL, CSV or Excel file")
+    for other in (p for p in named if path.is_dir() and p not in files):
+        writer.columns.tally.members_skipped[OTHER] += 1
+        writer.columns.tally.warnings.append(f"{other.relative_to(path)}: {OTHER}")
     if not files:
         raise DataError("the folder holds no JSON, JSONL, CSV or Excel file", where=str(path))
     for file in files:

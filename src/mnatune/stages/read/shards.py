@@ -246,11 +246,6 @@ class DocumentWriter:
         if len(self._waiting) >= self._flush_at:
             self._flush()
 
-    def add_table(self, table: pa.Table) -> None:
-        """Append documents that are a table already."""
-        self._flush()
-        self._writer.write_table(table)
-
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(to_table(self._waiting, DOCUMENT_SCHEMA))
