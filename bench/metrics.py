@@ -191,14 +191,14 @@ def unsupported_numbers() -> Cases:
     """Figures that `SUPPORT` does not have, and those that it has, written in the same or in another way."""
     wrong = (
         "30일 안에 청구합니다.",
-        "제374조에 따릅니다.",
+        "지분 20% 초과입니다.",
         "지분 25%가 필요합니다.",
         "자산이 5,000억 원입니다.",
         "2주 안에 공고합니다.",
     )
     right = (
         "20일 안에 청구합니다.",
-        "제522조의3에 따릅니다.",
+        "제374조의 20일입니다.",
         "지분 20퍼센트가 필요합니다.",
         "자산이 3,000억원입니다.",
         "100분의 20입니다.",
@@ -208,7 +208,7 @@ def unsupported_numbers() -> Cases:
     ]
 
 
-SUPPORT = "상법 제522조의3은 20일, 지분 20%, 자산총액 3천억 원을 정합니다."
+SUPPORT = "상법 제522조의3은 20일, 지분 20% 이상, 자산총액 3천억 원을 정합니다."
 
 
 def found(yardstick: Yardstick, metric: str, text: str) -> bool:

@@ -125,7 +125,9 @@ def agreement_text(found: dict[str, Any]) -> str:
         lines.append(f"{name} {facts['rows']}개, 판정을 얻지 못한 것 {facts['unusable']}개")
         for measure, label in measures.items():
             value, low, high = (facts[measure][part] for part in ("value", "low", "high"))
-            lines.append(f"  {label}: " + ("정할 수 없음" if value is None else f"{value:.3f} ({low:.3f} ~ {high:.3f})"))
+            lines.append(
+                f"  {label}: " + ("정할 수 없음" if value is None else f"{value:.3f} ({low:.3f} ~ {high:.3f})")
+            )
         if "consistency" in facts:
             lines.append(f"  두 순서의 판정이 같은 비율: {facts['consistency']:.3f}")
     return "\n".join(lines)

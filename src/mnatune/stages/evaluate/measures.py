@@ -77,14 +77,16 @@ class Yardstick:
             *language.latin_runs(text, self.latin),
         ]
         citations = self.cited(text)
-        given, foreign = values(text), unsupported(text, support)
+        given = values(text)
+        figures = [value for value in given if value.kind != "article"]  # articles are checked as citations
+        foreign = [value for value in unsupported(text, support) if value.kind != "article"]
         revealed = self._revealed(text, support)
         pairs = {
             **_likeness(text, reference),
             **self._language(answer, {leak.kind for leak in leaks}),
             **_citation_pairs(citations, self.cited(reference)),
             "fact_overlap": _overlap(given, values(reference)),
-            "unsupported_numbers": (float(len(foreign)), float(len(given))),
+            "unsupported_numbers": (float(len(foreign)), float(len(figures))),
             "personal_data": (float(bool(revealed)), 1.0),
             "terms": self._terms(text, reference),
         }
