@@ -36,7 +36,7 @@ class Guard:
 
     Attributes:
         margin: how much worse it may get, in the metric's shown units.
-        needed: items with which a model that did not change passes four times in five; None if that cannot be told.
+        needed: items with which an unchanged model passes four times in five; None if unknown.
     """
 
     row: Mapping[str, Any]
@@ -55,7 +55,7 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict
     """The verdict with its reasons.
 
     Args:
-        rows: the metrics table, with the guards of lm-evaluation-harness if there are any.
+        rows: the metrics table, lm-evaluation-harness guards included.
         primary: name of the metric that decides.
         margin: the recipe's `evaluate.guard_margin`.
 
