@@ -17,6 +17,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ HARMS = (0.0, 1.0, 3.0, 10.0)
 SIZES = (40, 200, 1000)
 CHURNS = (1.0, 2.5, 5.0, 10.0)
 FAMILY = 5  # guards of which any one holds a model
-RESAMPLES = 1000  # of the bootstrap in the experiments on citations
+RESAMPLES = 400  # of the bootstrap in the experiments on citations
 
 
 def rate(churn: float) -> Draw:
@@ -60,6 +61,10 @@ def citations(random: np.random.Generator, items: int, harm: float) -> tuple[Arr
     return sides[0], sides[1]
 
 
+KINDS: dict[str, tuple[Draw, bool]] = {f"rate, churn {churn:g}": (rate(churn), True) for churn in CHURNS}
+KINDS["citations"] = (citations, False)
+
+
 def experiments(draw: Draw, items: int, harm: float, count: int, *, binary: bool, seed: int) -> Counter[str]:
     """States of the guard over many experiments, and "tripped": how often the point estimate alone is beyond the margin."""
     random = np.random.default_rng(seed)
@@ -74,23 +79,28 @@ def experiments(draw: Draw, items: int, harm: float, count: int, *, binary: bool
     return states
 
 
+def cell(case: tuple[str, int, float, int]) -> dict[str, float]:
+    """Shares of the states over the experiments of one case, in per cent."""
+    name, items, harm, count = case
+    draw, binary = KINDS[name]
+    found = experiments(draw, items, harm, count, binary=binary, seed=items + int(harm))
+    shown = {
+        "stopped": found["failed"] + found["worse"],
+        **{state: found[state] for state in ("passed", "open", "tripped")},
+    }
+    return {state: round(100 * number / count, 2) for state, number in shown.items()}
+
+
 def table(count: int) -> list[dict[str, Any]]:
-    """One row per kind of guard and number of items; shares of experiments in per cent."""
-    kinds: list[tuple[str, Draw, bool]] = [(f"rate, churn {churn:g}", rate(churn), True) for churn in CHURNS]
-    rows = []
-    for name, draw, binary in [*kinds, ("citations", citations, False)]:
-        for items in SIZES:
-            row: dict[str, Any] = {"guard": name, "items": items}
-            for harm in HARMS:
-                found = experiments(draw, items, harm, count, binary=binary, seed=items + int(harm))
-                row[f"{harm:g}"] = {
-                    "stopped": round(100 * (found["failed"] + found["worse"]) / count, 2),
-                    "passed": round(100 * found["passed"] / count, 2),
-                    "open": round(100 * found["open"] / count, 2),
-                    "tripped": round(100 * found["tripped"] / count, 2),
-                }
-            rows.append(row)
-    return rows
+    """One row per kind of guard and number of items."""
+    cases = [(name, items, harm, count) for name in KINDS for items in SIZES for harm in HARMS]
+    with ProcessPoolExecutor() as pool:
+        cells = dict(zip(cases, pool.map(cell, cases), strict=True))
+    return [
+        {"guard": name, "items": items} | {f"{harm:g}": cells[name, items, harm, count] for harm in HARMS}
+        for name in KINDS
+        for items in SIZES
+    ]
 
 
 def family(per_guard: float) -> float:

@@ -149,13 +149,6 @@ def minimum_detectable(standard_error: float) -> float:
     return (_normal.inv_cdf(0.5 + LEVEL / 2) + _normal.inv_cdf(POWER)) * standard_error
 
 
-def items_needed(gain: float, discordant: float) -> int:
-    """Items that show a gain of `gain` with 80 % power when a share `discordant` of them changes (McNemar, normal)."""
-    z = _normal.inv_cdf(0.5 + LEVEL / 2)
-    spread = math.sqrt(discordant - gain * gain)
-    return math.ceil(((z * math.sqrt(discordant) + _normal.inv_cdf(POWER) * spread) / gain) ** 2)
-
-
 def win_rate(first: Sequence[str], second: Sequence[str]) -> dict[str, float]:
     """Wins of the tuned model when a judge saw every pair in both orders.
 
