@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.law.citations import Citation
@@ -69,6 +69,7 @@ def test_what_law_asks_for_is_guarded() -> None:
 VALUES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12)
 
 
+@settings(deadline=None, max_examples=25)
 @given(VALUES, VALUES, st.floats(0.1, 0.9))
 def test_the_domain_score_is_the_weighted_mean_of_its_parts_whatever_their_size(
     exam: list[tuple[float, float]], facts: list[tuple[float, float]], weight: float

@@ -211,11 +211,18 @@ def _rounded(count: int) -> int:
 
 
 def _missed(row: Mapping[str, Any], floor: Mapping[str, float]) -> str:
-    value = row["tuned"]["value"]
+    """A sentence if the tuned model's interval lies on the wrong side of the floor; empty if it may reach it."""
+    tuned = row["tuned"]
+    value, low, high = tuned["value"], tuned.get("low"), tuned.get("high")
     least, most = floor.get("at_least", -math.inf), floor.get("at_most", math.inf)
-    if value is None or least <= value <= most:
+    if value is None:
         return ""
-    wanted = f"{_shown(row, least)} 이상" if value < least else f"{_shown(row, most)} 이하"
+    if (value if high is None else high) < least:
+        wanted = f"{_shown(row, least)} 이상"
+    elif (value if low is None else low) > most:
+        wanted = f"{_shown(row, most)} 이하"
+    else:
+        return ""
     return f"{row['label']} {_shown(row, value)} (쓸 수 있으려면 {wanted})"
 
 
