@@ -24,6 +24,7 @@ from .metrics import BY_NAME, Sample
 State = Literal["failed", "worse", "passed", "open"]
 Margin = float | Mapping[str, float | str]
 ONE_SIDED = 1.645 / 1.96  # half-width of a one-sided 95 % bound, in half-widths of the two-sided interval
+LEAST_SURE = 0.10  # two-sided p of a permutation that has to agree: a bootstrap interval of few events is too narrow
 SHOWN = 20
 NAMED = 4  # guards named in the sentence about those that are open
 DEFAULT_MARGIN = 2.0
@@ -104,15 +105,17 @@ def guard_state(row: Mapping[str, Any], margin: float) -> Guard:
     needed = None
     if detectable and margin and row["difference"].get("n"):
         needed = math.ceil(row["difference"]["n"] * (detectable / margin) ** 2)
+    change = row["difference"]
+    sure = change.get("test") != "permutation" or change["p"] <= LEAST_SURE
     if low is None or high is None:
         state: State = "open"
-    elif high < -margin:
+    elif high < -margin and sure:
         state = "failed"
     elif low >= -margin:
         state = "passed"
     else:
         bound = high - (high - low) / 2 * (1 - ONE_SIDED)
-        state = "worse" if bound < 0 and _gain(row) < -margin else "open"
+        state = "worse" if bound < 0 and _gain(row) < -margin and sure else "open"
     return Guard(row, state, margin, needed)
 
 
