@@ -120,7 +120,7 @@ def kana() -> Cases:
 
 
 def latin() -> Cases:
-    """English that is no term of the field, and terms, abbreviations and letters for companies."""
+    """English outside the field's vocabulary, and terms, abbreviations and company letters."""
     leaks = [(f"이 거래는 {words} 라고 제{n}조가 정합니다.", True) for n in range(8) for words in FOREIGN]
     return leaks + [(f"{words}에 관하여 제{n}조가 정합니다.", False) for n in range(5) for words in FIELD]
 
@@ -157,7 +157,7 @@ def truncated() -> Cases:
 
 
 def think_leak() -> Cases:
-    """A think mark in the answer, and the word 생각 that is none."""
+    """A think mark in the answer, and the harmless word 생각."""
     leaks = [
         (text.format(FORMAL, n), True) for n in range(10) for text in ("<think>\n음 {1}\n</think>{0}", "{0}</think>{1}")
     ]
@@ -188,17 +188,17 @@ def false_citations(checker: CitationChecker, genuine: int = 200, false: int = 1
 
 
 def unsupported_numbers() -> Cases:
-    """Figures that `SUPPORT` does not have, and those that it has, written in the same or in another way."""
+    """Figures absent from `SUPPORT`, and figures it contains in the same or another notation."""
     wrong = (
         "30일 안에 청구합니다.",
-        "제374조에 따릅니다.",
+        "지분 20% 초과입니다.",
         "지분 25%가 필요합니다.",
         "자산이 5,000억 원입니다.",
         "2주 안에 공고합니다.",
     )
     right = (
         "20일 안에 청구합니다.",
-        "제522조의3에 따릅니다.",
+        "제374조의 20일입니다.",
         "지분 20퍼센트가 필요합니다.",
         "자산이 3,000억원입니다.",
         "100분의 20입니다.",
@@ -208,7 +208,7 @@ def unsupported_numbers() -> Cases:
     ]
 
 
-SUPPORT = "상법 제522조의3은 20일, 지분 20%, 자산총액 3천억 원을 정합니다."
+SUPPORT = "상법 제522조의3은 20일, 지분 20% 이상, 자산총액 3천억 원을 정합니다."
 
 
 def found(yardstick: Yardstick, metric: str, text: str) -> bool:

@@ -3,6 +3,7 @@
 import math
 import random
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnatune.reports import korean
-from mnatune.reports.findings import evaluation
+from mnatune.reports.findings import evaluation, headline
 from mnatune.reports.funnel import funnel
 from mnatune.reports.judge_section import judging
 from mnatune.reports.metric_table import PAD, WIDTH, row, topics
+from mnatune.reports.next_steps import next_steps
 from mnatune.reports.side_by_side import BUDGET, AnswerPair, Side, choose, embedded, segments
 from mnatune.reports.terminal import summarize
+from mnatune.reports.worsened import decline
 from mnatune.runs.errors import DataError
-from mnatune.runs.workspace import Run
+from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 
 FINITE = st.floats(-1e9, 1e9)
 
@@ -238,3 +241,62 @@ def test_what_is_counted_apart_and_the_judges_control_are_told(tmp_path: Path) -
     assert found.apart[-2:] == [("서버가 답하지 못한 질문", 3, 3), ("서버가 받지 않아 다른 표집 값으로 얻은 답", 5, 5)]
     found.metrics["counts"] = {}
     assert (found.apart, found.judge) == ([], None)
+
+
+def test_the_gravest_new_faults_come_first_with_what_is_right(whole_run: Run) -> None:
+    found = decline(whole_run)
+    assert [one.severity for one in found.examples] == sorted((one.severity for one in found.examples), reverse=True)
+    assert len(found.examples) <= 10
+    first = found.examples[0]
+    assert first.faults[0].startswith("지어낸 조문: ‘상법 제999조’ – 그런 조문이 없음")
+    assert any(segment.tone == "bad" and segment.text == "상법 제999조" for segment in first.answer)
+    assert first.right.startswith("참조 답변")
+    counts = {one.label: (one.base, one.tuned) for one in found.counts}
+    assert counts["지어낸 조문"] == (20, 4)
+    assert counts["거짓 전제를 받아들임"] == (1, 0)
+
+
+def test_a_fault_that_the_base_had_too_is_no_decline(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path).build()
+    file = run.folder("evaluate") / "answers.jsonl"
+    rows = read_jsonl(file)
+    write_jsonl(
+        file,
+        [
+            {**r, "base": r["tuned"], "base_stopped": True, "marks": {**r["marks"], "base": r["marks"]["tuned"]}}
+            for r in rows
+        ],
+    )
+    assert decline(run).examples == []
+
+
+def test_next_steps_name_commands_that_can_be_typed(whole_run: Run) -> None:
+    found = evaluation(whole_run)
+    assert found is not None
+    steps = next_steps(whole_run, found)
+    commands = [shlex.split(step.command) for step in steps if step.command]
+    assert all(command[0] == "mnatune" for command in commands)
+    assert any("약 2,900문항" in step.sentence for step in steps)
+    assert next(c for c in commands if "--force" in c)[-2:] == ["--set", "evaluate.items=548"]
+    found.verdict["guards"] = [{"name": "false_citations", "label": "지어낸 조문 인용", "state": "failed"}]
+    assert "지어낸 조문 인용" in next_steps(whole_run, found)[1].sentence
+
+
+def test_an_unusable_model_is_called_so(whole_run: Run) -> None:
+    found = evaluation(whole_run)
+    assert found is not None
+    found.verdict["usable"] = {"met": False, "reasons": ["객관식 25.0% (쓸 수 있으려면 40.0% 이상)"]}
+    told = headline(whole_run, found)
+    assert told.sentence == "학습은 되었으나 법률 답변으로는 쓸 수 없습니다."
+    assert "40.0% 이상" in told.reasons[0]
+    found.metrics["metrics"] = []
+    assert headline(whole_run, found).sentence.startswith("학습 후 모델은")
+
+
+def test_every_metric_has_a_meaning_for_readers() -> None:
+    from mnatune.stages.evaluate.metrics import METRICS
+
+    assert {metric.name for metric in METRICS if metric.guard} - {"think_leak", "empty"} <= korean.wording()[
+        "glossary"
+    ].keys()
+    assert "domain" in korean.wording()["glossary"]

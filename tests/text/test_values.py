@@ -4,7 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mnatune.text.values import Value, facts, shared, unsupported, values
@@ -21,7 +21,7 @@ WIDE = str.maketrans("0123456789", "０１２３４５６７８９")
         ("298.3.5", []),
         ("2024년 13월 1일", ["2024년", "13개월", "1일"]),  # no date
         ("2027년 3월 정기주주총회", ["2027-03"]),
-        ("12월 결산법인", []),
+        ("12월 결산법인의 1분기, 20세기", []),
         ("상법 제434조의 3분의 2 이상", ["제434조", "2/3"]),
         ("제363조의 2주 전", ["제363조", "2주"]),
         ("제522조의 3에 따라", ["제522조의3"]),
@@ -122,6 +122,7 @@ KINDS: list[tuple[st.SearchStrategy, Callable[..., list[str]]]] = [
 ]
 
 
+@settings(deadline=None)
 @given(
     st.data(), st.sampled_from(KINDS), st.sampled_from(["{}", "회사는 {} 기준을 따릅니다.", "①{}", "(1) {}을 봅니다"])
 )
@@ -136,6 +137,7 @@ def test_all_ways_of_writing_a_value_are_one_and_no_other(data: st.DataObject, k
     assert not any(different.agrees(found[0]) for found in ways)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 99), st.integers(1, 99))
 def test_fractions_that_no_percentage_writes_exactly(part: int, whole: int) -> None:
     """A percentage with one decimal is the fraction that it rounds only for thirds, sixths, sevenths and ninths."""
@@ -180,6 +182,7 @@ def test_support_and_overlap() -> None:
     assert shared(values("20일, 20일, 5명"), values("5인, 20일")) == 2
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet=st.sampled_from("0123456789,.%제조의항분월일년억만천원주§/~-①(") | st.characters(), max_size=40)
 )

@@ -2,7 +2,7 @@
 
     report.html     at the run's root; no file beside it and no request to the network
 
-A stage that has not been done is said to be missing. The page is a function of the run folder alone: reporting the same
+The page names stages that have not been run. The page is a function of the run folder alone: reporting the same
 run twice gives the same bytes.
 
 Does not: compute metrics (that is `evaluate`), or change anything in the run but report.html.
@@ -23,7 +23,7 @@ def report(run: Run) -> Path:
     """Write `report.html` into the run's folder; returns its path.
 
     Raises:
-        UsageError: no stage of the run has been done.
+        UsageError: no stage of the run is done.
         DataError: a manifest or a result file is damaged.
     """
     from .page import render

@@ -1,7 +1,7 @@
 """Charts as plotly figures in JSON: bars and lines in one restrained style.
 
 Colours are those of the light palette; the page swaps them for the dark one where the reader prefers that. Every chart
-comes with a sentence that says what it shows, for readers who cannot see it.
+carries a sentence of what it shows, for screen readers.
 """
 
 import json

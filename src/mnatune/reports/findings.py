@@ -38,12 +38,12 @@ class Evaluation:
 
     @property
     def unusable(self) -> list[str]:
-        """Where the tuned model falls short of what the pack asks of any model that is shown; empty if nowhere."""
+        """Where the tuned model misses the pack's floors; empty if usable."""
         return [str(reason) for reason in (self.verdict.get("usable") or {}).get("reasons", [])]
 
     @property
     def learnt(self) -> bool:
-        """Whether the loss on the held-out answers fell for sure."""
+        """Whether the held-out loss fell significantly."""
         row = next((one for one in self.metrics["metrics"] if one["name"] == "loss"), None)
         high = korean.finite(row["difference"].get("high")) if row else None
         return high is not None and high < 0
@@ -74,7 +74,7 @@ class Evaluation:
 
     @property
     def apart(self) -> list[tuple[str, int, int]]:
-        """What is counted apart from the metrics, where there is any: (label, base, tuned)."""
+        """Non-zero counts that are kept out of the metrics: (label, base, tuned)."""
         counts = self.metrics.get("counts") or {}
 
         def of(*path: str) -> list[int]:
@@ -123,7 +123,7 @@ class Judge:
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """(label, value in words), the control of the judge last."""
+        """(label, value in words); checks on the judge last."""
         found = [("판정 모델", f"{self.facts['judge']} · 프롬프트 {str(self.facts['prompts_sha256'])[:12]}")]
         if self.facts.get("same_family"):
             found.append(

@@ -1,4 +1,4 @@
-"""The funnel: what every stage took in, put out and left out, with the reason, in all and per source.
+"""The funnel: rows in, rows out and drop reasons of every stage, in total and per source.
 
 Stages describe their sources in slightly different words (`rows`, `rows_in`, `dropped: {…}`, `dropped/reason`);
 here they become one shape.
@@ -28,7 +28,7 @@ class FunnelStep:
 
     Attributes:
         manifest: None if the stage has not been done.
-        unexplained: rows that neither came out nor have a reason; anything but 0 is a fault that the report shows.
+        unexplained: rows lost without a reason; the report raises an alarm unless it is 0.
     """
 
     stage: str

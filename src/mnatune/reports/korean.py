@@ -1,6 +1,6 @@
-"""How the report says things in Korean: numbers, durations, dates, and the names of keys (wording.yaml).
+"""Korean wording of numbers, durations, dates and keys (wording.yaml).
 
-Does not: translate free text. A key that wording.yaml does not know is shown as it is, so that nothing is hidden.
+Does not: translate free text. Keys missing from wording.yaml are shown unchanged.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""The metrics table: base and tuned with intervals, their difference, and what could have been seen at all.
+"""The metrics table: base and tuned with intervals, their difference, and the minimum detectable difference.
 
 Bars and dots are drawn as inline SVG in each row, so that they print and need no script. Values are those of
-7-evaluate/metrics.json; nothing is computed here but places in a drawing.
+7-evaluate/metrics.json; only drawing coordinates are computed here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ AREAS = ("accuracy", "language", "consistency", "expertise")
 
 @dataclass(frozen=True, slots=True)
 class IntervalSpan:
-    """A value with its interval in words, and its places in the drawing (None where there is nothing to draw)."""
+    """A value with its interval in words, and its places in the drawing (None if it cannot be drawn)."""
 
     text: str
     interval: str
@@ -157,7 +157,7 @@ def _known(*sides: Mapping[str, Any]) -> list[float]:
 
 
 def _judgement(difference: Mapping[str, Any], higher: bool, primary: bool) -> str:
-    """The primary metric was chosen beforehand and stands alone; the others are many, and are corrected for it."""
+    """Only metrics other than the pre-specified primary need the correction for multiple tests."""
     low, high = korean.finite(difference.get("low")), korean.finite(difference.get("high"))
     if low is None or high is None:
         return "unknown"

@@ -79,7 +79,7 @@ def _more_items(run: Run, found: Evaluation) -> list[NextStep]:
         command = f"mnatune evaluate {shlex.quote(str(run.root / 'recipe.lock.yaml'))} --out {_path(run)} --force"
         command += f" --set evaluate.items={min(need, there)}"
     else:
-        command = _again(run, "compose.splits='{train: 0.8, valid: 0.05, test: 0.15}'")
+        command = _again(run, "compose.splits='[0.8, 0.05, 0.15]'")
     told = f"판정하지 못한 지표가 있습니다. 모두 판정하려면 약 {korean.rough(need)}문항이 필요합니다"
     return [NextStep(f"{told}(이번 {korean.count(asked)}문항, 시험 분할에 {korean.count(there)}행).", command)]
 

@@ -1,6 +1,6 @@
-"""The page: every section's content into the templates, scripts inlined, and nothing that reaches for the network.
+"""Renders the page from the sections' content, with inlined scripts and no network access.
 
-Three things keep text from a model or a data set text: Jinja2 escapes it, the script sets it by `textContent` only, and
+Text from models and data is kept inert in three ways: Jinja2 escapes it, the script sets it by `textContent` only, and
 a Content-Security-Policy lets no script run but the two whose hashes it names.
 """
 
@@ -112,7 +112,7 @@ def _policy(*scripts: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that may stand in a script element: no character that HTML would read."""
+    """JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -144,7 +144,7 @@ def _key_figures(rows: Funnel, train: Training | None, found: Evaluation | None)
 
 
 def _terms(rows: Sequence[MetricRow]) -> dict[str, str]:
-    """The glossary: what a reader has to know, then the measures of this run."""
+    """The glossary: general terms, then the measures of this run."""
     meanings = korean.wording()["glossary"]
     return korean.wording()["terms"] | {one.label: meanings[one.name] for one in rows if one.name in meanings}
 

@@ -17,7 +17,7 @@ class Link:
     """A stage that was done.
 
     Attributes:
-        stale: earlier stages whose present outputs are not the ones this stage has read.
+        stale: earlier stages that were re-run since this stage read their outputs.
         outputs: (name, bytes, SHA-256).
     """
 
@@ -44,7 +44,7 @@ class Provenance:
 
     @property
     def sound(self) -> bool:
-        """True if every stage has read what the stages before it hold now."""
+        """True if every stage read the current outputs of earlier stages."""
         return not any(link.stale for link in self.links)
 
 
@@ -81,7 +81,7 @@ def _link(stage: str, manifest: Manifest, manifests: dict[str, Manifest]) -> Lin
 
 
 def _stale(manifest: Manifest, manifests: dict[str, Manifest]) -> list[str]:
-    """Earlier stages that were done again after this one had read them."""
+    """Earlier stages re-run since this one read them."""
     found = []
     for earlier, other in manifests.items():
         read = {k.removeprefix(f"{earlier}/"): v for k, v in manifest.inputs.items() if k.startswith(f"{earlier}/")}

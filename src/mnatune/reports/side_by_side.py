@@ -1,4 +1,4 @@
-"""Base and tuned answers side by side: three to begin with, the most improved and worsened, and all for the browser.
+"""Base and tuned answers side by side: three typical ones, the most improved and worsened, and all in the browser.
 
 Marks (citations by verdict, foreign script) are offsets into an answer; here they become segments, so that neither the
 template nor the script has to count characters.
@@ -76,7 +76,7 @@ class Answers:
 
 
 def answers(run: Run, found: Evaluation) -> Answers | None:
-    """The answers of an evaluated run; None if there are none."""
+    """The answers of an evaluated run, or None."""
     folder = run.folder("evaluate")
     primary = found.primary_metric or {"name": found.primary}
     items = [_held_out(row, primary) for row in _rows(folder / "answers.jsonl")]
@@ -91,7 +91,7 @@ def answers(run: Run, found: Evaluation) -> Answers | None:
 
 
 def choose(items: Sequence[AnswerPair], count: int = SHOWN_FIRST) -> list[AnswerPair]:
-    """Items spread evenly over the change of the primary metric: for three, its quartiles. No picking by hand."""
+    """Items spread evenly over the change of the primary metric: for three, its quartiles. Nothing is hand-picked."""
     ranked = sorted(items, key=lambda item: (item.gain is None, -(item.gain or 0.0), item.id))
     if len(ranked) <= count:
         return ranked

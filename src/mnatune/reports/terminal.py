@@ -1,4 +1,4 @@
-"""The end of `mnatune run` in a terminal: funnel, three answers before and after, metrics, verdict, where the report lies.
+"""The end of `mnatune run` in a terminal: funnel, three answers before and after, metrics, verdict, path of the report.
 
 In Korean, or in English, never both: English output names stages, reasons and metrics by their keys. Questions and answers
 are content and stay as they are.

@@ -1,4 +1,4 @@
-"""Training: the seed's six curves, what the machine did meanwhile, and the plan against what was measured."""
+"""Training: six curves, system load, and plan against measurement."""
 
 import json
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def training(run: Run) -> Training | None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl; a last line that is still being written is left out."""
+    """Rows of metrics.jsonl; skips a last line that is still being written."""
     lines_ = path.read_text(encoding="utf-8").split("\n")[:-1]
     rows = []
     for number, line in enumerate(lines_, 1):
@@ -201,7 +201,7 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
 
 
 def _measures(manifest: Manifest | None) -> list[Measure]:
-    """The plan made before training beside what was measured; lines without either are left out."""
+    """The plan beside the measurements; skips lines that have neither."""
     if manifest is None:
         return []
     plan, measured = (manifest.facts.get(name) or {} for name in ("plan", "measured"))

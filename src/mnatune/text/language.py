@@ -114,7 +114,7 @@ def chinese_leaks(text: str, known: Collection[str] = ()) -> list[Leak]:
 
 
 def kana(text: str) -> list[Leak]:
-    """Runs of Japanese kana; the middle dot and the long mark, which Korean texts use too, are none."""
+    """Runs of Japanese kana; excludes the middle dot and the long mark, which Korean also uses."""
     return [Leak(m.start(), m.end(), "kana") for m in KANA.finditer(text)]
 
 

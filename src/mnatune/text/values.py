@@ -52,8 +52,8 @@ DATE = re.compile(
 )
 MONTH = re.compile(rf"{YEAR}\s*(?:년\s*(\d{{1,2}})\s*월|[.]\s*(\d{{1,2}})[.](?!\d))")
 DAY = re.compile(r"(?<![\d.])(\d{1,2})\s*월\s*(\d{1,2})\s*일(?!간|\s*(?:이내|동안))")
-NAMED_MONTH = re.compile(
-    r"(?:(?:매년|같은 해|올해|지난해|내년)\s*\d{1,2}\s*월|\d{1,2}\s*월(?=\s*(?:결산|정기|말|초(?![가-힣])|중순|분기)))"
+NO_VALUE = re.compile(  # month names, quarters, centuries
+    r"(?:\d\s*분기|\d+\s*세기|(?:매년|같은 해|올해|지난해|내년)\s*\d{1,2}\s*월|\d{1,2}\s*월(?=\s*(?:결산|정기|말|초(?![가-힣])|중순|분기)))"
 )
 BRANCH = (
     rf"(?:의(\d{{1,3}})(?!\d|,\d|\s*분의)|의\s+(\d{{1,3}})(?!\d|,\d|\s*(?:분의|%|퍼센트|억|만|천|백|조|원|{UNIT})))"
@@ -77,7 +77,7 @@ AMOUNT_RANGE = re.compile(rf"({NUMBER}){TO}({NUMBER})\s*({SUFFIX})", re.IGNORECA
 AMOUNT = re.compile(rf"({NUMBER}|{HANGUL})\s*({SUFFIX})", re.IGNORECASE)
 PREFIXED = re.compile(rf"({PREFIX})\s*({NUMBER})", re.IGNORECASE)
 COUNT_RANGE = re.compile(rf"({NUMBER}){TO}({NUMBER})\s*({UNIT})")
-COUNT = re.compile(rf"({NUMBER})\s*({UNIT})(?!사(?![이]))")
+COUNT = re.compile(rf"({NUMBER})\s*({UNIT})")
 BARE_RANGE = re.compile(rf"({NUMBER}){TO}({SCALED}){BARE_END}")
 BARE = re.compile(rf"({SCALED}){BARE_END}")
 BARE_SCALE = re.compile(r"[만억조]")
@@ -163,7 +163,7 @@ class _Scan:
         self._take(DATE, _date)
         self._take(MONTH, _month)
         self._take(DAY, _day)
-        self._take(NAMED_MONTH, lambda m: [])
+        self._take(NO_VALUE, lambda m: [])
         self._take(SECTION, lambda m: _article(m[1], m[2], m[3] or m[4], m[5], m[6]))
         self._take(ARTICLE, lambda m: _article(m[1] or m[2] or m[3], m[4] or m[5], m[6] or m[7], m[8], m[9]))
         self._take(PART, lambda m: _ratio(_number(m[2] or m[3]), _number(m[1])))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.pack import Pack
@@ -54,12 +54,14 @@ FRAMES = (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3), st.sampled_from(FORMS), st.sampled_from(FRAMES))
 def test_every_form_in_every_frame(at: int, form: str, frame: str) -> None:
     text = frame.format(form.format(LETTERS[at], "①②③④"[at], at + 1, "가나다라"[at]))
     assert read_letter(text) == LETTERS[at]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(FORMS[:5]), st.sampled_from(FRAMES[:3]))
 def test_two_letters_are_no_answer_and_a_denied_one_is_left_out(one: int, other: int, form: str, frame: str) -> None:
     a, b = (form.format(LETTERS[at], "①②③④"[at], at + 1, "가나다라"[at]) for at in (one, other))

@@ -139,11 +139,6 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
     assert 0.68 <= found / 300 <= 0.9
 
 
-def test_items_needed_are_those_of_the_normal_approximation() -> None:
-    assert ours.items_needed(0.05, 0.20) == pytest.approx(626, abs=2)
-    assert ours.items_needed(0.10, 0.30) == pytest.approx(234, abs=2)
-
-
 def test_win_rate_makes_inconsistent_verdicts_ties() -> None:
     found = ours.win_rate(["tuned", "tuned", "base", "tie"], ["tuned", "base", "base", "tie"])
     assert found == {"rate": 0.5, "wins": 1, "losses": 1, "ties": 2, "consistency": 0.75}

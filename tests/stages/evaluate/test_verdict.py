@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.pack import Pack
@@ -56,6 +56,7 @@ def test_rule(rows: list[dict[str, Any]], verdict: str) -> None:
 INTERVALS = st.tuples(st.floats(-50, 50), st.floats(0, 30), st.floats(0, 30))
 
 
+@settings(deadline=None)
 @given(INTERVALS, st.floats(0.1, 20))
 def test_a_guard_is_in_one_state_and_more_items_never_undo_it(
     interval: tuple[float, float, float], margin: float

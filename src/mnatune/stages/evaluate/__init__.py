@@ -113,7 +113,7 @@ def _guards(harness: Harness, sides: Sides) -> dict[str, Scores]:
 
 
 def _exam(job: Job, sides: Sides, yardstick: Yardstick) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The pack's exam, unless the recipe leaves it out."""
+    """The pack's exam, unless disabled."""
     if not job.recipe.evaluate.exam:
         return [], {}
     limit = job.recipe.evaluate.items
@@ -127,7 +127,7 @@ def _exam(job: Job, sides: Sides, yardstick: Yardstick) -> tuple[list[dict[str, 
 def _judged(
     job: Job, sides: Sides, items: Sequence[HeldOut], examined: Mapping[str, Examined]
 ) -> tuple[list[dict[str, Any]], list[Sample], dict[str, Any]]:
-    """Essays and the pairwise comparison, marked by the endpoint; and whether its marks agree with people's."""
+    """Essays and the pairwise comparison, marked by the endpoint, and its agreement with human labels."""
     referee = Referee(job.pack, job.recipe, str(job.run.root.resolve()))
     texts = {model: {name: answer.text for name, answer in found.answers.items()} for model, found in examined.items()}
     samples, wins = referee.pairs(items, texts)
@@ -157,7 +157,7 @@ def _counts(
     sides: Sides,
     harness: Harness | None,
 ) -> dict[str, Any]:
-    """Citations and case numbers of both models, and what there is to tell of servers and of the harness."""
+    """Citations and case numbers of both models, facts about servers and the harness."""
     measured = {model: [found.measured[item.id] for item in items] for model, found in examined.items()}
     texts = {model: [found.answers[item.id].text for item in items] for model, found in examined.items()}
     counts: dict[str, Any] = {

@@ -32,7 +32,7 @@ BOOLEANS = {"true": True, "1": True, "yes": True, "예": True, "false": False, "
 
 @dataclass(frozen=True)
 class Labels:
-    """Texts as the judge gets them, and what people said of them."""
+    """Texts as shown to the judge, with the human labels."""
 
     pairs: list[tuple[dict[str, str], str]]
     lines: list[tuple[dict[str, str], bool]]
@@ -42,7 +42,7 @@ def read_labels(path: Path) -> Labels:
     """The labels of a CSV or JSON Lines file.
 
     Raises:
-        DataError: a row is of neither kind, or its label is none; the line is named.
+        DataError: a row is of neither kind, or its label is invalid; names the line.
     """
     labels = Labels([], [])
     for number, row in label_rows(path):
@@ -50,7 +50,7 @@ def read_labels(path: Path) -> Labels:
         if all(row.get(name) not in (None, "") for name in PAIR):
             winner = {"a": "A", "b": "B", "tie": "tie"}.get(str(row["winner"]).strip().lower())
             if winner is None:
-                raise DataError(f"the winner {row['winner']!r} is none of A, B and tie", where=where)
+                raise DataError(f"the winner is {row['winner']!r}, not A, B or tie", where=where)
             labels.pairs.append(({name: str(row[name]) for name in PAIR[:-1]}, winner))
         elif all(row.get(name) not in (None, "") for name in LINE):
             met = BOOLEANS.get(str(row["met"]).strip().lower())
@@ -98,7 +98,7 @@ def agreement(referee: Referee, labels: Labels, seed: int) -> dict[str, Any]:
 
 
 def judge_agreement(recipe: Recipe, path: Path) -> dict[str, Any]:
-    """`agreement` of a recipe's judge with a file of labels, outside a run; with the judge's own facts.
+    """Facts about a recipe's judge and its `agreement` with a file of labels, outside any run.
 
     Raises:
         UsageError: the recipe names no endpoint.

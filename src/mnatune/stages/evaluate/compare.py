@@ -35,7 +35,7 @@ LOCK = "recipe.lock.yaml"
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one model gave, whatever it is.
+    """One model's results.
 
     Attributes:
         answers: by item id: reference, category, group, and metrics {name: shown value}.
@@ -60,7 +60,7 @@ class Home:
         """Let a model answer this run's questions and exam.
 
         Args:
-            identity: hash of the model, or its address: answers of another one are not taken over.
+            identity: hash or address of the model; stored answers of other models are not reused.
         """
         pack, limit = Pack.load(self.recipe.pack), self.recipe.evaluate.items
         section = self.recipe.section("evaluate", "generation", "model")
@@ -129,7 +129,7 @@ def stored(run: Run) -> Sheet:
 def shared_samples(a: Sheet, b: Sheet, pack: Pack) -> list[Sample]:
     """The items that both have, measured against the same text, under every metric that both have a value for.
 
-    The domain score is put together anew by the pack's weights, since its parts may have lost items.
+    Recomputes the domain score, since its parts may have lost items.
     """
     samples = [
         Sample(metric, name, str(row["group"]), str(row["category"]), (x, 1.0), (y, 1.0))
@@ -166,7 +166,7 @@ def compare_models(first: str, second: str, home: Home | None = None) -> dict[st
     """`compare` of two subjects: run folders, adapter folders, or URL#MODEL.
 
     Args:
-        home: whose questions are asked of what has no stored answers; by default the first subject that is a run.
+        home: the run whose questions are put to subjects without stored answers; by default the first subject that is a run.
 
     Raises:
         UsageError: a subject is nothing of that kind, or there is no run whose questions could be asked.
@@ -223,7 +223,7 @@ class Local:
 
     @property
     def identity(self) -> str:
-        """Hash of what answers."""
+        """Hash of base and adapter."""
         weights = self.adapter / "adapter_model.safetensors"
         return value_hash([base_fingerprint(self.base.id, self.base.revision), self.quantize, file_hash(weights)])
 
@@ -237,7 +237,7 @@ def _home(name: str) -> Home:
 
 
 def _local(name: str, run: Run | None, home: Home) -> Local:
-    """The adapter of a run that is trained but not evaluated, or of a folder, which is for the home's base."""
+    """The adapter of a trained, unevaluated run, or of an adapter folder (over the home's base)."""
     if run:
         recipe = load_recipe(run.root / LOCK)
         return Local(recipe.model, recipe.train.quantize, run.require("train", "adapter"))

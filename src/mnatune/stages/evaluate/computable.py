@@ -1,4 +1,4 @@
-"""Which metrics a recipe allows, and why the others are not computed: in English before work starts, in Korean after."""
+"""Which metrics a recipe allows. Errors before the work are in English, reasons in the report in Korean."""
 
 import re
 from collections.abc import Collection
@@ -30,8 +30,8 @@ def check(recipe: Recipe, pack: Pack) -> None:
     """Refuse what cannot be evaluated before any answer is generated.
 
     Raises:
-        UsageError: there is no such primary metric or guard, the recipe leaves out what it needs, or the servers that are
-            to answer are not both named.
+        UsageError: there is no such primary metric or guard, the recipe lacks what it needs, or only one of
+            the two servers is given.
     """
     wanted, primary = recipe.evaluate, recipe.evaluate.primary
     if primary not in BY_NAME:
@@ -74,7 +74,7 @@ def _check_margins(margin: float | dict[str, float | str], tasks: set[str]) -> N
 
 
 def lacking(recipe: Recipe, name: str) -> str:
-    """The recipe's key that keeps a metric from being computed; empty if the recipe gives all that it needs."""
+    """The recipe key that prevents a metric from being computed; empty if nothing does."""
     if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
         return "endpoint.base_url"
     if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:

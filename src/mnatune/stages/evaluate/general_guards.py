@@ -42,8 +42,8 @@ class Harness:
         limit: items per task; 0 takes all.
 
     Raises:
-        EnvironmentFault: the harness is not installed, or the data of a task cannot be had.
-        DataError: the pack names no task, or one that the harness does not know.
+        EnvironmentFault: the harness is not installed, or a task's data cannot be loaded.
+        DataError: the pack lists no task, or an unknown one.
     """
 
     def __init__(self, pack: Pack, requests: Requests | None = None, limit: int = 0) -> None:
@@ -140,7 +140,7 @@ def guard_rows(
 
 
 def _load(manager: Any, name: str) -> None:
-    """Load one task, so that missing data show before anything is answered."""
+    """Load one task, so that missing data fail before any question is answered."""
     try:
         manager.load([name])
     except Exception as error:  # whatever hub client, reader or file system says: the task cannot be used here
@@ -154,7 +154,7 @@ def _load(manager: Any, name: str) -> None:
 
 
 def _task_scores(found: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, float]:
-    """Item → score of one task; a group's sub-tasks are put together."""
+    """Item → score of one task; merges the sub-tasks of a group."""
     metric, _, chosen = str(task["metric"]).partition(",")
     scores = {}
     for name, samples in found["samples"].items():

@@ -1,4 +1,4 @@
-"""What is asked: held-out questions of the run and items of the pack's exam, chosen by a seeded stratified draw."""
+"""Selects the questions: held-out rows of the run and exam items of the pack, by a seeded stratified draw."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ class HeldOut:
 
     Attributes:
         messages: the dialogue up to the question.
-        reference: the answer that the data give.
+        reference: the answer in the data.
         split: "test", or "valid" where test is too small.
     """
 
@@ -45,7 +45,7 @@ class HeldOut:
 
 
 def held_out(job: Job) -> list[HeldOut]:
-    """At most `evaluate.items` held-out rows; the validation split joins in if test has fewer than 30."""
+    """At most `evaluate.items` held-out rows; includes the validation split if test has fewer than 30."""
     wanted = job.recipe.evaluate.items
     items = _read(job.run.require("compose", "test.jsonl"), "test")
     if len(items) < min(SMALL_TEST, wanted):
@@ -62,7 +62,7 @@ def held_out(job: Job) -> list[HeldOut]:
 def stratified(
     items: Sequence[T], limit: int, seed: int, stratum: Callable[[T], str], identity: Callable[[T], str]
 ) -> list[T]:
-    """At most `limit` items, every stratum in proportion, the same on every machine; in the order given."""
+    """At most `limit` items in proportion to their strata; deterministic, in the order given."""
     if len(items) <= limit:
         return list(items)
 

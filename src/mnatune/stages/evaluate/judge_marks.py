@@ -43,7 +43,7 @@ class Referee:
     """The judge of a recipe.
 
     Args:
-        spending: name under which its cost is summed up against the cap.
+        spending: account that its cost is charged to.
 
     Attributes:
         faults: unusable replies by their code.
@@ -58,7 +58,7 @@ class Referee:
         self.faults: Counter[str] = Counter()
 
     def facts(self) -> dict[str, Any]:
-        """Which judge, by which prompts, what it could not answer, and whether it is of the model's own family."""
+        """The judge's name, prompt hash and unusable replies, and whether it belongs to the tuned model's family."""
         family = _family(self.endpoint.model)
         return {
             "judge": self.endpoint.model,
@@ -112,7 +112,7 @@ class Referee:
     def winners(self, texts: Sequence[dict[str, str]]) -> list[tuple[str, str] | None]:
         """The better of answer_a and answer_b, "A", "B" or "tie", of {question, answer_a, answer_b}.
 
-        Asked in this order and in the other, both named by the order given; None unless both replies can be used.
+        Asks in both orders and reports both verdicts in terms of the given order; None unless both replies are usable.
         """
         swapped = [{**text, "answer_a": text["answer_b"], "answer_b": text["answer_a"]} for text in texts]
         replies = self._ask(("pairwise_system", "pairwise_user", WINNER), [*texts, *swapped])
@@ -130,7 +130,7 @@ class Referee:
     def _ask(
         self, prompts: tuple[str, str, dict[str, Any]], texts: Iterable[dict[str, str]]
     ) -> list[dict[str, Any] | None]:
-        """The judge's replies in order; None where none could be used."""
+        """The judge's replies in order; None for unusable ones."""
         system, user, schema = prompts
 
         def check(text: str) -> tuple[dict[str, Any], bool]:

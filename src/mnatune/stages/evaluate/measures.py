@@ -1,4 +1,4 @@
-"""What one answer is worth: every per-item metric as a (numerator, denominator) pair, and the marks behind it.
+"""Measures of a single answer: each metric as a (numerator, denominator) pair, and the marks behind it.
 
 A metric of many items is the sum of the numerators over the sum of the denominators; a denominator of 0 leaves the
 item out. Marks are stretches of the answer that the report colours: citations with their verdict, and leaks.
@@ -32,7 +32,7 @@ class Measured:
 
 
 class Yardstick:
-    """Measures answers with the knowledge of a pack: its laws, glossary and allowed foreign words."""
+    """Measures answers by a pack's laws, glossary and allowed foreign words."""
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
@@ -45,7 +45,7 @@ class Yardstick:
 
     @cached_property
     def terms(self) -> list[str]:
-        """Glossary terms of three characters or more; shorter ones stand inside other words too often."""
+        """Glossary terms of at least three characters; shorter ones occur inside other words too often."""
         return sorted({str(row["term"]) for row in self._glossary if len(str(row["term"])) >= 3})
 
     @cached_property
@@ -77,14 +77,16 @@ class Yardstick:
             *language.latin_runs(text, self.latin),
         ]
         citations = self.cited(text)
-        given, foreign = values(text), unsupported(text, support)
+        given = values(text)
+        figures = [value for value in given if value.kind != "article"]  # articles are checked as citations
+        foreign = [value for value in unsupported(text, support) if value.kind != "article"]
         revealed = self._revealed(text, support)
         pairs = {
             **_likeness(text, reference),
             **self._language(answer, {leak.kind for leak in leaks}),
             **_citation_pairs(citations, self.cited(reference)),
             "fact_overlap": _overlap(given, values(reference)),
-            "unsupported_numbers": (float(len(foreign)), float(len(given))),
+            "unsupported_numbers": (float(len(foreign)), float(len(figures))),
             "personal_data": (float(bool(revealed)), 1.0),
             "terms": self._terms(text, reference),
         }
@@ -130,7 +132,7 @@ class Yardstick:
         return [one for one in found if text[one.start : one.end] not in support]
 
     def _terms(self, text: str, reference: str) -> Pair:
-        """Glossary terms of the reference that the answer uses, of those that the reference has."""
+        """How many of the reference's glossary terms the answer uses, and how many there are."""
         wanted = [term for term in self.terms if term in reference]
         return float(sum(term in text for term in wanted)), float(len(wanted))
 
@@ -149,7 +151,7 @@ def citation_summary(measured: Sequence[Measured]) -> dict[str, Any]:
 
 
 def case_summary(yardstick: Yardstick, texts: Sequence[str]) -> dict[str, int]:
-    """Case numbers of the answers, and how many have a form that no court gives."""
+    """Case numbers in the answers, and how many are malformed."""
     found = [case for text in texts for case in yardstick.checker.cases(text)] if yardstick.checker else []
     return {"found": len(found), "malformed": sum(not case.well_formed for case in found)}
 
@@ -192,7 +194,7 @@ def chrf(text: str, reference: str) -> float:
 
 
 def _citation_pairs(citations: Sequence[Citation], expected: Sequence[Citation]) -> dict[str, Pair]:
-    """Invented and repealed ones among the decided citations, and F1 of the cited articles against the reference's."""
+    """Shares of invented and repealed citations, and F1 of the cited articles against the reference's."""
     invalid = sum(c.verdict == "invalid" for c in citations)
     valid = [c for c in citations if c.verdict == "valid"]
     decided = float(invalid + len(valid))

@@ -1,4 +1,4 @@
-"""From per-item pairs to the table of metrics: names, labels, directions, intervals, Holm, and a row per topic."""
+"""The metrics, and the table built from per-item pairs: intervals, Holm's correction, the domain score, topics."""
 
 import math
 from collections import defaultdict
@@ -216,7 +216,7 @@ def domain_samples(samples: Sequence[Sample], weights: Mapping[str, float]) -> l
 
 
 def topics(samples: Iterable[Sample], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Values of base and tuned per topic for the named metrics, topics with most items first."""
+    """Base and tuned per topic under the named metrics, largest topics first."""
     sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0] * 5))
     for sample in samples:
         if sample.metric in names:

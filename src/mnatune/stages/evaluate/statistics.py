@@ -1,4 +1,4 @@
-"""Statistics of a paired comparison: how much better, how sure, and what could have been seen at all.
+"""Statistics of a paired comparison: the difference, its interval, and the smallest difference the test could detect.
 
 Every metric is a ratio of sums over items, `sum(numerator) / sum(denominator)`: a mean has denominator 1, the loss has
 tokens, a rate of false citations has citations. Items of one source document are not independent, so resampling,
@@ -149,13 +149,6 @@ def minimum_detectable(standard_error: float) -> float:
     return (_normal.inv_cdf(0.5 + LEVEL / 2) + _normal.inv_cdf(POWER)) * standard_error
 
 
-def items_needed(gain: float, discordant: float) -> int:
-    """Items that show a gain of `gain` with 80 % power when a share `discordant` of them changes (McNemar, normal)."""
-    z = _normal.inv_cdf(0.5 + LEVEL / 2)
-    spread = math.sqrt(discordant - gain * gain)
-    return math.ceil(((z * math.sqrt(discordant) + _normal.inv_cdf(POWER) * spread) / gain) ** 2)
-
-
 def win_rate(first: Sequence[str], second: Sequence[str]) -> dict[str, float]:
     """Wins of the tuned model when a judge saw every pair in both orders.
 
@@ -219,7 +212,7 @@ def _bootstrap(sums: Array, seed: int, resamples: int) -> Array:
 
 
 def _expanded(drawn: Array, groups: int) -> tuple[float | None, float | None, float | None]:
-    """Percentile interval, widened for few groups as a t interval is, and the standard error."""
+    """Percentile interval with the small-sample expansion of a t interval, and the standard error."""
     drawn = drawn[np.isfinite(drawn)]
     if groups < 2 or not len(drawn):
         return None, None, None
@@ -230,7 +223,7 @@ def _expanded(drawn: Array, groups: int) -> tuple[float | None, float | None, fl
 
 
 def _permutation(sums: Array, observed: float, seed: int, resamples: int) -> float:
-    """Two-sided p value: base and tuned swapped by group at random, the observed arrangement counted in."""
+    """Two-sided p value from swapping base and tuned by group; counts the observed arrangement."""
     if not math.isfinite(observed):
         return 1.0
     generator = np.random.default_rng([seed, len(sums), 2])

@@ -24,6 +24,7 @@ from .metrics import BY_NAME, Sample
 State = Literal["failed", "worse", "passed", "open"]
 Margin = float | Mapping[str, float | str]
 ONE_SIDED = 1.645 / 1.96  # half-width of a one-sided 95 % bound, in half-widths of the two-sided interval
+LEAST_SURE = 0.10  # two-sided p of a permutation that has to agree: a bootstrap interval of few events is too narrow
 SHOWN = 20
 NAMED = 4  # guards named in the sentence about those that are open
 DEFAULT_MARGIN = 2.0
@@ -36,7 +37,7 @@ class Guard:
 
     Attributes:
         margin: how much worse it may get, in the metric's shown units.
-        needed: items with which a model that did not change passes four times in five; None if that cannot be told.
+        needed: items with which an unchanged model passes four times in five; None if unknown.
     """
 
     row: Mapping[str, Any]
@@ -55,7 +56,7 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict
     """The verdict with its reasons.
 
     Args:
-        rows: the metrics table, with the guards of lm-evaluation-harness if there are any.
+        rows: the metrics table, lm-evaluation-harness guards included.
         primary: name of the metric that decides.
         margin: the recipe's `evaluate.guard_margin`.
 
@@ -104,15 +105,17 @@ def guard_state(row: Mapping[str, Any], margin: float) -> Guard:
     needed = None
     if detectable and margin and row["difference"].get("n"):
         needed = math.ceil(row["difference"]["n"] * (detectable / margin) ** 2)
+    change = row["difference"]
+    sure = change.get("test") != "permutation" or change["p"] <= LEAST_SURE
     if low is None or high is None:
         state: State = "open"
-    elif high < -margin:
+    elif high < -margin and sure:
         state = "failed"
     elif low >= -margin:
         state = "passed"
     else:
         bound = high - (high - low) / 2 * (1 - ONE_SIDED)
-        state = "worse" if bound < 0 and _gain(row) < -margin else "open"
+        state = "worse" if bound < 0 and _gain(row) < -margin and sure else "open"
     return Guard(row, state, margin, needed)
 
 
@@ -211,11 +214,18 @@ def _rounded(count: int) -> int:
 
 
 def _missed(row: Mapping[str, Any], floor: Mapping[str, float]) -> str:
-    value = row["tuned"]["value"]
+    """A sentence if the tuned model's interval lies on the wrong side of the floor; empty if it may reach it."""
+    tuned = row["tuned"]
+    value, low, high = tuned["value"], tuned.get("low"), tuned.get("high")
     least, most = floor.get("at_least", -math.inf), floor.get("at_most", math.inf)
-    if value is None or least <= value <= most:
+    if value is None:
         return ""
-    wanted = f"{_shown(row, least)} 이상" if value < least else f"{_shown(row, most)} 이하"
+    if (value if high is None else high) < least:
+        wanted = f"{_shown(row, least)} 이상"
+    elif (value if low is None else low) > most:
+        wanted = f"{_shown(row, most)} 이하"
+    else:
+        return ""
     return f"{row['label']} {_shown(row, value)} (쓸 수 있으려면 {wanted})"
 
 
