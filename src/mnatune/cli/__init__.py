@@ -1,6 +1,7 @@
 """The command line. Every command is a thin skin over one function; heavy imports happen inside commands only."""
 
 import errno
+import logging
 import signal
 import sys
 import warnings
@@ -52,6 +53,7 @@ for module in (journey, ask, doctor, init, pack, judge, export, serve, models, f
 def main() -> None:
     """Run the command line and exit with the codes of design: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that an optional CPU kernel is not installed
     warnings.simplefilter("ignore", FutureWarning)  # what other packages are going to rename helps nobody here
     try:
         app()
