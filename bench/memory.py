@@ -2,6 +2,7 @@
 
     python bench/memory.py                 on a CPU: three shapes of random weights, a few minutes on two cores
     python bench/memory.py                 on CUDA: Qwen3-8B with random weights, LoRA in bf16 and QLoRA (nf4)
+    python bench/memory.py --simulate      on any machine: Qwen3-8B, 14B and 32B at full size, without allocating them
 
 Each case is a process of its own that does two optimizer steps of `mnatune train` on rows of the seed's greatest length.
 Measured is the growth of the process's peak resident memory from just before the model is loaded (CPU), or the peak of
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from simulated import CASES, simulate
 from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_seed
 
 from mnatune.model.load import load_tokenizer
@@ -44,8 +46,8 @@ CPU_CASES = {
     "checkpointing": ((1024, 12, 16, 8, 3072, 32_000), {"dropout": 0.0, "extra": {"gradient_checkpointing": True}}),
 }
 CUDA_CASES = {
-    "lora": (None, {"quantize": "none", "batch": 1, "accumulate": 8}),
-    "qlora": (None, {"quantize": "nf4", "memory_gb": 8}),
+    "lora": (None, {"quantize": "none", "extra": {"per_device_train_batch_size": 1}}),
+    "qlora": (None, {"quantize": "nf4", "memory_gb": 10}),
 }
 
 
@@ -69,7 +71,7 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
     """Plan and peak of one case in GiB, without the CUDA context."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    values = {"batch": ROWS_PER_STEP, "accumulate": 1, "epochs": 1, **train}
+    values = {"rows_per_step": ROWS_PER_STEP, "epochs": 1, **train}
     recipe = Recipe.model_validate({"name": "memory", "model": {"id": folder, "max_length": LENGTH}, "train": values})
     draw = random.Random(1)
     made = [draw.choices(range(1000, 12_000), k=LENGTH) for _ in range(ROWS_PER_STEP * STEPS)]
@@ -98,10 +100,31 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
     return {"planned_gib": planned, "measured_gib": peak / GIB, "micro_batch": setting.batch}
 
 
+def simulate_all(*, quick: bool) -> None:
+    """Plan and simulation of every case, as a table and a JSON line."""
+    found = {}
+    for name, case in list(CASES.items())[: 2 if quick else None]:
+        one = found[name] = simulate(case)
+        print(f"{name:<34} planned {one['planned_gib']:7.2f} GiB, simulated {one['simulated_gib']:7.2f} GiB, "
+              f"{one['ratio'] - 1:+.1%}", flush=True)  # fmt: skip
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    report = {
+        "bench": "memory-simulated", "commit": commit.strip(), "device": f"{platform.machine()} CPU, FakeTensorMode",
+        "ratio": {name: one["ratio"] for name, one in found.items()},
+        "ours": {name: one["planned_gib"] for name, one in found.items()},
+        "baseline": {name: one["simulated_gib"] for name, one in found.items()},
+    }  # fmt: skip
+    print(json.dumps(report))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the first case alone")
+    parser.add_argument("--simulate", action="store_true", help="count a step's storages without computing it")
     args = parser.parse_args()
+    if args.simulate:
+        simulate_all(quick=args.quick)
+        return
     cuda = torch.cuda.is_available()
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 20)  # read by the processes that are started
     cases = list((CUDA_CASES if cuda else CPU_CASES).items())[: 1 if args.quick else None]

@@ -138,7 +138,7 @@ def plain_trainer(recipe: Recipe, rows: TokenRows, tokenizer, place: str, packin
     wide = ROWS_PER_STEP * sum(rows.lengths) // len(rows.lengths) * 17 // 16 if packing else None  # bfd fills 95 %
     config = SFTConfig(
         output_dir=place, num_train_epochs=1, per_device_train_batch_size=1,
-        gradient_accumulation_steps=1 if packing else ROWS_PER_STEP, learning_rate=t.peak_rate,
+        gradient_accumulation_steps=1 if packing else ROWS_PER_STEP, learning_rate=1e-4,
         lr_scheduler_type="linear", warmup_steps=1, max_grad_norm=t.max_grad_norm, weight_decay=0.0, bf16=cuda,
         packing=packing, max_length=wide, train_sampling_strategy="sequential", gradient_checkpointing=False,
         logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=not cuda, log_level="error",

@@ -1,7 +1,6 @@
 """The recipe: everything a run depends on, in one strict YAML file of typed sections.
 
-An unknown key fails with the nearest name, the file and the line. Values can be overridden with `section.key=value`.
-The resolved recipe is saved as `recipe.lock.yaml` in each run.
+An unknown key fails with the nearest name, the file and the line; `section.key=value` overrides a value.
 """
 
 import difflib
@@ -247,11 +246,9 @@ class TrainSection(Section):
     checkpoint_every: int | None = Field(None, ge=1)
     """Steps between checkpoints; by default `log_every`, or as much more as keeps saving under 2 % of the time."""
     memory_gb: float | None = Field(None, gt=0)
-    """Memory of the card, by default that of this machine's; rows computed at once, checkpointing and, if nothing
-    else fits, nf4 are derived from it."""
+    """Memory of the card, by default this machine's; rows at once, checkpointing and, if need be, nf4 follow from it."""
     throughput: Literal["auto", "plain", "packing", "shared-prefix"] = "auto"
-    """How rows become batches: `plain` pads, `packing` isolates rows in one sequence, `shared-prefix` computes the
-    common system prompt once per micro-batch; `auto` takes what pays on the device."""
+    """`plain` pads, `packing` isolates rows in one sequence, `shared-prefix` reads the common prompt once; `auto` decides."""
     from_adapter: str | None = None
     """Adapter folder to continue from; required for preference training."""
     preferences: str | None = None
@@ -264,11 +261,6 @@ class TrainSection(Section):
     """Project and run name at the tracker."""
     extra: dict[str, Any] = {}
     """Anything else for TRL's trainer configuration, passed through as it is, such as lr_scheduler_type."""
-
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate, the method's own by default: preferences need a hundredth (TRL's default too)."""
-        return self.learning_rate or (1e-4 if self.method == "sft" else 1e-6)
 
 
 class GenerationSection(Section):
@@ -380,7 +372,7 @@ def find_recipe(path: str | Path) -> Path:
     file = Path(path)
     if file.is_file():
         return file
-    known = {p.stem: p for p in bundled("recipes").glob("*.yaml")}
+    known = {p.stem: p for p in sorted(bundled("recipes").glob("*.yaml"))}
     if file.stem in known and file.suffix in ("", ".yaml"):
         return known[file.stem]
     near = difflib.get_close_matches(file.stem, known, n=1)

@@ -1,6 +1,5 @@
 """Two processes on a CPU train what one does, a killed training is proved to resume, and signals end a process."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe
 
 from mnatune.runs import journey
@@ -86,13 +84,3 @@ def test_only_train_runs_in_several_processes(tiny_model, tmp_path, monkeypatch)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="runs in one process"):
         journey.compose(make_recipe(tiny_model), Run(tmp_path))
-
-
-def test_the_shipped_fsdp_configuration_is_one_that_accelerate_knows() -> None:
-    from accelerate.commands.config.config_args import load_config_from_file
-
-    path = Path(__file__).parents[3] / "recipes" / "accelerate" / "fsdp2.yaml"
-    config = load_config_from_file(str(path))
-    assert config.distributed_type == "FSDP"
-    assert config.fsdp_config["fsdp_version"] == 2
-    assert json.loads(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8"))))["mixed_precision"] == "bf16"

@@ -1,6 +1,6 @@
 """LoRA and QLoRA through TRL and PEFT: one path, where `train.quantize` is the only difference.
 
-Training is laid out as one fixed sequence of steps (data.py), checkpointed atomically (checkpoints.py) and continued
+Training is laid out as one fixed sequence of steps (token_rows.py), checkpointed atomically (checkpoints.py) and continued
 from the newest checkpoint that verifies; the result after an interruption equals the uninterrupted one bit for bit.
 
     adapter/         LoRA weights, tokenizer, template, model card, mnatune.json with the lineage
@@ -14,7 +14,7 @@ from ...runs.job import Job
 
 __all__ = ["train"]
 
-ADVICE = "set train.memory_gb to the card's size, or train.quantize: nf4, or a smaller train.batch"
+ADVICE = "set a smaller train.memory_gb (fewer rows at once), train.quantize: nf4, or a smaller model.max_length"
 
 
 def train(job: Job) -> None:

@@ -240,7 +240,7 @@ def build_config(kind: type, recipe: Recipe, setting: Setting, own: dict[str, An
         "per_device_train_batch_size": setting.batch,
         "gradient_accumulation_steps": setting.accumulate,
         "per_device_eval_batch_size": setting.batch,
-        "learning_rate": train.peak_rate,
+        "learning_rate": setting.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": plan.warmup_steps,
         "max_grad_norm": train.max_grad_norm,

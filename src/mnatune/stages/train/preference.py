@@ -3,7 +3,7 @@
 Prompts are rendered by the one rendering function, so the reward is given to exactly the tokens that are generated.
 The reference model is the adapter as it was at the start, kept by TRL beside the trained one.
 
-DPO reads pairs; KTO reads answers with thumbs, or takes the pairs apart: the better answer wanted, the worse one not.
+DPO reads pairs. KTO reads answers with thumbs; it splits pairs into a wanted and an unwanted answer.
 """
 
 from collections.abc import Iterator
@@ -147,7 +147,7 @@ def preferences(path: Path, method: str, margin: int = 1) -> Iterator[dict[str, 
             continue
         for name, label in (("chosen", True), ("rejected", False)):
             key = (str(row["prompt"]), row[name][-1]["content"])
-            if key not in told:  # an answer that won over several is wanted once
+            if key not in told:  # an answer that won several pairs counts once
                 told.add(key)
                 yield {"prompt": row["prompt"], "completion": row[name], "label": label}
 

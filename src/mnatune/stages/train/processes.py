@@ -1,4 +1,4 @@
-"""Training by several processes (torchrun, accelerate launch): which one this is, and who goes first."""
+"""Training by several processes (torchrun): their number, their order, and their share of a step."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def process_count() -> int:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The process in charge goes through the block first; the others follow when it is done."""
+    """The process in charge runs the block first; the others follow when it is done."""
     if process_count() == 1:
         yield
         return

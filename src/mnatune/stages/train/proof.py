@@ -88,7 +88,7 @@ def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
 def _killed_once(lock: Path, out: Path, step: int, delay: float) -> list[int]:
     """Start, kill `delay` seconds after `step` was logged, and run to the end.
 
-    The moment is counted from a step, not from the start, so that it falls into the training on a busy machine too.
+    The delay is counted from a step, so that a busy machine is not killed before training begins.
 
     Returns:
         The step resumed from, if there was a kill.
@@ -117,20 +117,18 @@ def _training(lock: Path, out: Path) -> BaseProcess:
 
 
 def _context() -> ForkServerContext | SpawnContext:
-    """How processes begin: forked from one with the libraries loaded; afresh where there is CUDA, which forbids it."""
+    """Fork from a process that has the libraries loaded; with CUDA, which cannot be forked, start afresh."""
     if torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the process that the trainings are forked from
-    os.environ["PYTHONWARNINGS"] = (
-        "ignore:resource_tracker:UserWarning"  # what a killed process held is no leak of ours
-    )
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"  # a killed process leaves its resources behind
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mnatune.stages.train.loop", "mnatune.runs.journey"])
     return context
 
 
 def _train_here(lock: str, out: str) -> None:
-    """In a process of its own: the train stage; what it says goes into a file beside the run."""
+    """Run the train stage in a process of its own; its output goes into a log beside the run."""
     from ...pack import Pack
     from ...runs.errors import MnatuneError
     from ...runs.job import Job

@@ -39,6 +39,11 @@ class Setting:
     attention: str = ""
 
     @property
+    def learning_rate(self) -> float:
+        """The peak rate; preferences need a hundredth by default, as in TRL."""
+        return self.train.learning_rate or (1e-4 if self.train.method == "sft" else 1e-6)
+
+    @property
     def batch(self) -> int:
         """Rows computed at once by each process."""
         return self.plan.batch
@@ -61,7 +66,7 @@ class Setting:
             "accumulate": self.accumulate,
             "processes": process_count(),
             "quantize": train.quantize,
-            "learning_rate": train.peak_rate,
+            "learning_rate": self.learning_rate,
             "gradient_checkpointing": self.plan.gradient_checkpointing,
             "shared_prefix": self.prefix,
             "padding_free": self.padding_free,

@@ -35,7 +35,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
     Args:
         path: metrics.jsonl; on resume, lines after the checkpoint's step are removed so that the curve stays single.
         epochs: passes over the data that the step sequence makes (the Trainer sees them as one).
-        tokens_by_step: real tokens seen after each step (data.tokens_by_step).
+        tokens_by_step: real tokens seen after each step (token_rows.tokens_by_step).
 
     Attributes:
         seconds: spent in training so far, earlier parts of an interrupted one included.
@@ -67,7 +67,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         self._process.cpu_percent()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Append a line of training or evaluation; the Trainer's summary at a stop, which covers a part, is none."""
+        """Append a line for training or evaluation; the Trainer's summary at the end is left out."""
         if not state.is_world_process_zero or not logs or not ("loss" in logs or "eval_loss" in logs):
             return
         now, step = time.monotonic(), state.global_step
@@ -190,7 +190,7 @@ def _begin_wandb(train: TrainSection, state_folder: Path) -> bool:
                 dir=str(state_folder), settings=wandb.Settings(silent=True, init_timeout=30),
             )  # fmt: skip
             return True
-        except Exception as error:  # a tracker's trouble of whatever kind is no reason not to train
+        except Exception as error:  # a tracker's failure never stops a training
             logger.warning("W&B cannot run in mode %s: %s", mode, str(error).split("\n", 1)[0][:200])
     return False
 
@@ -223,7 +223,7 @@ def wandb_ready() -> bool:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN: a loss that is none shows as null, and is told."""
+    """A non-finite value is written as null, since JSON has no NaN, and logged."""
     if math.isfinite(value):
         return value
     logger.warning("a logged value is not finite: the training diverges; lower train.learning_rate")

@@ -81,8 +81,8 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
 
     Args:
         prefix: number of leading tokens that all rows share and that are computed once; 0 shares nothing.
-        own_loss: False hands the loss to TRL, whose forward goes through the wrapper of DDP, FSDP or torch.compile.
-        tokens_by_step: real tokens seen after each step (data.tokens_by_step).
+        own_loss: False hands the loss to TRL, whose forward goes through the wrapper of DDP or torch.compile.
+        tokens_by_step: real tokens seen after each step (token_rows.tokens_by_step).
     """
 
     def __init__(
