@@ -5,12 +5,15 @@ the canaries of the judge are the others. It takes out what its patterns know an
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 PLACE = re.compile(r"\{([a-z_]+)\}")
 SENTENCE = re.compile(r"[^\n.!?。]+(?:[.!?。](?!\d)|\.(?=\d)[^\n.!?。]*)*|[\n.!?。]+")
 CUT = "… (이하 생략)"
+SHORTEST_ECHO = 6  # characters without spaces and punctuation below which equal words prove nothing
+ELLIPSIS = re.compile(r"\.{3,}|…+")
 
 
 class InstructionFilter:
@@ -57,3 +60,21 @@ def without_markers(text: str, markers: tuple[str, ...], longest: int) -> str:
 def squeezed(text: str) -> str:
     """The text with every run of white space as one space, for comparing quotations."""
     return " ".join(text.split())
+
+
+def bare(text: str) -> str:
+    """The text's letters and digits in NFKC and lower case: what a quotation keeps however it is spaced and punctuated."""
+    return "".join(sign for sign in unicodedata.normalize("NFKC", text).casefold() if sign.isalnum())
+
+
+def quotes(quotation: str, text: str) -> bool:
+    """True if a text holds a quotation, spacing and punctuation aside; an ellipsis may join several places of it."""
+    pieces = [bare(piece) for piece in ELLIPSIS.split(quotation)]
+    whole = bare(text)
+    return any(pieces) and all(piece in whole for piece in pieces)
+
+
+def echoes(text: str, prompt: str) -> bool:
+    """True if a text is nothing but words of the prompt that asked for it."""
+    said = bare(text)
+    return len(said) >= SHORTEST_ECHO and said in bare(prompt)

@@ -103,14 +103,14 @@ def test_without_the_guard_the_same_judge_moves_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The measurement can fail: it is the guard that keeps the shift down."""
-    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     canaries = shift_of_an_obedient_judge(tmp_path)
     assert canaries["injection_shift"] > 40
     assert canaries["warnings"] == ["injection_shift"]
 
 
 def test_injections_are_tried_on_rows_that_have_room_to_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     rows, useful = make_rows(60, 0.5)
     know, low = knowing(useful), 60 - len(useful)
     assert 24 <= low < 60

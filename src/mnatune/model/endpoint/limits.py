@@ -1,9 +1,10 @@
-"""How fast an endpoint may be asked: rates per minute, adaptive concurrency, a circuit breaker and a spend cap.
+"""How fast an endpoint may be asked, and when to give up: rates, adaptive concurrency, a breaker, refusals, a spend cap.
 
 All waiting goes through a `Clock`, so that tests can let minutes pass in milliseconds.
 """
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ BURST_SECONDS = 5.0  # a bucket holds this much of its rate, so that a pause doe
 BREAKER_FAULTS = 5  # transport faults in a row that open the breaker; fewer than a row may have
 PROBE_FIRST, PROBE_LONGEST = 1.0, 60.0  # seconds between two probes of a broken endpoint, doubling
 PATIENCE = 1800.0  # seconds without any success after which asking is given up
+ALIKE_AT_FIRST = 20  # refusals in the same words, before any answer, that mean that no call will be answered …
+ALIKE_LATER = 300  # … and in a row, after answers; refusals of a prompt's length do not count there
+TOO_LONG = re.compile(r"context|too (?:long|many tokens)|exceed", re.IGNORECASE)
 
 
 class Clock:
@@ -180,6 +184,29 @@ class Breaker:
         self._probing = False
         if self._trouble_since is None:
             self._trouble_since = self._clock.now()
+
+
+class Refusals:
+    """Tells an endpoint that refuses every call alike from one that cannot take some of the rows."""
+
+    def __init__(self) -> None:
+        self._answered = False
+        self._words = ""
+        self._count = 0
+
+    def answered(self) -> None:
+        """A call was answered, now or in an earlier run whose reply is in the ledger."""
+        self._answered = True
+        self._count = 0
+
+    def hopeless(self, name: str, detail: str) -> bool:
+        """Note a refusal; True if enough in the same words (numbers aside) have come in a row."""
+        words = f"{name} {re.sub(r'[0-9]+', '#', detail)}"
+        self._count = self._count + 1 if words == self._words else 1
+        self._words = words
+        if not self._answered:
+            return self._count >= ALIKE_AT_FIRST
+        return self._count >= ALIKE_LATER and not TOO_LONG.search(detail)
 
 
 class Budget:

@@ -36,7 +36,7 @@ def judge(job: Job) -> None:
     summary = _write(job, rows, give, Summary(job.recipe.judge.scorer, job.recipe.judge.keep_above, lexicon))
     facts = summary.facts() | extra
     write_json(job.path("judge.json"), facts)
-    short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade")
+    short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade", "warnings")
     job.manifest.facts = {name: facts[name] for name in short if name in facts}
 
 
@@ -71,6 +71,7 @@ def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]
 
     extra["canaries"] = run_canaries(asker, heapq.nsmallest(REPEATED, judged, key=lambda row: row["id"]))
     extra["endpoint"] = asker.facts()
+    extra["warnings"] = extra["endpoint"].pop("warnings") + extra["canaries"]["warnings"]
     return give, extra
 
 
