@@ -57,7 +57,7 @@ class PublicResolver(CachingThreadedResolver):  # type: ignore[misc]
 
 
 class Manners:
-    """Downloader middleware: refuses addresses, obeys Retry-After, takes an unreadable robots.txt as closed."""
+    """Downloader middleware: refuses addresses, and pages beyond the limits; obeys Retry-After."""
 
     def __init__(self, crawler: Any) -> None:
         self._crawler = crawler
@@ -69,8 +69,9 @@ class Manners:
 
     def process_request(self, request: Any) -> None:
         why = refusal(request.url, self._private)
-        if not why and not self._crawler.spider.is_home(request.url):
-            why = "other-site"
+        if not why:
+            spider = self._crawler.spider
+            why = spider.against_request(request) if spider.is_home(request.url) else "other-site"
         if why:
             raise IgnoreRequest(why)
 

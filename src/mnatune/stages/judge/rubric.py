@@ -21,8 +21,9 @@ class Rubric:
     def __init__(self, pack: Pack) -> None:
         data = pack.yaml("rubric.yaml")
         self._prompts = {name: str(pack.prompts[name]) for name in PROMPTS}
-        self._template = "\n".join(self._prompts.values())
         self._parts: dict[str, dict[str, Any]] = data["parts"]
+        asked = [str(part["question"]) for part in self._parts.values()]
+        self._template = "\n".join([*self._prompts.values(), *asked, str(data["rule"])])
         self._cap = data["cap"]
         self._most = int(data["scale"]["max"])
         self._markers = (self._prompts["data_begin"].strip(), self._prompts["data_end"].strip())
