@@ -40,7 +40,8 @@ def synthesize(job: Job) -> None:
     else:
         most = job.recipe.synthesize.per_passage
         pairs = [(p, made) for p in job.track(chosen, "extracting") for made in extract(p, most)]
-    reasons = [fault(passage, made.question, made.answer, made.span) for passage, made in pairs]
+    prompt = maker.template if maker else ""
+    reasons = [fault(passage, made.question, made.answer, made.span, prompt) for passage, made in pairs]
     reasons = _with_duplicates(job, pairs, reasons)
     if maker:
         reasons = _with_grounding(maker, pairs, reasons)
