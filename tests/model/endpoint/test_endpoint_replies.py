@@ -138,6 +138,11 @@ def test_half_a_surrogate_pair_does_not_end_the_run(tmp_path: Path) -> None:
             outcomes, _, endpoint = ask_all(server, tmp_path / str(len(content)))
         assert [o.state for o in outcomes] == ["ok"]
         assert endpoint.ledger.find(ledger_key(0)).value["why"].encode("utf-8")
+    with Odd(completion("가\ud83d나")) as server:  # a text that nothing checks, as evaluation asks for
+        endpoint = ask_all(server, tmp_path / "plain", 0)[2]
+        found: list[Any] = []
+        endpoint.ask([Ask("k", [{"role": "user", "content": "x"}], None, None)], found.append)
+    assert found[0].value == {"text": "가\ufffd나", "stopped": True}
 
 
 @pytest.mark.parametrize("count", ["-5", "1" + "0" * 400, str(2**63), "1e400", "true", '"12"', "null", "0"])
