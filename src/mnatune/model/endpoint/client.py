@@ -1,4 +1,4 @@
-"""`Endpoint`: asks many questions at once, each paid once, each ending in exactly one state."""
+"""`Endpoint`: asks many questions concurrently; each is paid for once and ends in exactly one state."""
 
 import asyncio
 import math
@@ -22,9 +22,9 @@ from .wire import KEY_VARIABLE, Fault, Reply, Wire, guess_tokens
 ROW_ATTEMPTS = 6  # transport faults of one request before it is given up
 LOST = ("no-connection", "reset")
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
-QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
+QUOTED_CHARS = 2000  # of an unusable reply, quoted in the repair request
 CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
-TICK = 5.0  # seconds between two looks at the tally while no row is settled
+TICK = 5.0  # seconds between progress updates while no row is settled
 
 
 class Endpoint:
@@ -95,7 +95,7 @@ class Endpoint:
         *,
         afresh: bool = False,
     ) -> Tally:
-        """Ask everything; returns what it took. Works inside a notebook's running event loop too.
+        """Ask everything and return the tally. Also works inside a notebook's running event loop.
 
         Args:
             asks: taken one by one as places become free, so that memory stays flat.
@@ -138,7 +138,7 @@ class _Round:
         self._workers: list[asyncio.Task[None]] = []
         self._calling: set[asyncio.Task[Any] | None] = set()
         self._random = random.Random(0)
-        self._dearer = 1.0  # the most by which a prompt's real tokens have exceeded the guess
+        self._dearer = 1.0  # largest ratio of real to guessed prompt tokens so far
         self._started = clock.now()
         self.tally = Tally()
 
@@ -212,7 +212,7 @@ class _Round:
                     return LedgerEntry(
                         "failed", f"http-{reply.name}", "", {}
                     )  # not recorded: the next run may be luckier
-                break  # the server will not take the repair request, being too long for its context: what is paid stands
+                break  # the repair request is too long for the server: the first reply's fault stands
             if ask.check is None:
                 entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
                 self._record(ask, reply.usage, entry)
@@ -339,7 +339,7 @@ class _Round:
             self._gate.pause(result.pause)
 
     def _stop(self, error: MnatuneError) -> None:
-        """Let what is in flight finish, and ask nothing more: who waits for a limit or for the breaker waits in vain."""
+        """Ask nothing more: let calls in flight finish, and cancel workers that wait for a limit or the breaker."""
         self._halt = self._halt or error
         for worker in self._workers:
             if worker not in self._calling and worker is not asyncio.current_task():

@@ -1,4 +1,4 @@
-"""What is asked, how it ends, and the dialects of the API in which a server may want it."""
+"""A question, its outcome, and the dialects of the API that servers understand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Progress: rows, rows per second, cost so far, time left. A bar on a terminal; elsewhere a line now and then."""
+"""Progress: rows, rows per second, cost so far, time left. A bar on a terminal; elsewhere a line a minute."""
 
 import sys
 import time
@@ -8,16 +8,16 @@ from typing import Any
 
 from .tally import Tally
 
-LINE_SECONDS = 60.0  # between two lines where there is no terminal: a judging of hours is followed in its log
+LINE_SECONDS = 60.0  # between two lines of a log
 
 Tell = Callable[[Tally], None]
 
 
 @contextmanager
 def meter(total: int | None, label: str) -> Iterator[Tell]:
-    """A function to be called with each new tally, which shows how far the asking has come.
+    """A function that shows progress, to be called with each new tally.
 
-    Without a terminal the first line is written at once, so that a log shows that the asking has begun.
+    Without a terminal the first line is written at once, before any reply.
     """
     if not sys.stderr.isatty():
         yield _lines(total, label)

@@ -1,4 +1,4 @@
-"""JSON out of what a model wrote, and the checks of a flat schema.
+"""Extracts JSON from a model's text and checks it against a flat schema.
 
 A flat schema is a JSON schema of one object whose properties are strings, integers, numbers or booleans, with `enum`,
 `minimum`, `maximum`, `minLength` and `maxLength` at most: what every guided-decoding engine supports. A server that
@@ -16,7 +16,7 @@ from ...text.normalize import SURROGATES
 
 FENCE = "```"
 THOUGHT_END = "</think>"
-MOST_BRACKETS = 30  # that begin no JSON, before a text counts as broken
+MOST_BRACKETS = 30  # failed attempts to decode, after which a text counts as broken
 KINDS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,)}
 # What a model writes when it copies the form instead of filling it in.
 PLACEHOLDER = re.compile(
@@ -45,7 +45,7 @@ class BadReply(DataError):
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, None, or a list of parts, of which those of other kinds are left out."""
+    """The text of a message's content, which may be a string, None or a list of parts; other parts are ignored."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -66,8 +66,8 @@ def whole(text: str) -> str:
 def json_in(text: str, opening: str = "{") -> tuple[Any, bool]:
     """The JSON object (or array, with `opening="["`) of a text, and whether the text was nothing else.
 
-    Line breaks and tabs inside strings are taken as they are. Of several objects that differ none is taken: the first
-    may be an example and the second the answer, or the first the answer and the second a sequel.
+    Raw line breaks and tabs inside strings are accepted. Several different objects are refused: the answer may be the
+    first (before a sequel) or the last (after an example).
 
     Raises:
         BadReply: there is none ("no-json"), it is broken ("bad-json"), or there are several ("several-json").
@@ -93,7 +93,7 @@ def _unfenced(text: str) -> str:
 
 
 def _values(body: str, opening: str) -> Iterator[tuple[Any, int, int]]:
-    """The JSON values of a text that are in no other, each with where it starts and ends."""
+    """The outermost JSON values of a text, each with its start and end."""
     decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
     start, broken = body.find(opening), 0
     while start >= 0 and broken < MOST_BRACKETS:

@@ -1,6 +1,6 @@
 """One call to `/chat/completions`, and what its outcome means for the caller.
 
-aiohttp is used because it costs the least: 0.34 ms of CPU per call, where httpx and openai (which is built on it) took
+aiohttp is the cheapest client: 0.34 ms of CPU per call, where httpx and openai (which is built on it) took
 2.4 ms with 16 connections (`bench/judge.py` repeats the measurement). Its `trust_env` stays off: with it a ~/.netrc entry
 replaces the key. Proxies of the environment are used, but never for this machine's own addresses.
 """
@@ -26,7 +26,7 @@ KEY_VARIABLE = "MNATUNE_API_KEY"
 CHARS_PER_TOKEN = 1.44  # Korean legal text under the Qwen3 tokenizer: 1.43–1.46 measured
 LONGEST_PAUSE = 600.0  # a Retry-After beyond this is cut to it
 LONGEST_REPLY = 4 << 20  # bytes of a response's body, before and after decompression
-MOST_TOKENS = 10_000_000  # a usage beyond this is no count of one call
+MOST_TOKENS = 10_000_000  # larger counts of one call are not believed
 QUOTED_CHARS = 300  # of a refusal, for the person at the keyboard
 FORMAT_FIELD = b"response_format"
 AGAIN = {408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529}
@@ -125,7 +125,7 @@ class Wire:
             answer = json.loads(content, parse_int=_integer)
             if isinstance(answer.get("error"), dict) and not answer.get("choices"):
                 return self._error_in_reply(answer["error"], content)
-            choice = answer["choices"][0] if answer["choices"] else {}  # paid for, and empty
+            choice = answer["choices"][0] if answer["choices"] else {}  # no choice: a paid, empty reply
             text = whole(text_of((choice.get("message") or {}).get("content")))
             cut = choice.get("finish_reason") in CUT_REASONS
             used = answer.get("usage")
@@ -229,12 +229,12 @@ def own_machine(host: str) -> bool:
 
 
 def _integer(digits: str) -> int | float:
-    """A JSON integer; one of many digits is infinite, because Python refuses to convert it."""
+    """A JSON integer; infinity for more digits than a count can have, which Python may refuse to convert."""
     return int(digits) if len(digits) < 20 else math.inf
 
 
 def _tokens(said: Any, least: int) -> int:
-    """A count of tokens that a server gave; 0 if it cannot be one."""
+    """A server's token count as an integer; 0 if it is not plausible."""
     plausible = isinstance(said, int | float) and not isinstance(said, bool) and least <= said <= MOST_TOKENS
     return int(said) if plausible else 0
 

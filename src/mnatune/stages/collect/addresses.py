@@ -1,4 +1,4 @@
-"""Which addresses may be fetched, what an address is called once noise is taken off, and which are traps."""
+"""Decides which addresses may be fetched, strips session noise from them, and recognises crawler traps."""
 
 import ipaddress
 import re
@@ -7,7 +7,7 @@ from collections import Counter
 from urllib.parse import urlsplit, urlunsplit
 
 SESSION = re.compile(r"(?:phpsessid|jsessionid|aspsessionid\w*|cfid|cftoken|utm_\w+|fbclid|gclid)", re.IGNORECASE)
-MAYBE_SESSION = re.compile(r"(?:s|session_?|sess)id", re.IGNORECASE)  # of a session, or the article's number
+MAYBE_SESSION = re.compile(r"(?:s|session_?|sess)id", re.IGNORECASE)  # a session's, or an article's number
 TOKEN = re.compile(r"(?=[^=]*[0-9])(?=[^=]*[a-z])[0-9a-z_-]{16,}", re.IGNORECASE)
 PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
 NUMERIC = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}", re.IGNORECASE)
@@ -17,7 +17,7 @@ PORTS = (None, 80, 443)
 
 
 def canonical(url: str) -> str:
-    """The address that is asked for: without fragment, session and tracking parameters, and else byte for byte."""
+    """The address to request: without fragment, session and tracking parameters, otherwise byte for byte."""
     parts = urlsplit(url)
     query = "&".join(piece for piece in parts.query.split("&") if not _session(piece))
     path = PATH_SESSION.sub("", parts.path) or "/"
@@ -25,19 +25,19 @@ def canonical(url: str) -> str:
 
 
 def address_key(url: str) -> str:
-    """What addresses of one page have in common: the canonical address with its parameters in order."""
+    """The same for all addresses of one page: the canonical address with sorted parameters."""
     address, mark, query = canonical(url).partition("?")
     return address + mark + "&".join(sorted(query.split("&")))
 
 
 def _session(piece: str) -> bool:
-    """True for a parameter that says who asks; `sid=17` may be the article, a long mixed value is a session's."""
+    """True for session and tracking parameters; `sid=17` may be an article, a long mixed value is a session."""
     name, _, value = piece.partition("=")
     return bool(SESSION.fullmatch(name) or (MAYBE_SESSION.fullmatch(name) and TOKEN.fullmatch(value)))
 
 
 def shape(url: str) -> str:
-    """What addresses of one template have in common: path and parameters' names, with numbers as #."""
+    """The same for all addresses of one template: path and parameter names, with numbers as #."""
     parts = urlsplit(url)
     names = sorted(piece.partition("=")[0] for piece in parts.query.split("&"))
     return re.sub(r"[0-9]+", "#", f"{parts.path}?{'&'.join(names)}") + parts.netloc
@@ -79,7 +79,7 @@ def public(host: str) -> bool:
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host spells, in the odd ways too that connecting accepts: 2130706433, 0x7f.1, 0177.0.0.1."""
+    """The IP address that a host spells, including forms that connect() accepts: 2130706433, 0x7f.1, 0177.0.0.1."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

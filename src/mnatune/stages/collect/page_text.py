@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...runs.errors import missing_extra
 from .encodings import decode
 
-SHORTEST = 100  # characters below which a page has no text worth keeping
+SHORTEST = 100  # characters; a shorter page is dropped
 MOST_PDF_PAGES = 500
 
 

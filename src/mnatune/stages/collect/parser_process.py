@@ -1,11 +1,12 @@
-"""Parsers of pages and PDFs in a process of their own, because a file from the web may cost any amount of memory and time.
+"""Parses pages and PDFs in a separate process: a file from the web can take any amount of memory and time.
 
-The process is started once and again whenever a file has been its end. It never imports the caller's main module.
+The process is reused, and restarted after a file that killed it. It never imports the caller's main module.
 """
 
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -16,7 +17,7 @@ from .page_text import Extracted, from_html, from_pdf
 
 MOST_MEMORY = 512 << 20
 CPU_SECONDS = 30
-WALL_SECONDS = 300  # for a process that waits without computing
+WALL_SECONDS = 300  # backstop for a process that hangs without using CPU
 TOO_COSTLY = "too-costly"
 
 
@@ -35,11 +36,11 @@ class FetchedFile:
 
 
 class ParserProcess:
-    """A context in which files are parsed within limits.
+    """Parses files within limits; use it as a context manager.
 
     Args:
-        memory: bytes that a file may take beyond what the parsers take themselves.
-        cpu_seconds: computing time that a file may take.
+        memory: bytes per file, on top of what the loaded parsers use.
+        cpu_seconds: CPU time per file.
     """
 
     def __init__(self, memory: int = MOST_MEMORY, cpu_seconds: int = CPU_SECONDS) -> None:
@@ -53,7 +54,7 @@ class ParserProcess:
         self._end()
 
     def extract(self, file: FetchedFile) -> Extracted:
-        """Title and text of a file; a file that exceeds the limits has none, and `fault` says so.
+        """Title and text of a file; empty, with `fault` set, if the file exceeds the limits.
 
         Raises:
             MnatuneError: a parser is not installed.
@@ -69,7 +70,7 @@ class ParserProcess:
                 assert isinstance(answer, Extracted)
                 return answer
         except (EOFError, OSError):
-            pass  # the process has died of the file
+            pass  # the file killed the process
         self._end()
         return Extracted("", "", fault=TOO_COSTLY)
 
@@ -92,10 +93,10 @@ class ParserProcess:
 
 
 def _serve(handle: int, memory: int, cpu_seconds: int) -> None:
-    """The process's life: take a file, send what is in it, until the pipe closes."""
-    import pypdf  # noqa: F401  (what the parsers take themselves is not the file's)
-    import trafilatura  # noqa: F401
-
+    """The child's loop: receive a file, send its text, until the pipe closes."""
+    with suppress(ImportError):  # loaded before the limits are set; a missing one is reported with the first file
+        import pypdf  # noqa: F401
+        import trafilatura  # noqa: F401
     pipe = Connection(handle)
     _limit_memory(memory)
     while True:
@@ -122,7 +123,7 @@ def _limit_memory(more: int) -> None:
     import resource
 
     sizes = Path("/proc/self/statm")
-    if sizes.exists():  # elsewhere than on Linux the limit is not enforced anyway
+    if sizes.exists():  # other systems do not enforce the limit
         most = int(sizes.read_text().split()[0]) * resource.getpagesize() + more
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 

@@ -25,9 +25,9 @@ from .order import CrawlOrder
 PDF = ".pdf"
 LISTED = (".hwp", ".hwpx", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".zip")
 IGNORED = re.compile(r"\.(?:css|js|png|jpe?g|gif|svg|ico|webp|mp[34]|avi|mov|woff2?|ttf|exe|dmg|iso)$", re.IGNORECASE)
-BARREN_PAGES = 4  # so many pages of one template, and half of all, say the same but for numbers: the template is a trap
+BARREN_PAGES = 4  # identical pages (numbers aside) that make a template a trap, if they are half of it
 MOST_SITEMAPS = 50
-MOST_HOPS = 5  # from a page by frames and refreshes, which are no links: like redirects
+MOST_HOPS = 5  # by frames and refreshes from one page
 
 
 def host_of(url: str) -> str:
@@ -111,7 +111,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
                 yield from self._leads(page, depth, hops)
 
     def _leads(self, page: HtmlResponse, depth: int, hops: int) -> Iterator[Any]:
-        """Requests for what a page shows or leads to; its frames and its refresh count as the page itself."""
+        """Requests for a page's links, frames and refresh; frames and refresh keep the page's depth."""
         _, refresh = get_meta_refresh(page)
         inner = [link.url for link in self._frames.extract_links(page)] + ([refresh] if refresh else [])
         for url in inner if hops < MOST_HOPS else []:
@@ -138,7 +138,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             self._skip(request.url, reason)
 
     def against_request(self, request: Any) -> str:
-        """Why a page's request must not go out now: enough have, or a redirect leads to an address that is known."""
+        """Why a page's request must not go out: a limit is reached, or a redirect leads to a known address."""
         if "page" not in request.meta or request.meta.get("retry_times"):
             return ""
         if passed := request.meta.get("redirect_urls"):
@@ -155,7 +155,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         return why
 
     def _full(self, host: str) -> str:
-        """The limit that a host's pages have reached, or "": what was asked for counts, whatever came of it."""
+        """The limit that a host has reached, or "". Every requested page counts, kept or not."""
         most = self._plan.sites.get(host, {}).get("max_pages")
         if most is not None and self._asked[host] >= most:
             return "site-limit"
@@ -204,7 +204,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             cb_kwargs={"depth": depth, "hops": hops},
             meta={"page": True},
             priority=-depth,
-            dont_filter=True,  # `_seen` knows what was asked for; Scrapy's filter would drop a redirect without a word
+            dont_filter=True,  # `_seen` does this; Scrapy's filter would drop a redirect silently
         )
 
     def _against_address(self, address: str, depth: int, nofollow: bool) -> str:
@@ -274,7 +274,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         self._files[name].flush()
 
 
-KNOWN_TARGET = "redirected"  # to an address that was asked for anyway, and has a fate of its own
+KNOWN_TARGET = "redirected"  # to an address that has a fate of its own
 FAILURES = {
     "DownloadTimeoutError": "timeout",
     "DownloadCancelledError": "too-large",
@@ -285,7 +285,7 @@ FAILURES = {
 
 
 def _page(url: str, text: str, encoding: str) -> HtmlResponse:
-    """The page in its own encoding, in which a browser sends the queries of its links; Unicode's go out as UTF-8."""
+    """The page in its own encoding, because browsers encode the queries of its links in it (UTF-8 for Unicode)."""
     name = "utf-8" if not encoding or encoding.startswith("utf") else encoding
     return HtmlResponse(url, body=text.encode(name, "xmlcharrefreplace"), encoding=name)
 

@@ -26,7 +26,7 @@ STEP = 5
 
 
 class Summary:
-    """Collects as rows go by; memory does not grow with them."""
+    """Aggregates rows one by one in constant memory."""
 
     def __init__(self, scorer: str, keep_above: int, lexicon: Lexicon) -> None:
         self._scorer, self._keep, self._lexicon = scorer, keep_above, lexicon

@@ -1,4 +1,4 @@
-"""The LLM judge: every row that it is given is asked once, and its verdict read back from the ledger."""
+"""The LLM judge: asks about each row once and reads verdicts back from the ledger."""
 
 import sys
 from collections import Counter
@@ -13,7 +13,7 @@ from .rubric import Rubric
 from .sameness import Sameness
 
 NOT_ASKED = "not-asked"
-UNUSABLE_AT_FIRST = 100  # replies, none of which can be used: then no reply of this model will be
+UNUSABLE_AT_FIRST = 100  # unusable replies and no usable one: stop
 
 
 class LlmJudge:
@@ -40,8 +40,8 @@ class LlmJudge:
         """Ask about every row that the ledger does not know yet.
 
         Raises:
-            EnvironmentFault: no row got a usable reply, or all got the same one; then the judge is no judge, and
-                asking ends early.
+            EnvironmentFault: no row got a usable reply, or every row got the same one. Raised early, before all rows
+                are paid for.
         """
         with meter(total, label) as tell:
             tally = self.endpoint.ask((self.ask(row) for row in rows), self._note, tell)

@@ -1,4 +1,4 @@
-"""The pack's rubric: what the judge is asked, what a valid reply is, and how its parts become 0–100."""
+"""The pack's rubric: the judge's prompt, the checks of its reply, and the score from 0 to 100."""
 
 from typing import Any
 

@@ -1,17 +1,17 @@
-"""Does the judge read the rows at all? One that gives all of them the same points, or the same reason, does not.
+"""Detects a constant judge: one that gives nearly every row the same points or the same reason.
 
-Does not: prove the opposite. Rows that are all of another field may rightly get the same points, so this is a warning;
-only a judge whose points and reasons are both the same from the first row on is stopped.
+This is a warning, because rows that all belong to another field may rightly get the same points. Only a judge whose points
+and reason are identical for every one of the first rows is stopped.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-LEAST_ROWS = 10  # below, equal verdicts say nothing
-MOST_SHARE = 0.9  # of the rows that may get the same points, or the same reason
+LEAST_ROWS = 10  # too few rows to warn about
+MOST_SHARE = 0.9  # share of rows with the same points, or the same reason, that triggers a warning
 REASONS = 1000  # rows whose reasons are compared
-STOP_ROWS = 300  # all alike in points and reason: then asking on is money for nothing
+STOP_ROWS = 300  # identical verdicts after which further calls would be wasted
 
 
 class Sameness:
@@ -29,7 +29,7 @@ class Sameness:
 
     @property
     def hopeless(self) -> bool:
-        """True if every verdict so far is word for word the same, and there are enough of them."""
+        """True if at least `STOP_ROWS` verdicts have come in and all are identical."""
         return len(self._points) == len(self._reasons) == 1 and self._points.total() >= STOP_ROWS
 
     def facts(self) -> dict[str, Any]:

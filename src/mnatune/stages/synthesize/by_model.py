@@ -1,4 +1,4 @@
-"""Questions and answers made by the endpoint's model from one passage at a time, and its word on their grounding."""
+"""Has the endpoint's model make questions and answers from one passage at a time, and check their grounding."""
 
 from typing import Any
 
@@ -115,7 +115,11 @@ class Maker:
 
 
 def _items(text: str) -> tuple[dict[str, Any], bool]:
-    """The pairs of a reply: those that only repeat the form are left out, unless there are no others."""
+    """The pairs of a reply, without those that only copy the form.
+
+    Raises:
+        BadReply: there is no list, an item is broken, or all items copy the form.
+    """
     value, clean = json_in(text, "[")
     if not isinstance(value, list):
         raise BadReply("not-a-list", "JSON 배열이 아닙니다")

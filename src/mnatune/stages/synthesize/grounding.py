@@ -1,4 +1,4 @@
-"""Is what was made really in the passage? Checked in code, without any model.
+"""Checks in code, without a model, that a made pair rests on its passage.
 
 Does not: understand. An answer can pass and still twist the passage; with an endpoint the model is asked that as well.
 """
@@ -21,7 +21,7 @@ def fault(passage: Passage, question: str, answer: str, span: str, prompt: str =
     """Why a made pair cannot be used, or "" if it can.
 
     Args:
-        prompt: the words that asked for it, without the passage; a pair made of them is none.
+        prompt: the prompt template; a question or answer copied from it is rejected.
     """
     if len(question) < SHORTEST_QUESTION or len(answer) < SHORTEST_ANSWER:
         return "too-short"
