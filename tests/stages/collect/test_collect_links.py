@@ -101,6 +101,20 @@ def test_every_way_from_page_to_page_is_gone_and_every_address_has_a_fate(tmp_pa
     assert skipped == {"/old": "redirected", "/twice": "redirected", "/loop": "redirect-loop"}
 
 
+def test_an_address_that_is_none_costs_no_other(tmp_path: Path) -> None:
+    listed = "".join(f"<url><loc>{to}</loc></url>" for to in ("http://[::1", "/listed"))
+    pages = {
+        "/": html(
+            '<a href="http://[bad">x</a><a href="/next">x</a>', '<meta http-equiv="refresh" content="0; url=http://[x">'
+        ),
+        "/sitemap.xml": (200, {"Content-Type": "text/xml"}, f"<urlset>{listed}</urlset>".encode()),
+    }
+    with serving(pages, html("쪽")) as (root, _):
+        kept, skipped = crawled(tmp_path, root, "/", sitemaps=[f"{root}/sitemap.xml"])
+    assert kept == {"/", "/next", "/listed"}
+    assert skipped == {"http://[::1": "bad-address"}
+
+
 def test_pages_that_embed_one_another_without_end_are_left_after_some_hops(tmp_path: Path) -> None:
     def page(number: int) -> Page:
         return html(f"{'가' * number} 글", f'<meta http-equiv="refresh" content="0; url=/next/{"x" * (number + 1)}">')

@@ -209,9 +209,8 @@ class _Round:
                 return None
             if isinstance(reply, Fault):
                 if not code or reply.kind != "refused":
-                    return LedgerEntry(
-                        "failed", f"http-{reply.name}", "", {}
-                    )  # not recorded: the next run may be luckier
+                    # not recorded: the next run asks again
+                    return LedgerEntry("failed", f"http-{reply.name}", "", {})
                 break  # the repair request is too long for the server: the first reply's fault stands
             if ask.check is None:
                 entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
@@ -282,9 +281,8 @@ class _Round:
                     if self._refusals.hopeless(result.name, result.detail):
                         self._stop(self._refused_alike(result))
                     return result
-                following = (
-                    dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
-                )  # the others differ in it alone
+                # without a schema all dialects but the last are the same
+                following = dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
                 self._dialect = max(self._dialect, following)
                 continue
             gone = was_open or self._breaker.is_open  # then a lost connection is no fault of this row

@@ -84,7 +84,7 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         if sitemap.type not in ("sitemapindex", "urlset"):
             self._skip(response.url, "broken-sitemap")
         for entry in entries:
-            address = urljoin(response.url, entry["loc"].strip())
+            address = _joined(response.url, entry["loc"].strip())
             if sitemap.type == "sitemapindex":
                 yield from self._sitemap(address)
             elif sitemap.type == "urlset":
@@ -112,7 +112,10 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
 
     def _leads(self, page: HtmlResponse, depth: int, hops: int) -> Iterator[Any]:
         """Requests for a page's links, frames and refresh; frames and refresh keep the page's depth."""
-        _, refresh = get_meta_refresh(page)
+        try:
+            _, refresh = get_meta_refresh(page)
+        except ValueError:  # no address
+            refresh = None
         inner = [link.url for link in self._frames.extract_links(page)] + ([refresh] if refresh else [])
         for url in inner if hops < MOST_HOPS else []:
             yield from self._follow(url, depth, found_on=page.url, hops=hops + 1)
@@ -181,18 +184,20 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         self, url: str, depth: int, *, nofollow: bool = False, found_on: str = "", hops: int = 0
     ) -> Iterator[Any]:
         """A request for an address, or a note why there is none."""
-        why = refusal(url, self._private)
-        address = url if why else canonical(url)
-        key = url if why else address_key(url)
-        if key in self._seen or (not why and IGNORED.search(urlsplit(address).path)):
+        refused = refusal(url, self._private)
+        key = url if refused else address_key(url)
+        if key in self._seen or (not refused and IGNORED.search(urlsplit(url).path)):
             return
         self._seen.add(key)
+        if refused:
+            self._skip(url, refused)
+            return
+        address = canonical(url)
         suffix = Path(urlsplit(address).path).suffix.lower()
         if suffix in LISTED:
             self._note("attachments", {"url": address, "kind": suffix[1:], "found_on": found_on})
             return
-        why = why or self._against_address(address, depth, nofollow)
-        if why:
+        if why := self._against_address(address, depth, nofollow):
             self._skip(address, why)
             return
         if suffix == PDF:
@@ -282,6 +287,14 @@ FAILURES = {
     "DownloadConnectionRefusedError": "refused-connection",
     "CannotResolveHostError": "unknown-host",
 }
+
+
+def _joined(base: str, url: str) -> str:
+    """The absolute address, or what is written if it is none."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
 
 
 def _page(url: str, text: str, encoding: str) -> HtmlResponse:
