@@ -6,7 +6,7 @@
 What is shown is the path, not the judge: a local site made of the pack's own questions and answers is crawled, its
 pages are turned into questions, and rows of the pack are judged, half of them of the field and half of other fields.
 Counted are the replies that were usable at once, with words around the JSON, after the repair request, or not at all
-(by code), and what a second run pays. The starter of 9 M parameters cannot write JSON: nothing of it is usable, and each
+(by code), the share of rows that got the commonest points, and what a second run pays. The starter of 9 M parameters cannot write JSON: nothing of it is usable, and each
 stage must say so instead of going on with nothing. Its context is raised from 2,048 to 8,192 tokens in the copy that is
 served, so that a repair request is answered at all. The last line is JSON.
 """
@@ -179,6 +179,9 @@ def do(stage: str, recipe: Recipe, run: Run) -> dict[str, Any]:
         "tokens": tokens_after - tokens,
         "faults": facts.get("endpoint", {}).get("faults", {}),
         "canaries": facts.get("canaries", {}),
+        "warnings": facts.get("warnings", []),
+        "commonest_points": facts.get("endpoint", {}).get("commonest_points"),
+        "same_points": facts.get("endpoint", {}).get("same_points"),
         "calls_of_second_run": paid_again - paid_after,
         "seconds": round(seconds, 1),
     }

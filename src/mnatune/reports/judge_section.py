@@ -161,6 +161,9 @@ def _endpoint(facts: Mapping[str, Any]) -> dict[str, str]:
         shown["비용"] = korean.number(facts["cost"], 2)
     if "repair_share" in facts:
         shown["고쳐 읽은 응답"] = korean.percent(facts["repair_share"], 1)
+    if "same_points" in facts:
+        points = "·".join(str(point) for point in facts["commonest_points"])
+        shown["가장 잦은 항목 점수"] = f"{points} (행의 {korean.percent(facts['same_points'], 1)})"
     return shown
 
 

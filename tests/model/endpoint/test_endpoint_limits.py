@@ -143,12 +143,13 @@ def test_progress_tells_rate_cost_and_time_left() -> None:
     assert "left" not in described(Tally(done=5, cached=5), 20, "judging")
 
 
-def test_without_a_terminal_progress_is_a_line_a_minute(
+def test_without_a_terminal_progress_is_a_line_at_once_and_then_one_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with meter(1000, "judging") as tell:
+        assert capsys.readouterr().err == "  judging: 1,000 rows, waiting for the first reply\n"
         for done in range(1000):
             now += 0.25
             tell(Tally(done=done, seconds=now))

@@ -66,7 +66,7 @@ def article(number: int) -> tuple[bytes, str]:
     html = (
         f'<html><head><meta charset="{declared}"><title>글 {number}</title>'
         f'<meta name="author" content="편집부"></head>'
-        f'<body><nav><a href="/">처음</a> <a href="/a/1.html?sid={number}99">차례</a> {links}</nav>'
+        f'<body><nav><a href="/">처음</a> <a href="/a/1.html?PHPSESSID=q{number:031x}">차례</a> {links}</nav>'
         f"{broken}<article><h1>글 {number}</h1>{body}</article><footer>한빛자료원</footer></body></html>"
     )
     return html.encode(encoding), "text/html"

@@ -20,7 +20,7 @@ from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.workspace import Manifest, Run, Stage, read_jsonl
 from mnatune.stages.collect import collect, crawl, plan_of
-from mnatune.stages.collect.addresses import canonical, public, refusal, shape, trap
+from mnatune.stages.collect.addresses import address_key, canonical, public, refusal, shape, trap
 from mnatune.stages.collect.encodings import decode
 from mnatune.stages.collect.order import CrawlOrder
 
@@ -247,13 +247,24 @@ def test_a_name_that_resolves_to_a_private_address_does_not_resolve() -> None:
         resolver._checked("10.0.0.7", "rebinding.example")
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "sid", "utm_source"]), st.text("xyz", max_size=3)), max_size=5))
-def test_canonical_addresses_are_stable_and_without_sessions(pairs: list[tuple[str, str]]) -> None:
+NAMES = ["a", "b", "sid", "PHPSESSID", "utm_source"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.text("xyz%C7+", max_size=3)), max_size=5))
+def test_addresses_keep_their_bytes_but_no_session(pairs: list[tuple[str, str]]) -> None:
     query = "&".join(f"{k}={v}" for k, v in pairs)
     url = canonical(f"HTTP://A.example/p;jsessionid=77?{query}#top")
+    kept = "&".join(f"{k}={v}" for k, v in pairs if k in ("a", "b", "sid"))
+    assert url == "http://a.example/p" + (f"?{kept}" if kept else "")
     assert canonical(url) == url
-    assert "sid" not in url
-    assert canonical(f"http://a.example/p?{'&'.join(f'{k}={v}' for k, v in reversed(pairs))}") == url
+    assert address_key(f"http://a.example/p?{'&'.join(f'{k}={v}' for k, v in reversed(pairs))}") == address_key(url)
+
+
+def test_a_session_is_told_from_an_article_by_its_value() -> None:
+    assert canonical("http://a.example/view?sid=17") == "http://a.example/view?sid=17"
+    assert canonical("http://a.example/view?sid=9f86d081884c7d659a2feaa0c55ad015") == "http://a.example/view"
+    assert canonical("http://a.example/board?12345") == "http://a.example/board?12345"
+    assert shape("http://a.example/board?12345") == shape("http://a.example/board?6")
 
 
 def test_shapes_and_traps() -> None:

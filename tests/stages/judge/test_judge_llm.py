@@ -38,6 +38,10 @@ def test_all_fives_are_100_and_zeros_0_and_a_missed_field_is_capped(rubric: Rubr
     [
         ({"id": "s" * 20}, "wrong-id"),
         ({"reason": ""}, "missing-reason"),
+        ({"reason": "200자를 넘지 않는 한국어 이유"}, "placeholder-reason"),
+        ({"reason": "방금 적은 이유에 맞추어 위 기준에서 고른 점수"}, "echoed-reason"),
+        ({"evidence": "…"}, "placeholder-evidence"),
+        ({"evidence": "반대하는 주주 … 자기주식"}, "foreign-evidence"),
         ({"evidence": "자기주식"}, "foreign-evidence"),
         ({"relevance": 6}, "bad-relevance"),
         ({"depth": "85/100"}, "bad-depth"),
@@ -52,6 +56,62 @@ def test_a_reply_is_checked(rubric: Rubric, change: dict, code: str) -> None:
     with pytest.raises(BadReply) as caught:
         ask.check(json.dumps({"id": ROW["id"], **GOOD, **change}, ensure_ascii=False))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "evidence", ["“합병에  반대하는 주주의 권리입니다”", "주식매수청구권은 … 주주의 권리", "합병에 반대하는\n주주의"]
+)
+def test_evidence_is_compared_without_spacing_and_punctuation(rubric: Rubric, evidence: str) -> None:
+    value, _ = rubric.ask(ROW, "m").check(json.dumps({"id": ROW["id"], **GOOD, "evidence": evidence}))
+    assert value["evidence"] == evidence
+
+
+def test_prompts_show_no_example_of_the_reply_and_the_schema_puts_the_reason_first(rubric: Rubric) -> None:
+    prompts = {
+        name: str(text) for name, text in Pack.load("mna_ko").prompts.items() if name.endswith(("_user", "_repair"))
+    }
+    for name, text in prompts.items():
+        assert '":' not in text.replace('"id": "{row_id}"', ""), name
+    order = list(rubric.schema["properties"])
+    assert order[:3] == ["id", "reason", "evidence"]
+    asked = rubric.ask(ROW, "m").messages[1]["content"].rpartition("<<<자료 끝>>>")[2]
+    assert sorted(order[1:], key=lambda key: asked.index(key)) == order[1:]
+
+
+def verdict_of(body: Body, reason: str, points: tuple[int, int, int, int]) -> str:
+    return json.dumps({**json.loads(judged(body, lambda _: points)), "reason": reason}, ensure_ascii=False)
+
+
+def test_a_constant_judge_is_reported_and_one_that_reads_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, useful = make_rows(40, 0.4)
+    know = knowing(useful)
+    found = {}
+    for name, reply in {"zeros": lambda body: verdict_of(body, "그렇습니다.", (0, 0, 0, 0)), "reads": know}.items():
+        with FakeEndpoint(reply) as server:
+            section = endpoint(server.base_url, tmp_path / name)
+            job = make_job(make_run(tmp_path / name, rows), judge={"scorer": "llm"}, endpoint=section)
+            judge(job)
+        found[name] = job.manifest.facts["warnings"]
+        told = capsys.readouterr().err
+        assert ("100% of the rows the points [0, 0, 0, 0]" in told) == (name == "zeros")
+    assert found == {"zeros": ["constant-points", "constant-reason"], "reads": []}
+
+
+@pytest.mark.parametrize("reply", ["same", "useless"])
+def test_a_judge_that_is_none_is_not_asked_to_the_end(tmp_path: Path, reply: str) -> None:
+    rows, _ = make_rows(600)
+
+    def answer(body: Body) -> str:
+        return verdict_of(body, "그렇습니다.", (3, 3, 3, 3)) if reply == "same" else "모르겠습니다"
+
+    with FakeEndpoint(answer) as server:
+        section = endpoint(server.base_url, tmp_path)
+        job = make_job(make_run(tmp_path, rows), judge={"scorer": "llm"}, endpoint=section)
+        with pytest.raises(EnvironmentFault, match="same reason" if reply == "same" else "not one of 1"):
+            judge(job)
+        assert server.served.calls < 400
 
 
 def test_a_row_cannot_close_its_delimiters_or_open_places(rubric: Rubric) -> None:
@@ -103,14 +163,14 @@ def test_without_the_guard_the_same_judge_moves_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The measurement can fail: it is the guard that keeps the shift down."""
-    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     canaries = shift_of_an_obedient_judge(tmp_path)
     assert canaries["injection_shift"] > 40
     assert canaries["warnings"] == ["injection_shift"]
 
 
 def test_injections_are_tried_on_rows_that_have_room_to_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnatune.stages.judge.rubric.Guard.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     rows, useful = make_rows(60, 0.5)
     know, low = knowing(useful), 60 - len(useful)
     assert 24 <= low < 60

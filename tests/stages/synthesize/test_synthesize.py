@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnatune.model.endpoint import BadReply
 from mnatune.model.endpoint.fake import Body, FakeEndpoint
 from mnatune.pack import Pack
 from mnatune.runs.errors import EnvironmentFault
@@ -18,6 +19,7 @@ from mnatune.runs.recipe import Recipe
 from mnatune.runs.records import DOCUMENT_SCHEMA, QA, QA_SCHEMA, Document, Source, content_id, to_table, write_table
 from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.synthesize import synthesize
+from mnatune.stages.synthesize.by_model import _grounded, _items
 from mnatune.stages.synthesize.by_rule import extract, particle, polite
 from mnatune.stages.synthesize.duplicates import SeenQuestions
 from mnatune.stages.synthesize.grounding import fault
@@ -104,6 +106,39 @@ def test_a_number_or_article_from_elsewhere_is_found(title: str, number: int) ->
 def test_a_question_that_needs_the_passage_is_dropped(asked: str) -> None:
     here = passage(*next(iter(ARTICLES.items())))
     assert fault(here, asked, "기간을 연장할 수 있습니다.", here.text[:40]) == "points-at-the-passage"
+
+
+PROMPT = "질문의 갈래는 다음에서 고릅니다. 용어나 제도의 뜻과 쓰임을 묻는다. 합병의 등기를 설명하는 질문"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "why"),
+    [
+        ("용어나 제도의 뜻과 쓰임을 묻는다", "2주간 내에 합병의 등기를 하여야 합니다.", "no-question"),
+        ("합병의 등기를 설명하는 질문", "2주간 내에 합병의 등기를 하여야 합니다.", "repeats-the-prompt"),
+        ("합병의 등기는 언제까지 하나요?", "질문의 갈래는 다음에서 고릅니다.", "repeats-the-prompt"),
+        ("합병의 등기는 언제까지 하나요?", "합병의 등기는 언제까지 하는지 설명해 주세요.", "no-answer"),
+        ("합병의 등기는 언제까지 하는가", "합병의 등기는 언제까지 하는가.", "no-answer"),
+        ("합병의 등기는 언제까지 하여야 하는지 설명하시오.", "2주간 내에 하여야 합니다.", ""),
+    ],
+)
+def test_what_only_repeats_or_asks_is_no_pair(question: str, answer: str, why: str) -> None:
+    title = "시험법 제9조 (합병의 등기)"
+    prompt = "" if why == "no-question" else PROMPT
+    assert fault(passage(title, ARTICLES[title]), question, answer, ARTICLES[title][:30], prompt) == why
+
+
+def test_a_copied_form_beside_real_items_is_left_out() -> None:
+    item = {"question": "등기는 언제 하나요?", "answer": "2주간 내에 합니다.", "span": "합병을 한 때에는"}
+    copied = {"question": "<질문>", "answer": "<답변>", "span": "<구절>"}
+    assert _items(json.dumps([copied, item]))[0]["items"] == [item]
+    for text, code in (
+        (json.dumps([copied]), "placeholder-question"),
+        ('{"reason": "한국어 이유", "supported": true}', ""),
+    ):
+        with pytest.raises(BadReply, match=None) as caught:
+            _items(text) if code else _grounded(text)
+        assert caught.value.code == (code or "placeholder-reason")
 
 
 @given(st.lists(st.text("가나다라 .\n#", min_size=1, max_size=120), max_size=8), st.integers(50, 200))

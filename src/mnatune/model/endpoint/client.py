@@ -1,72 +1,30 @@
-"""`Endpoint`: asks many questions at once, each paid once, each ending in exactly one state."""
+"""`Endpoint`: asks many questions concurrently; each is paid for once and ends in exactly one state."""
 
 import asyncio
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...runs.errors import EnvironmentFault, MnatuneError, UsageError
 from ...runs.recipe import EndpointSection
 from ..prompt import Message
+from .dialects import DIALECTS, Ask, Check, Outcome, request_body
 from .ledger import Ledger, LedgerEntry, ledger_key
-from .limits import Breaker, Budget, CallGate, Clock, TokenBucket
+from .limits import Breaker, Budget, CallGate, Clock, Refusals, TokenBucket
 from .replies import BadReply, check_flat, json_in
 from .tally import CallUsage, Tally
-from .wire import Fault, Reply, Wire, guess_tokens
+from .wire import KEY_VARIABLE, Fault, Reply, Wire, guess_tokens
 
 ROW_ATTEMPTS = 6  # transport faults of one request before it is given up
 LOST = ("no-connection", "reset")
 BACKOFF_FIRST, BACKOFF_LONGEST = 0.5, 30.0
-QUOTED_CHARS = 2000  # of an unusable reply that is shown to the model with the repair request
+QUOTED_CHARS = 2000  # of an unusable reply, quoted in the repair request
 CACHED_BATCH = 500  # rows from the ledger between two turns of the event loop
-# What servers accept: a JSON schema as OpenAI words it, and all sampling; the schema as llama-cpp-python has it and
-# OpenAI's own sampling; no schema; max_completion_tokens only.
-DIALECTS = ("guided", "object", "plain", "bare")
-OWN_SAMPLING = ("temperature", "top_p", "seed")
-REPAIR = "방금 보낸 답은 쓸 수 없습니다. 까닭: {error}\n설명 없이 요구한 모양의 JSON만 출력하십시오."
-
-Check = Callable[[str], tuple[dict[str, Any], bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question for the model.
-
-    Attributes:
-        key: `ledger_key` of all that the reply depends on.
-        messages: the prompt.
-        schema: flat JSON schema for servers that can guide decoding; None for other shapes.
-        check: turns the reply's text into (value, whether the text was nothing but it), or raises `BadReply`; None
-            takes any text, cut or whole: the value is {"text", "stopped"}.
-        max_tokens: longest reply; one that `check` refuses because it is cut is asked again with twice as much.
-        repair: what to say after an unusable reply; {error} is replaced by the fault.
-        sampling: fields of the request that say how to sample; greedy without them. A server that refuses those that
-            are not OpenAI's own gets the rest, and the outcome's `how` is "tolerated".
-    """
-
-    key: str
-    messages: list[Message]
-    schema: dict[str, Any] | None
-    check: Check | None
-    max_tokens: int = 400
-    repair: str = REPAIR
-    sampling: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The one state in which an `Ask` ends: "ok" with its value, or "failed" with a code."""
-
-    key: str
-    state: str
-    code: str
-    how: str
-    value: dict[str, Any]
-    cached: bool
+TICK = 5.0  # seconds between progress updates while no row is settled
 
 
 class Endpoint:
@@ -87,6 +45,12 @@ class Endpoint:
                 "the recipe names no endpoint to ask",
                 where="endpoint",
                 next_step="set endpoint.base_url and endpoint.model, or judge.scorer: lexicon",
+            )
+        if urlsplit(section.base_url).username is not None:
+            raise UsageError(
+                "endpoint.base_url holds a user name or password",
+                where="endpoint.base_url",
+                next_step=f"take it out and export {KEY_VARIABLE}=…",
             )
         self.section = section
         self.ledger = ledger or Ledger(Path(section.ledger))
@@ -131,17 +95,18 @@ class Endpoint:
         *,
         afresh: bool = False,
     ) -> Tally:
-        """Ask everything; returns what it took. Works inside a notebook's running event loop too.
+        """Ask everything and return the tally. Also works inside a notebook's running event loop.
 
         Args:
             asks: taken one by one as places become free, so that memory stays flat.
-            each: called once per ask, in the order in which they are settled.
-            tell: called with the running tally after every outcome.
+            each: called once per ask, in the order in which they are settled; a `MnatuneError` that it raises ends the
+                asking as soon as the calls in flight have been paid.
+            tell: called with the running tally after every outcome, and now and then while there is none.
             afresh: ask even what the ledger has, and do not record it (for canaries).
 
         Raises:
-            EnvironmentFault: the spend cap is reached, the key is refused or nothing answers any more. What has been
-                paid is in the ledger; the same call goes on from there.
+            EnvironmentFault: the spend cap is reached, the key or every call is refused, or nothing answers any more.
+                What has been paid is in the ledger; the same call goes on from there.
         """
         work = _Round(self, each, tell, afresh)
         try:
@@ -163,37 +128,51 @@ class _Round:
         self._ledger, self._run, self._clock = endpoint.ledger, endpoint._run, clock
         self._gate = CallGate(section.concurrency, clock)
         self._breaker = Breaker(clock)
+        self._refusals = Refusals()
         self._requests = TokenBucket(section.per_minute[0], clock)
         self._tokens = TokenBucket(section.per_minute[1], clock)
         self._budget = Budget(section.max_cost, self._ledger.spent(self._run))
         self._dialect = 0
         self._spoken = len(DIALECTS)  # the first dialect in which a call has succeeded
         self._halt: MnatuneError | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._calling: set[asyncio.Task[Any] | None] = set()
         self._random = random.Random(0)
-        self._dearer = 1.0  # the most by which a prompt's real tokens have exceeded the guess
+        self._dearer = 1.0  # largest ratio of real to guessed prompt tokens so far
         self._started = clock.now()
         self.tally = Tally()
 
     async def go(self, asks: Iterator[Ask]) -> Tally:
         self._wire = Wire(self._endpoint.section)
         workers = [asyncio.create_task(self._work(asks)) for _ in range(self._endpoint.section.concurrency)]
+        ticker, self._workers = asyncio.create_task(self._tick()), workers
         try:
-            await asyncio.gather(*workers)
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            for task in (*workers, ticker):
+                task.cancel()
+            ended = await asyncio.gather(*workers, ticker, return_exceptions=True)
             await self._wire.close()
             self._ledger.commit()
             self._refresh()
-        if self._halt:
-            raise self._halt
+        for error in (self._halt, *ended):
+            if isinstance(error, Exception):
+                raise error
         return self.tally
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._refresh()
+            self._tell(self.tally)
 
     async def _work(self, asks: Iterator[Ask]) -> None:
         for ask in asks:
+            if self._halt:
+                return
             entry = None if self._afresh else self._ledger.find(ask.key)
             if entry:
+                self._refusals.answered()
                 self._finish(ask, entry, cached=True)
                 if self.tally.cached % CACHED_BATCH == 0:
                     await self._clock.sleep(0)
@@ -211,7 +190,10 @@ class _Round:
         else:
             self.tally.failed[entry.code] += 1
         self._refresh()
-        self._each(Outcome(ask.key, entry.state, entry.code, entry.how, entry.value, cached))
+        try:
+            self._each(Outcome(ask.key, entry.state, entry.code, entry.how, entry.value, cached))
+        except MnatuneError as error:
+            self._stop(error)
         self._tell(self.tally)
 
     def _refresh(self) -> None:
@@ -227,10 +209,9 @@ class _Round:
                 return None
             if isinstance(reply, Fault):
                 if not code or reply.kind != "refused":
-                    return LedgerEntry(
-                        "failed", f"http-{reply.name}", "", {}
-                    )  # not recorded: the next run may be luckier
-                break  # the server will not take the repair request, being too long for its context: what is paid stands
+                    # not recorded: the next run asks again
+                    return LedgerEntry("failed", f"http-{reply.name}", "", {})
+                break  # the repair request is too long for the server: the first reply's fault stands
             if ask.check is None:
                 entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
                 self._record(ask, reply.usage, entry)
@@ -276,41 +257,47 @@ class _Round:
     async def _reply(self, ask: Ask, messages: list[Message], limit: int, turn: str) -> Reply | Fault | None:
         """An answered call, a lasting fault of this request, or None when all asking has come to a halt."""
         attempts = 0
-        while True:
+        while not self._halt:
             await self._breaker.ready()
             if self._breaker.given_up:
                 self._stop(self._unreachable())
-            if self._halt:
                 return None
             was_open, dialect = self._breaker.is_open, self._dialect
             result = await self._call(ask, messages, limit, turn)
             if result is None or isinstance(result, Reply):
                 return result
             self.tally.faults[result.name] += 1
+            if result.kind != "refused":
+                self.tally.refusal = result.detail or self.tally.refusal
             if result.kind == "fatal":
                 self._stop(result.error or self._unreachable())
+                return None
+            if result.name == "no-completion" and self._refusals.hopeless(result.name, result.detail):
+                self._stop(self._refused_alike(result))
                 return None
             if result.kind == "refused":
                 if dialect >= min(self._spoken, len(DIALECTS) - 1):
                     self.tally.refusal = result.detail
+                    if self._refusals.hopeless(result.name, result.detail):
+                        self._stop(self._refused_alike(result))
                     return result
-                following = (
-                    dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
-                )  # the others differ in it alone
+                # without a schema all dialects but the last are the same
+                following = dialect + 1 if ask.schema is not None else len(DIALECTS) - 1
                 self._dialect = max(self._dialect, following)
                 continue
             gone = was_open or self._breaker.is_open  # then a lost connection is no fault of this row
             attempts += result.kind == "transport" and not (gone and result.name in LOST)
             if attempts >= ROW_ATTEMPTS:
                 return result
-            if result.pause is None:
+            if result.pause is None and not self._halt:
                 wait = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2 ** min(attempts, 10))
                 await self._clock.sleep(wait * self._random.uniform(0.5, 1.0))
+        return None
 
     async def _call(self, ask: Ask, messages: list[Message], limit: int, turn: str) -> Reply | Fault | None:
         """One call through all limits; None if the budget does not allow it."""
         dialect, result = self._dialect, None
-        body = self._body(ask, messages, limit, DIALECTS[dialect])
+        body = request_body(ask, self._endpoint.model, messages, limit, DIALECTS[dialect])
         guess = guess_tokens(body["messages"])
         most = self._wire.priced(math.ceil(guess * self._dearer), limit)
         await self._requests.take(1)
@@ -320,6 +307,7 @@ class _Round:
             if self._halt or not self._budget.allows(most):
                 self._stop(self._over_budget())
                 return None
+            self._calling.add(asyncio.current_task())
             with self._budget.reserved(most):
                 once = f"-{self._clock.now()}" if self._afresh else ""
                 result = await self._wire.call(body, f"{ask.key}-{turn}{once}")
@@ -328,22 +316,12 @@ class _Round:
                 self._dearer = max(self._dearer, result.usage.tokens_in / guess)
                 self._spoken = min(self._spoken, dialect)
                 self._dialect = min(self._dialect, self._spoken)
+                self._refusals.answered()
             return result
         finally:
+            self._calling.discard(asyncio.current_task())
             self._gate.leave()
             self._tokens.give_back(most.tokens - (result.usage.tokens if isinstance(result, Reply) else 0))
-
-    def _body(self, ask: Ask, messages: list[Message], limit: int, dialect: str) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self._endpoint.model, "messages": messages}
-        if dialect == "bare":
-            return {**body, "max_completion_tokens": limit}
-        if dialect == "guided" and ask.schema is not None:
-            form = {"name": "reply", "strict": True, "schema": ask.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": form}
-        if dialect == "object" and ask.schema is not None:
-            body["response_format"] = {"type": "json_object", "schema": ask.schema}
-        sampling = {k: v for k, v in ask.sampling.items() if dialect == "guided" or k in OWN_SAMPLING}
-        return {**body, "temperature": 0, "max_tokens": limit, **sampling}
 
     def _learn(self, result: Reply | Fault, entered: float) -> None:
         """Tell the limits what a call has shown about the endpoint."""
@@ -359,8 +337,19 @@ class _Round:
             self._gate.pause(result.pause)
 
     def _stop(self, error: MnatuneError) -> None:
-        """Let what is in flight finish, and ask nothing more."""
+        """Ask nothing more: let calls in flight finish, and cancel workers that wait for a limit or the breaker."""
         self._halt = self._halt or error
+        for worker in self._workers:
+            if worker not in self._calling and worker is not asyncio.current_task():
+                worker.cancel()
+
+    def _refused_alike(self, fault: Fault) -> EnvironmentFault:
+        how = "" if fault.name == "no-completion" else f" ({fault.name})"
+        return EnvironmentFault(
+            f"the endpoint refuses every call alike{how}: {fault.detail or 'without a word'}",
+            where=f"{self._endpoint.section.base_url}, model {self._endpoint.model}",
+            next_step="correct endpoint.base_url or endpoint.model by what it says; what is paid is kept",
+        )
 
     def _over_budget(self) -> EnvironmentFault:
         spent, section = self._budget.spent, self._endpoint.section
@@ -373,7 +362,7 @@ class _Round:
 
     def _unreachable(self) -> EnvironmentFault:
         return EnvironmentFault(
-            f"the endpoint has not answered for a long time (last faults: {dict(self.tally.faults)})",
+            f"the endpoint has not answered for a long time ({dict(self.tally.faults)}) {self.tally.refusal}".rstrip(),
             where=self._endpoint.section.base_url,
             next_step="check the server and the network, then run again; what is paid is kept",
         )

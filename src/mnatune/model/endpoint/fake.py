@@ -190,7 +190,8 @@ def judged(body: Body, parts: Callable[[str], tuple[int, int, int, int]]) -> str
     found = ROW_LINE.search(prompt)
     fields = [part.partition("<<<자료 끝>>>")[0].strip() for part in prompt.split("<<<자료 시작>>>")[1:]]
     names = ("relevance", "accuracy", "depth", "clarity")
-    reply = {"id": found.group(1) if found else "", "reason": "용어와 내용을 보고 정함", "evidence": fields[0][:20]}
+    reason = f"{fields[0][:30]}에 쓰인 용어와 내용을 보고 정함"
+    reply = {"id": found.group(1) if found else "", "reason": reason, "evidence": fields[0][:20]}
     return json.dumps({**reply, **dict(zip(names, parts("\n".join(fields)), strict=True))}, ensure_ascii=False)
 
 

@@ -1,9 +1,10 @@
-"""How fast an endpoint may be asked: rates per minute, adaptive concurrency, a circuit breaker and a spend cap.
+"""How fast an endpoint may be asked, and when to give up: rates, adaptive concurrency, a breaker, refusals, a spend cap.
 
 All waiting goes through a `Clock`, so that tests can let minutes pass in milliseconds.
 """
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from contextlib import contextmanager
 
 from .tally import CallUsage
 
-BURST_SECONDS = 5.0  # a bucket holds this much of its rate, so that a pause does not end in a flood
+BURST_SECONDS = 5.0  # capacity of a bucket, so that a pause is not followed by a flood
 BREAKER_FAULTS = 5  # transport faults in a row that open the breaker; fewer than a row may have
 PROBE_FIRST, PROBE_LONGEST = 1.0, 60.0  # seconds between two probes of a broken endpoint, doubling
 PATIENCE = 1800.0  # seconds without any success after which asking is given up
+ALIKE_AT_FIRST = 20  # identical refusals in a row, before any answer, after which asking ends …
+ALIKE_LATER = 300  # … and after answers, where refusals of overlong prompts do not count
+TOO_LONG = re.compile(r"context|too (?:long|many tokens)|exceed", re.IGNORECASE)
 
 
 class Clock:
@@ -30,7 +34,7 @@ class Clock:
 
 
 class TokenBucket:
-    """At most `per_minute` units a minute; who asks for more than there is goes into debt and waits it off."""
+    """At most `per_minute` units a minute; taking more than is available waits until the debt is paid off."""
 
     def __init__(self, per_minute: float, clock: Clock) -> None:
         self._rate = per_minute / 60
@@ -47,7 +51,7 @@ class TokenBucket:
             await self._clock.sleep(-self._level / self._rate)
 
     def give_back(self, units: float) -> None:
-        """Return (or, negative, take) what an estimate got wrong."""
+        """Return what an estimate took too much; a negative number takes the difference."""
         self._refill()
         self._level = min(self._most, self._level + units)
 
@@ -94,7 +98,7 @@ class CallGate:
         self._wake()
 
     def succeeded(self) -> None:
-        """Let the limit grow by one per limit's worth of successes."""
+        """Raise the limit by one per `limit` successes."""
         self.limit = min(float(self._most), self.limit + 1 / self.limit)
 
     def crowded(self, entered: float) -> None:
@@ -160,7 +164,7 @@ class Breaker:
             await self._clock.sleep(max(wait, 0.05))
 
     def succeeded(self) -> None:
-        """The endpoint answered sensibly: close."""
+        """The endpoint answered: close."""
         self._faults, self._wait, self._probing = 0, PROBE_FIRST, False
         self._trouble_since = None
 
@@ -180,6 +184,29 @@ class Breaker:
         self._probing = False
         if self._trouble_since is None:
             self._trouble_since = self._clock.now()
+
+
+class Refusals:
+    """Tells an endpoint that refuses every call alike from one that cannot take some of the rows."""
+
+    def __init__(self) -> None:
+        self._answered = False
+        self._words = ""
+        self._count = 0
+
+    def answered(self) -> None:
+        """A call was answered, now or in an earlier run whose reply is in the ledger."""
+        self._answered = True
+        self._count = 0
+
+    def hopeless(self, name: str, detail: str) -> bool:
+        """Count a refusal; True if enough with the same words (numbers aside) have come in a row."""
+        words = f"{name} {re.sub(r'[0-9]+', '#', detail)}"
+        self._count = self._count + 1 if words == self._words else 1
+        self._words = words
+        if not self._answered:
+            return self._count >= ALIKE_AT_FIRST
+        return self._count >= ALIKE_LATER and not TOO_LONG.search(detail)
 
 
 class Budget:

@@ -1,4 +1,4 @@
-"""JSON out of what a model wrote, and the checks of a flat schema.
+"""Extracts JSON from a model's text and checks it against a flat schema.
 
 A flat schema is a JSON schema of one object whose properties are strings, integers, numbers or booleans, with `enum`,
 `minimum`, `maximum`, `minLength` and `maxLength` at most: what every guided-decoding engine supports. A server that
@@ -7,13 +7,28 @@ was given it may still ignore it, so every reply is checked here.
 
 import json
 import re
+import string
+from collections.abc import Iterator
 from typing import Any
 
 from ...runs.errors import DataError
+from ...text.normalize import SURROGATES
 
-FENCE = re.compile(r"^```[a-zA-Z]*\s*|\s*```$")
+FENCE = "```"
 THOUGHT_END = "</think>"
+MOST_BRACKETS = 30  # failed attempts to decode, after which a text counts as broken
 KINDS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,)}
+# What a model writes when it copies the form instead of filling it in.
+PLACEHOLDER = re.compile(
+    r"[\W_]*+(?:\d+자(?:를|\s)?\s*(?:넘지 않는|이내|이하|안팎)[^.!?\n]{0,20}"
+    r"|(?:(?:짧은|간단한|한국어|실제|구체적인|당신의|판단의|평가|채점)\s?)+(?:이유|까닭|사유|근거|설명|질문|답변|구절|인용|내용|글|문자열)"
+    r"|여기에[^.!?\n]{0,30}"
+    r"|(?:(?:your|the|an?|short|brief|korean|actual|exact)\s)+(?:reason|evidence|question|answer|quote|span|string|text)(?: here)?"
+    r")?[\W_]*"
+    r"|<[^<>\n]{1,40}>|\{[^{}\n]{1,40}\}|\[[^\[\]\n]{1,40}\]",
+    re.IGNORECASE,
+)
+LONGEST_PLACEHOLDER = 80
 
 
 class BadReply(DataError):
@@ -29,31 +44,77 @@ class BadReply(DataError):
         self.code = code
 
 
+def text_of(content: Any) -> str:
+    """The text of a message's content, which may be a string, None or a list of parts; other parts are ignored."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(part if isinstance(part, str) else _text_part(part) for part in content)
+    return ""
+
+
+def _text_part(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in ("text", "output_text") else None
+    return text if isinstance(text, str) else ""
+
+
+def whole(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which neither UTF-8 nor SQLite can hold."""
+    return SURROGATES.sub("\ufffd", text)
+
+
 def json_in(text: str, opening: str = "{") -> tuple[Any, bool]:
-    """The first JSON object (or array, with `opening="["`) of a text, and whether the text was nothing else.
+    """The JSON object (or array, with `opening="["`) of a text, and whether the text was nothing else.
+
+    Raw line breaks and tabs inside strings are accepted. Several different objects are refused: the answer may be the
+    first (before a sequel) or the last (after an example).
 
     Raises:
-        BadReply: there is none ("no-json"), or it is broken ("bad-json").
+        BadReply: there is none ("no-json"), it is broken ("bad-json"), or there are several ("several-json").
     """
-    whole = text.strip()
-    body = FENCE.sub("", whole.rpartition(THOUGHT_END)[2].strip()).strip()
-    start = body.find(opening)
-    if start < 0:
+    whole_text = text.strip()
+    body = _unfenced(whole_text.rpartition(THOUGHT_END)[2].strip())
+    if opening not in body:
         raise BadReply("no-json", "JSON이 없습니다")
-    try:
-        value, end = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode(body, start)
-    except (ValueError, RecursionError) as error:
-        raise BadReply("bad-json", f"JSON이 깨졌습니다({type(error).__name__})") from error
-    return value, start == 0 and end == len(body) and body == whole
+    found = list(_values(body, opening))
+    if not found:
+        raise BadReply("bad-json", "JSON이 깨졌습니다")
+    value, start, end = found[0]
+    if any(other != value for other, _, _ in found[1:]):
+        raise BadReply("several-json", "JSON이 여럿입니다. 답 하나만 출력하십시오")
+    return value, start == 0 and end == len(body) and body == whole_text
+
+
+def _unfenced(text: str) -> str:
+    """The text without a code fence around it."""
+    if text.startswith(FENCE):
+        text = text[len(FENCE) :].lstrip(string.ascii_letters)
+    return text.removesuffix(FENCE).strip()
+
+
+def _values(body: str, opening: str) -> Iterator[tuple[Any, int, int]]:
+    """The outermost JSON values of a text, each with its start and end."""
+    decoder = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)
+    start, broken = body.find(opening), 0
+    while start >= 0 and broken < MOST_BRACKETS:
+        try:
+            value, end = decoder.raw_decode(body, start)
+        except (ValueError, RecursionError):
+            broken, end = broken + 1, start + 1
+        else:
+            yield value, start, end
+        start = body.find(opening, end)
 
 
 def check_flat(value: Any, schema: dict[str, Any]) -> dict[str, Any]:
     """The object with the schema's properties only, integers as integers.
 
-    An integer may come as 4.0 or "4", which mean nothing else; "4/5" and 150 do not pass.
+    An integer may come as 4.0 or "4", which mean nothing else; "4/5" and 150 do not pass. A string that only repeats
+    what the form asks for ("한국어 이유", "<reason>", "…") is no value.
 
     Raises:
-        BadReply: no object ("not-an-object"), a missing property ("missing-KEY") or a wrong value ("bad-KEY").
+        BadReply: no object ("not-an-object"), a missing property ("missing-KEY"), a wrong value ("bad-KEY") or a copy
+            of the form ("placeholder-KEY").
     """
     if not isinstance(value, dict):
         raise BadReply("not-an-object", "JSON 객체가 아닙니다")
@@ -68,7 +129,8 @@ def check_flat(value: Any, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(name: str, value: Any, rule: dict[str, Any]) -> Any:
-    wrong = BadReply(f"bad-{name}", f"{name} 값이 잘못되었습니다: {json.dumps(value, ensure_ascii=False)[:80]}")
+    shown = whole(json.dumps(value, ensure_ascii=False)[:80])
+    wrong = BadReply(f"bad-{name}", f"{name} 값이 잘못되었습니다: {shown}")
     kind = rule["type"]
     if kind == "integer":
         if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,9}\s*", value):
@@ -82,9 +144,11 @@ def _fitting(name: str, value: Any, rule: dict[str, Any]) -> Any:
     if kind in ("integer", "number") and not rule.get("minimum", value) <= value <= rule.get("maximum", value):
         raise wrong
     if isinstance(value, str):
-        value = value.strip()
+        value = whole(value).strip()
         if not rule.get("minLength", 0) <= len(value):
             raise wrong
+        if value and "enum" not in rule and len(value) <= LONGEST_PLACEHOLDER and PLACEHOLDER.fullmatch(value):
+            raise BadReply(f"placeholder-{name}", f"{name}에 양식의 말을 그대로 옮겼습니다: {shown}")
         value = value[: rule.get("maxLength", len(value))]
     return value
 

@@ -1,4 +1,4 @@
-"""What has been asked, answered, paid and lost so far."""
+"""Counts of asked, answered, paid and failed calls."""
 
 from collections import Counter
 from dataclasses import dataclass, field

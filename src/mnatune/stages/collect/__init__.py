@@ -19,7 +19,8 @@ from ...runs.job import Job
 from ...runs.records import DOCUMENT_SCHEMA, Document, Source, content_id, to_table, write_table
 from ...runs.workspace import read_jsonl, write_jsonl
 from .order import CrawlOrder
-from .page_text import SHORTEST, Extracted, from_html, from_pdf
+from .page_text import SHORTEST, Extracted
+from .parser_process import FetchedFile, ParserProcess
 
 __all__ = ["collect"]
 
@@ -110,17 +111,19 @@ def _documents(job: Job, fetched: list[Any], bodies: Path) -> tuple[list[Documen
     documents: list[Document] = []
     fates: list[dict[str, Any]] = []
     seen: set[str] = set()
-    for row in job.track(fetched, "extracting", len(fetched)):
-        body = (bodies / row["body"]).read_bytes()
-        found = from_pdf(body) if row["kind"] == "pdf" else from_html(body, row["content_type"], row["url"])
-        document = _document(job, row, found)
-        reason = "no-text" if len(document.text) < SHORTEST else "duplicate-text" if document.id in seen else ""
-        if not reason:
-            documents.append(document)
-            seen.add(document.id)
-        facts = {name: row[name] for name in ("url", "kind", "bytes", "encoding", "fetched", "unchanged")}
-        more = {"title": found.title, "date": found.date, "author": found.author, "licence": document.source.licence}
-        fates.append(facts | more | {"reason": reason})
+    with ParserProcess() as parser:
+        for row in job.track(fetched, "extracting", len(fetched)):
+            body = (bodies / row["body"]).read_bytes()
+            found = parser.extract(FetchedFile(row["kind"], body, row["content_type"], row["url"]))
+            document = _document(job, row, found)
+            reason = found.fault or ("no-text" if len(document.text) < SHORTEST else "")
+            reason = reason or ("duplicate-text" if document.id in seen else "")
+            if not reason:
+                documents.append(document)
+                seen.add(document.id)
+            facts = {name: row[name] for name in ("url", "kind", "bytes", "encoding", "fetched", "unchanged")}
+            told = {"title": found.title, "date": found.date, "author": found.author}
+            fates.append(facts | told | {"licence": document.source.licence, "reason": reason})
     return documents, fates
 
 

@@ -1,15 +1,14 @@
-"""Which addresses may be fetched, what an address is called once noise is taken off, and which are traps."""
+"""Decides which addresses may be fetched, strips session noise from them, and recognises crawler traps."""
 
 import ipaddress
 import re
 import socket
 from collections import Counter
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-SESSION = re.compile(
-    r"^(?:phpsessid|jsessionid|aspsessionid\w*|sessionid|session_id|sid|sessid|cfid|cftoken|utm_\w+|fbclid|gclid|ref)$",
-    re.IGNORECASE,
-)
+SESSION = re.compile(r"(?:phpsessid|jsessionid|aspsessionid\w*|cfid|cftoken|utm_\w+|fbclid|gclid)", re.IGNORECASE)
+MAYBE_SESSION = re.compile(r"(?:s|session_?|sess)id", re.IGNORECASE)  # a session's, or an article's number
+TOKEN = re.compile(r"(?=[^=]*[0-9])(?=[^=]*[a-z])[0-9a-z_-]{16,}", re.IGNORECASE)
 PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
 NUMERIC = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}", re.IGNORECASE)
 LONGEST = 1000
@@ -18,18 +17,30 @@ PORTS = (None, 80, 443)
 
 
 def canonical(url: str) -> str:
-    """The address without session parameters, tracking parameters and fragment; parameters in order."""
+    """The address to request: without fragment, session and tracking parameters, otherwise byte for byte."""
     parts = urlsplit(url)
-    query = sorted((k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not SESSION.match(k))
+    query = "&".join(piece for piece in parts.query.split("&") if not _session(piece))
     path = PATH_SESSION.sub("", parts.path) or "/"
-    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), path, urlencode(query), ""))
+    return urlunsplit((parts.scheme.lower(), parts.netloc.lower(), path, query, ""))
+
+
+def address_key(url: str) -> str:
+    """The same for all addresses of one page: the canonical address with sorted parameters."""
+    address, mark, query = canonical(url).partition("?")
+    return address + mark + "&".join(sorted(query.split("&")))
+
+
+def _session(piece: str) -> bool:
+    """True for session and tracking parameters; `sid=17` may be an article, a long mixed value is a session."""
+    name, _, value = piece.partition("=")
+    return bool(SESSION.fullmatch(name) or (MAYBE_SESSION.fullmatch(name) and TOKEN.fullmatch(value)))
 
 
 def shape(url: str) -> str:
-    """What addresses of one template have in common: the path with numbers as #, and the parameters' names."""
+    """The same for all addresses of one template: path and parameter names, with numbers as #."""
     parts = urlsplit(url)
-    names = sorted(key for key, _ in parse_qsl(parts.query, keep_blank_values=True))
-    return f"{parts.netloc}{re.sub(r'[0-9]+', '#', parts.path)}?{'&'.join(names)}"
+    names = sorted(piece.partition("=")[0] for piece in parts.query.split("&"))
+    return re.sub(r"[0-9]+", "#", f"{parts.path}?{'&'.join(names)}") + parts.netloc
 
 
 def trap(url: str) -> bool:
@@ -68,7 +79,7 @@ def public(host: str) -> bool:
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host spells, in the odd ways too that connecting accepts: 2130706433, 0x7f.1, 0177.0.0.1."""
+    """The IP address that a host spells, including forms that connect() accepts: 2130706433, 0x7f.1, 0177.0.0.1."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -24,7 +24,7 @@ from .addresses import public, refusal
 from .order import CrawlOrder
 from .spider import SiteSpider, host_of
 
-JITTER = 0.25  # of the mean gap; the mean is so set that the least gap is the recipe's delay
+JITTER = 0.25  # of the mean gap, which is set so that the shortest gap equals the recipe's delay
 LONGEST_GAP = 60.0
 CLOSED = b"User-agent: *\nDisallow: /\n"
 PRIVATE = "private-address"
@@ -32,10 +32,10 @@ HERE = "mnatune.stages.collect.crawl"
 
 
 class PublicResolver(CachingThreadedResolver):  # type: ignore[misc]
-    """Names that resolve to an address that is not public do not resolve; what is checked is what is connected to.
+    """Fails names that resolve to a non-public address. The address checked is the one connected to.
 
     Attributes:
-        refused: those names, because Twisted keeps the reason to itself; there is one crawl in a process.
+        refused: those names; Twisted does not pass the reason on. There is one crawl per process.
     """
 
     refused: ClassVar[set[str]] = set()
@@ -57,7 +57,7 @@ class PublicResolver(CachingThreadedResolver):  # type: ignore[misc]
 
 
 class Manners:
-    """Downloader middleware: refuses addresses, obeys Retry-After, takes an unreadable robots.txt as closed."""
+    """Downloader middleware: refuses addresses, and pages beyond the limits; obeys Retry-After."""
 
     def __init__(self, crawler: Any) -> None:
         self._crawler = crawler
@@ -69,8 +69,9 @@ class Manners:
 
     def process_request(self, request: Any) -> None:
         why = refusal(request.url, self._private)
-        if not why and not self._crawler.spider.is_home(request.url):
-            why = "other-site"
+        if not why:
+            spider = self._crawler.spider
+            why = spider.against_request(request) if spider.is_home(request.url) else "other-site"
         if why:
             raise IgnoreRequest(why)
 
@@ -87,7 +88,7 @@ class Manners:
 
 
 class ClosedRobots:
-    """Downloader middleware beyond the retries: a robots.txt that cannot be read closes the site (RFC 9309 2.3.1.4)."""
+    """Downloader middleware above the retries: an unreadable robots.txt closes the site (RFC 9309 2.3.1.4)."""
 
     def process_response(self, request: Any, response: Any) -> Any:
         unreadable = response.status >= 500 or response.status == 429
@@ -151,7 +152,7 @@ def settings_of(plan: CrawlOrder) -> dict[str, Any]:
         "AUTOTHROTTLE_MAX_DELAY": LONGEST_GAP,
         "EXTENSIONS": {"scrapy.extensions.throttle.AutoThrottle": None, f"{HERE}.Throttle": 0},
         "DOWNLOADER_MIDDLEWARES": {
-            f"{HERE}.Manners": 560,  # next to the network but for retries, so that every redirect passes it
+            f"{HERE}.Manners": 560,  # closest to the network except for retries, so that it sees every redirect
             f"{HERE}.ClosedRobots": 90,
             "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
         },

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from ...runs.errors import missing_extra
 from .encodings import decode
 
-SHORTEST = 100  # characters below which a page has no text worth keeping
+SHORTEST = 100  # characters; a shorter page is dropped
 MOST_PDF_PAGES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A page's content; `date` is ISO 8601 or empty."""
+    """A page's content; `date` is ISO 8601 or empty, `fault` says why there is no content."""
 
     title: str
     text: str
     date: str = ""
     author: str = ""
+    fault: str = ""
 
 
 def from_html(body: bytes, content_type: str, url: str) -> Extracted:
@@ -51,10 +52,7 @@ def from_pdf(body: bytes) -> Extracted:
         import pypdf
     except ImportError as error:
         raise missing_extra("pypdf", "collect") from error
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(body))
-        pages = [page.extract_text() for page in reader.pages[:MOST_PDF_PAGES]]
-        title = str((reader.metadata or {}).get("/Title") or "")
-    except Exception:  # pypdf raises many kinds of error on broken files
-        return Extracted("", "")
+    reader = pypdf.PdfReader(io.BytesIO(body))
+    pages = [page.extract_text() for page in reader.pages[:MOST_PDF_PAGES]]
+    title = str((reader.metadata or {}).get("/Title") or "")
     return Extracted(title, "\n\n".join(page.strip() for page in pages if page.strip()))

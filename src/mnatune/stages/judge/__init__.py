@@ -1,7 +1,7 @@
 """Score every row 0–100 for usefulness in the domain, with a reason, and keep what scores above the threshold.
 
-`lexicon` works offline, `llm` asks an endpoint about every row, `cascade` about as few as recall allows. Rows that the
-judge could not score are dropped under their own reason and never mixed with low scores.
+`lexicon` works offline, `llm` asks an endpoint about every row, `cascade` about as few rows as the recall target allows.
+Rows without a usable verdict are dropped under their own reason, never as low scores.
 
 Does not: correct rows, or judge what it was not given (an answer's source is checked in `synthesize`).
 """
@@ -36,7 +36,7 @@ def judge(job: Job) -> None:
     summary = _write(job, rows, give, Summary(job.recipe.judge.scorer, job.recipe.judge.keep_above, lexicon))
     facts = summary.facts() | extra
     write_json(job.path("judge.json"), facts)
-    short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade")
+    short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade", "warnings")
     job.manifest.facts = {name: facts[name] for name in short if name in facts}
 
 
@@ -49,7 +49,7 @@ def _lexicon_verdict(lexicon: Lexicon) -> GiveVerdict:
 
 
 def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]]:
-    """Do all asking of `llm` and `cascade`; returns the way to a row's verdict and the facts of the asking."""
+    """Ask the endpoint for `llm` or `cascade`; returns a function from row to verdict, and facts for judge.json."""
     from .canaries import REPEATED, run_canaries
     from .cascade import Cascade
     from .llm import NOT_ASKED, LlmJudge
@@ -71,11 +71,12 @@ def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]
 
     extra["canaries"] = run_canaries(asker, heapq.nsmallest(REPEATED, judged, key=lambda row: row["id"]))
     extra["endpoint"] = asker.facts()
+    extra["warnings"] = extra["endpoint"].pop("warnings") + extra["canaries"]["warnings"]
     return give, extra
 
 
 def _write(job: Job, rows: JudgeRows, give: GiveVerdict, summary: Summary) -> Summary:
-    """Give every row its verdict and its place; memory stays flat but for ids and scores."""
+    """Write every row with its verdict to the kept or dropped table; only ids and scores stay in memory."""
     import pyarrow as pa
 
     keep_above, always_keep = job.recipe.judge.keep_above, set(job.recipe.judge.always_keep)

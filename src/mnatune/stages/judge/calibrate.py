@@ -75,7 +75,7 @@ def _lexicon_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], 
 
 def _model_scores(recipe: Recipe, rows: list[Row], labels: Path) -> tuple[list[int | None], dict[str, int]]:
     rubric = Rubric(Pack.load(recipe.pack))
-    spending = f"calibrate:{file_hash(labels)[:16]}:{recipe.endpoint.model}"  # each has the cap to itself
+    spending = f"calibrate:{file_hash(labels)[:16]}:{recipe.endpoint.model}"  # each label file has its own spend cap
     endpoint = Endpoint(recipe.endpoint, spending, Ledger(Path(recipe.endpoint.ledger)))
     asks = [rubric.ask(row, endpoint.model) for row in rows]
     found: dict[str, Outcome] = {}

@@ -56,7 +56,7 @@ def _drift(judge: LlmJudge, rows: list[Row], again: dict[str, int]) -> dict[str,
 
 
 def _with_room(rows: list[Row], known: dict[str, int]) -> list[Row]:
-    """The rows of lowest score first: a row that has 100 points cannot show that a sentence would raise it."""
+    """Lowest scores first: a row that already has 100 points cannot rise."""
     return sorted(rows, key=lambda row: (known[row["id"]], row["id"]))
 
 

@@ -28,8 +28,8 @@ MOST_CALLS = 0.15  # of all rows
 SAMPLE_SHARE = 0.06  # of all rows at most, however large judge.sample is
 REJECTED_SHARE = 0.05  # of the sample, from rows without any term of the lexicon
 AUDIT_SHARE = 0.25  # of the sample, and in small runs
-GOOD_AUDIT = 1000  # … up to so many rows, as far as the cap on calls allows
-LEAST_SAMPLE = 200  # fewer labels teach nothing: then everything is judged
+GOOD_AUDIT = 1000  # … at least this many rows, if the cap on calls allows
+LEAST_SAMPLE = 200  # with fewer labels the classifier learns nothing, so every row is judged
 MARGIN = 8.0  # points below the threshold that out-of-fold recall asks for
 SURE_ROWS, SURE_PRECISION = 200, 0.99  # out-of-fold evidence needed before rows are kept unjudged
 STRATA = (0, 10, 20, 30, 50, 100)  # upper edges of lexicon score
@@ -37,7 +37,7 @@ STRATA = (0, 10, 20, 30, 50, 100)  # upper edges of lexicon score
 
 @dataclass
 class CascadePlan:
-    """What the cascade decided: numbers of rows by who judges them, and predicted scores."""
+    """The cascade's decision: which rows the LLM judges, and every row's predicted score."""
 
     everything: bool = False
     judged: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -58,7 +58,7 @@ class Cascade:
         self.plan = CascadePlan()
 
     def prepare(self, rows: JudgeRows) -> None:
-        """Do all asking; afterwards `verdict` knows every row."""
+        """Make all LLM calls; `verdict` then works for every row."""
         size = sample_size(self._job.recipe.judge.sample, rows.count)
         if not size:
             self.plan = CascadePlan(everything=True, facts={"mode": "everything-judged", "rows": rows.count})
@@ -86,7 +86,7 @@ class Cascade:
         self._audit(rows, max(audit, min(GOOD_AUDIT, audit + budget - len(band))))
 
     def verdict(self, number: int, row: Row) -> Verdict:
-        """The judge's verdict where it was asked, else the classifier's."""
+        """The LLM's verdict if it judged the row, else the classifier's."""
         plan = self.plan
         if plan.everything or plan.judged[number]:
             verdict = self._judge.verdict(row)
@@ -118,7 +118,7 @@ class Cascade:
         return numbers[order], weight[order]
 
     def _label(self, rows: JudgeRows, numbers: np.ndarray, label: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Let the judge score these rows; returns those with a score, the scores, and the texts."""
+        """Have the LLM score these rows; returns the numbers, scores and texts of those it could score."""
         found, scores, texts = [], [], []
         self._judge.judge((row for _, row in rows.chosen(numbers.tolist())), len(numbers), label)
         for number, row in rows.chosen(numbers.tolist()):
@@ -158,7 +158,7 @@ class Cascade:
         return CascadePlan(False, taken | inside, predicted, low, high, facts)
 
     def _audit(self, rows: JudgeRows, size: int) -> None:
-        """Judge a random slice of what was not judged, and say how much was found in all."""
+        """Judge a random sample of the unjudged rows and estimate recall from it."""
         plan = self.plan
         strata = audit_strata(plan.judged, plan.predicted, plan.high, size, self._random)
         numbers = np.sort(np.concatenate([s.drawn for s in strata])) if strata else np.zeros(0, dtype=np.int64)

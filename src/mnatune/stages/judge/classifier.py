@@ -1,4 +1,4 @@
-"""A linear model over character n-grams that learns the judge's score from the rows that the judge has labelled."""
+"""A linear model over character n-grams that predicts the LLM judge's score."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from .judge_rows import Row, question_of
 
 FEATURES = 2**18
 NGRAMS = (2, 4)
-READ_CHARS = 600  # of question and answer together: enough to tell the subject, and it bounds the time per row
+READ_CHARS = 600  # of question and answer together: enough to identify the subject, and it bounds the time per row
 FOLDS = 5
 BATCH = 2048
 ALPHA = 1.0
@@ -53,7 +53,7 @@ class ScoreModel:
 
 
 def read_text(row: Row) -> str:
-    """What the model reads of a row."""
+    """The part of a row that the model reads."""
     return f"{question_of(row)[:READ_CHARS]}\n{row['answer']}"[:READ_CHARS]
 
 

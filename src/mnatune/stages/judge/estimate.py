@@ -1,4 +1,4 @@
-"""What judging will cost, before the first call: rows, tokens, money and hours for every way of doing it."""
+"""Estimates the cost of judging before the first call: rows, tokens, money and hours for each scorer."""
 
 import random
 from typing import Any

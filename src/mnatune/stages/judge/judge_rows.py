@@ -1,4 +1,4 @@
-"""The rows to be judged, read batch by batch as often as needed, and the files in which they end."""
+"""Reads the rows to judge, batch by batch and repeatedly, and writes the result files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ def question_of(row: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A row's judgement; `failed` is the code of a judge that gave none, and then the score is -1."""
+    """A row's score and reason; on failure `failed` holds the code and the score is -1."""
 
     score: int
     reason: str
@@ -33,7 +33,7 @@ class Verdict:
 
 
 class JudgeRows:
-    """Curated and synthesized rows in a fixed order; their position is their number."""
+    """Curated and synthesized rows in a fixed order; a row's number is its position."""
 
     def __init__(self, run: Run) -> None:
         self.paths = [run.require("curate", "qa.parquet")]
@@ -46,7 +46,7 @@ class JudgeRows:
             yield from iter_qa(path)
 
     def chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, Row]]:
-        """The rows of these numbers, which must be sorted."""
+        """The rows with these numbers, which must be sorted."""
         wanted = iter(numbers)
         following = next(wanted, None)
         for number, row in enumerate(self):
@@ -58,7 +58,7 @@ class JudgeRows:
 
 
 class Sink:
-    """A Parquet file that is written row by row with bounded memory, and appears only when the block ends well."""
+    """Writes a Parquet file row by row with bounded memory; the file appears only if the block succeeds."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema

@@ -6,7 +6,8 @@ topics            {topic of the lexicon: 101 counts}; "기타" are rows without 
 thresholds        [{"above", "rows", "topics"}]: what other thresholds would keep
 examples          [{"kind", "question", "answer", "category", "source", "score", "reason", "judge"}],
                   kind: kept-best, kept-just, dropped-just, dropped-worst, failed
-endpoint          calls, tokens, cost, faults, repair_share (absent for the lexicon)
+endpoint          calls, tokens, cost, faults, repair_share, commonest_points, same_points, same_reason (not for the lexicon)
+warnings          constant-points, constant-reason (see `sameness`), drift, injection_shift (absent for the lexicon)
 canaries          repeat agreement, drift, injection shift, warnings (absent for the lexicon)
 cascade           sample, band, audit, low, high, calls_share, recall {value, low, high}, curve (cascade only)
 """
@@ -25,7 +26,7 @@ STEP = 5
 
 
 class Summary:
-    """Collects as rows go by; memory does not grow with them."""
+    """Aggregates rows one by one in constant memory."""
 
     def __init__(self, scorer: str, keep_above: int, lexicon: Lexicon) -> None:
         self._scorer, self._keep, self._lexicon = scorer, keep_above, lexicon

@@ -1,5 +1,7 @@
-"""The LLM judge: every row that it is given is asked once, and its verdict read back from the ledger."""
+"""The LLM judge: asks about each row once and reads verdicts back from the ledger."""
 
+import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,8 +10,10 @@ from ...runs.errors import EnvironmentFault
 from ...runs.job import Job
 from .judge_rows import Row, Verdict
 from .rubric import Rubric
+from .sameness import Sameness
 
 NOT_ASKED = "not-asked"
+UNUSABLE_AT_FIRST = 100  # unusable replies and no usable one: stop
 
 
 class LlmJudge:
@@ -24,6 +28,8 @@ class LlmJudge:
         self.endpoint = Endpoint(job.recipe.endpoint, str(job.run.root.resolve()), clock=clock)
         self.tally = Tally()
         self._failed: dict[str, str] = {}
+        self._sameness = Sameness()
+        self._usable = False
 
     @property
     def name(self) -> str:
@@ -34,17 +40,16 @@ class LlmJudge:
         """Ask about every row that the ledger does not know yet.
 
         Raises:
-            EnvironmentFault: no row at all got a usable reply; then the judge is no judge.
+            EnvironmentFault: no row got a usable reply, or every row got the same one. Raised early, before all rows
+                are paid for.
         """
         with meter(total, label) as tell:
             tally = self.endpoint.ask((self.ask(row) for row in rows), self._note, tell)
         self.tally += tally
         if tally.failed and not tally.how:
-            raise EnvironmentFault(
-                f"not one of {tally.done:,} rows got a usable reply: {dict(tally.failed)} {tally.refusal}".rstrip(),
-                where=f"{self.endpoint.section.base_url}, model {self.endpoint.model}",
-                next_step="check endpoint.model; a prompt of the rubric needs a context of about 3,000 tokens",
-            )
+            raise self._no_judge(tally.done, f"{dict(tally.failed)} {tally.refusal}".rstrip())
+        for code in self._sameness.facts()["warnings"]:
+            print(f"  warning: {self._constant(code)}", file=sys.stderr, flush=True)
 
     def ask(self, row: Row) -> Ask:
         """The question about one row."""
@@ -79,8 +84,42 @@ class LlmJudge:
         facts = self.tally.facts()
         answered = sum(facts["replies"].values()) + sum(facts["failed"].values())
         repaired = facts["replies"].get("repaired", 0) + sum(facts["failed"].values())
-        return facts | {"model": self.endpoint.model, "repair_share": round(repaired / max(1, answered), 4)}
+        repair_share = round(repaired / max(1, answered), 4)
+        return facts | {"model": self.endpoint.model, "repair_share": repair_share} | self._sameness.facts()
 
     def _note(self, outcome: Outcome) -> None:
         if outcome.state == "failed":
             self._failed[outcome.key] = outcome.code
+            if not self._usable:
+                self._stop_if_useless()
+            return
+        self._usable = True
+        self._sameness.add(self.rubric.points(outcome.value), outcome.value["reason"])
+        if self._sameness.hopeless:
+            raise EnvironmentFault(
+                f"{self._constant('constant-points')} and with the same reason: {outcome.value['reason'][:100]}",
+                where=self._where,
+                next_step="take a larger model as endpoint.model, or judge.scorer: lexicon",
+            )
+
+    def _stop_if_useless(self) -> None:
+        codes = Counter(code for code in self._failed.values() if not code.startswith("http-"))
+        if codes.total() >= UNUSABLE_AT_FIRST:
+            raise self._no_judge(codes.total(), str(dict(codes)))
+
+    @property
+    def _where(self) -> str:
+        return f"{self.endpoint.section.base_url}, model {self.endpoint.model}"
+
+    def _no_judge(self, rows: int, why: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"not one of {rows:,} rows got a usable reply: {why}",
+            where=self._where,
+            next_step="check endpoint.model; a prompt of the rubric needs a context of about 3,000 tokens",
+        )
+
+    def _constant(self, code: str) -> str:
+        facts = self._sameness.facts()
+        share, points = facts[f"same_{code.removeprefix('constant-')}"], facts["commonest_points"]
+        what = f"the points {points}" if code == "constant-points" else "the same reason"
+        return f"the judge {self.endpoint.model} gave {share:.0%} of the rows {what}"

@@ -1,4 +1,4 @@
-"""How much of the relevant was found: an audit of what nobody judged, and an exact interval."""
+"""Estimates recall from an audit of unjudged rows, with an exact interval."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pack's rubric: what the judge is asked, what a valid reply is, and how its parts become 0–100."""
+"""The pack's rubric: the judge's prompt, the checks of its reply, and the score from 0 to 100."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ...model.endpoint import Ask, BadReply, check_flat, json_in, ledger_key
 from ...model.prompt import Message
 from ...pack import Pack
 from ...runs.workspace import value_hash
-from ...text.untrusted import InstructionFilter, fill, squeezed, without_markers
+from ...text.untrusted import InstructionFilter, bare, echoes, fill, quotes, without_markers
 from .judge_rows import Row, question_of
 
 JUDGED_CHARS = 4000  # of question and of answer each; a longer text is judged by its beginning
@@ -22,6 +22,8 @@ class Rubric:
         data = pack.yaml("rubric.yaml")
         self._prompts = {name: str(pack.prompts[name]) for name in PROMPTS}
         self._parts: dict[str, dict[str, Any]] = data["parts"]
+        asked = [str(part["question"]) for part in self._parts.values()]
+        self._template = "\n".join([*self._prompts.values(), *asked, str(data["rule"])])
         self._cap = data["cap"]
         self._most = int(data["scale"]["max"])
         self._markers = (self._prompts["data_begin"].strip(), self._prompts["data_end"].strip())
@@ -46,7 +48,7 @@ class Rubric:
             {"role": "system", "content": self._prompts["judge_system"]},
             {"role": "user", "content": fill(self._prompts["judge_user"], values)},
         ]
-        shown = squeezed(f"{question}\n{answer}")
+        shown = f"{question}\n{answer}"
 
         def check(text: str) -> tuple[dict[str, Any], bool]:
             value, clean = json_in(text)
@@ -65,6 +67,10 @@ class Rubric:
             total = min(total, float(self._cap["score"]))
         return max(0, min(100, round(total)))
 
+    def points(self, value: dict[str, Any]) -> list[int]:
+        """The sub-scores of a checked reply, in the rubric's order."""
+        return [int(value[name]) for name in self._parts]
+
     def reason(self, value: dict[str, Any]) -> str:
         """The judge's reason with its sub-scores."""
         parts = " · ".join(f"{part['name']} {value[name]}" for name, part in self._parts.items())
@@ -79,8 +85,9 @@ class Rubric:
             raise BadReply("wrong-id", f"id가 행의 번호 {row_id}와 다릅니다")
         if not checked["reason"]:
             raise BadReply("missing-reason", "reason이 비어 있습니다")
-        evidence = squeezed(checked["evidence"]).strip("\"'“”‘’「」")
-        if len(evidence) < SHORTEST_EVIDENCE or evidence not in shown:
+        if echoes(checked["reason"], self._template):
+            raise BadReply("echoed-reason", "reason에 요청의 말을 그대로 옮겼습니다. 이 행에 대한 이유를 적으십시오")
+        if len(bare(checked["evidence"])) < SHORTEST_EVIDENCE or not quotes(checked["evidence"], shown):
             raise BadReply("foreign-evidence", "evidence가 질문이나 답변에 글자 그대로 들어 있지 않습니다")
         return checked
 

@@ -1,6 +1,6 @@
-"""Questions and answers from documents, each with the verbatim span that it rests on.
+"""Makes questions and answers from documents, each with the verbatim span that supports it.
 
-With an endpoint its model makes them, else patterns over statutes do. Either way every pair is checked in code against
+The endpoint's model makes them; without an endpoint, patterns over statutes do. Either way every pair is checked in code against
 its passage, and near-duplicates of anything that was read are dropped. Every drop has a reason.
 """
 
@@ -41,7 +41,8 @@ def synthesize(job: Job) -> None:
     else:
         most = job.recipe.synthesize.per_passage
         pairs = [(p, made) for p in job.track(chosen, "extracting") for made in extract(p, most)]
-    reasons = [fault(passage, made.question, made.answer, made.span) for passage, made in pairs]
+    prompt = maker.template if maker else ""
+    reasons = [fault(passage, made.question, made.answer, made.span, prompt) for passage, made in pairs]
     reasons = _with_duplicates(job, pairs, reasons)
     if maker:
         reasons = _with_grounding(maker, pairs, reasons)
@@ -51,7 +52,7 @@ def synthesize(job: Job) -> None:
 
 
 def _chosen(job: Job) -> list[Passage]:
-    """The passages to ask about: those whose words belong most to the field, by the lexicon; ties by id."""
+    """The passages to ask about: highest lexicon score first, ties by id."""
     tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
 
@@ -74,7 +75,7 @@ def _documents(job: Job) -> Iterator[Document]:
 
 
 def _with_duplicates(job: Job, pairs: list[Pair], reasons: list[str]) -> list[str]:
-    """The reasons, with pairs that give an exam item away, and near-duplicates of read questions and of one another."""
+    """The reasons, extended by exam overlap and by near-duplicates of read questions and of each other."""
     exam = ExamOverlap(job.pack.exam_questions)
     given_away = set(exam.find([f"{made.question}\n{made.answer}" for _, made in pairs]))
     reasons = [reason or ("exam-overlap" if at in given_away else "") for at, reason in enumerate(reasons)]
@@ -90,7 +91,7 @@ def _with_duplicates(job: Job, pairs: list[Pair], reasons: list[str]) -> list[st
 
 
 def _with_grounding(maker: Any, pairs: list[Pair], reasons: list[str]) -> list[str]:
-    """The reasons, with pairs that the model finds unsupported marked."""
+    """The reasons, extended by pairs that the model finds unsupported."""
     alive = [number for number, reason in enumerate(reasons) if not reason]
     marked = list(reasons)
     for number, verdict in zip(alive, maker.supported([pairs[number] for number in alive]), strict=True):

@@ -1,4 +1,4 @@
-"""Questions and answers made by the endpoint's model from one passage at a time, and its word on their grounding."""
+"""Has the endpoint's model make questions and answers from one passage at a time, and check their grounding."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ...model.prompt import Message
 from ...runs.errors import EnvironmentFault
 from ...runs.job import Job
 from ...runs.workspace import value_hash
-from ...text.untrusted import InstructionFilter, fill, without_markers
+from ...text.untrusted import InstructionFilter, echoes, fill, without_markers
 from .by_rule import Made
 from .passages import Passage
 
@@ -34,6 +34,9 @@ class Maker:
         self._prompts = job.pack.prompts
         self._markers = (str(self._prompts["data_begin"]).strip(), str(self._prompts["data_end"]).strip())
         self._guard = InstructionFilter(job.pack.yaml("rubric.yaml")["guard"])
+        self.template = "\n".join(
+            str(text) for name, text in self._prompts.items() if name.startswith(("synthesize_", "question_types"))
+        )
         self._count = job.recipe.synthesize.per_passage
         self._version = value_hash({k: v for k, v in self._prompts.items() if k.startswith(PROMPTS)})
         self.endpoint = Endpoint(job.recipe.endpoint, str(job.run.root.resolve()))
@@ -91,7 +94,15 @@ class Maker:
         fields = {"passage": passage.text, "question": made.question, "answer": made.answer}
         messages = self._messages("grounding", {name: self._shown(text) for name, text in fields.items()})
         key = ledger_key("grounding", fields, self._version, self.endpoint.model)
-        return Ask(key, messages, GROUNDED, _grounded, GROUNDING_TOKENS)
+        template = f"{self._prompts['grounding_system']}\n{self._prompts['grounding_user']}"
+
+        def check(text: str) -> tuple[dict[str, Any], bool]:
+            value, clean = _grounded(text)
+            if echoes(value["reason"], template):
+                raise BadReply("echoed-reason", "reason에 요청의 말을 그대로 옮겼습니다")
+            return value, clean
+
+        return Ask(key, messages, GROUNDED, check, GROUNDING_TOKENS)
 
     def _messages(self, name: str, values: dict[str, str]) -> list[Message]:
         return [
@@ -104,10 +115,25 @@ class Maker:
 
 
 def _items(text: str) -> tuple[dict[str, Any], bool]:
+    """The pairs of a reply, without those that only copy the form.
+
+    Raises:
+        BadReply: there is no list, an item is broken, or all items copy the form.
+    """
     value, clean = json_in(text, "[")
     if not isinstance(value, list):
         raise BadReply("not-a-list", "JSON 배열이 아닙니다")
-    return {"items": [check_flat(item, ITEM) for item in value]}, clean
+    items, copied = [], None
+    for item in value:
+        try:
+            items.append(check_flat(item, ITEM))
+        except BadReply as bad:
+            if not bad.code.startswith("placeholder-"):
+                raise
+            copied = bad
+    if copied and not items:
+        raise copied
+    return {"items": items}, clean and not copied
 
 
 def _grounded(text: str) -> tuple[dict[str, Any], bool]:

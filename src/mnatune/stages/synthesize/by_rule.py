@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .passages import Passage
 
-ARTICLE_TITLE = re.compile(r"^(?P<law>.+?) (?P<article>제\d+조(?:의\d+)*) *(?:\((?P<topic>.+)\))?$")
+ARTICLE_TITLE = re.compile(r"^(?P<law>.{1,200}?) (?P<article>제\d+조(?:의\d+)*) *(?:\((?P<topic>.{1,200})\))?$")
 DEFINITION = re.compile(
     r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^)\n]*\))?(?:이)?란 "
     r"(?P<body>[^\n]{10,400}?)(?P<end>을|를) 말한다\."
@@ -19,7 +19,7 @@ DEADLINE = re.compile(r"\d+\s?(?:일|주|주일|개월|월|년)\s?(?:이내|내�
 SHARE = re.compile(r"(?:\d+분의\s?\d+|과반수|\d+퍼센트)")
 SENTENCE = re.compile(r"[^\n]+?다\.(?=\s|$)|[^\n]+$", re.MULTILINE)
 NUMBERING = re.compile(r"^(?:[①-⑳]|\d+\.|[가-하]\.|\*\*[①-⑳]\*\*)\s*")
-REVISION = re.compile(r"\s*[<\[](?:개정|신설|전문개정|본조신설|제목개정|시행일|삭제)[^>\]]*[>\]]")
+REVISION = re.compile(r"(?<!\s)\s*+[<\[](?:개정|신설|전문개정|본조신설|제목개정|시행일|삭제)[^>\]]{0,300}[>\]]")
 LONGEST_ANSWER = 600
 POLITE = (
     ("하여야 한다.", "하여야 합니다."),

@@ -1,4 +1,4 @@
-"""Is what was made really in the passage? Checked in code, without any model.
+"""Checks in code, without a model, that a made pair rests on its passage.
 
 Does not: understand. An answer can pass and still twist the passage; with an endpoint the model is asked that as well.
 """
@@ -6,19 +6,31 @@ Does not: understand. An answer can pass and still twist the passage; with an en
 import re
 import unicodedata
 
-from ...text.untrusted import squeezed
+from ...text.untrusted import bare, echoes, squeezed
 from ...text.values import unsupported, values
 from .passages import Passage
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 POINTS_AT_PASSAGE = re.compile(r"(?:이|위|본|주어진|제시된) ?(?:글|자료|본문|지문|문서)(?:에|의|을|은|이|에서|로)")
+STATEMENT = re.compile(r"다[\s.\"'”’)]*$")  # a Korean question ends in 까, 요, 오, 라, 가, 나 … or a question mark
+ASKS = re.compile(r"(?:\?|주세요|주십시오|까요|나요|인가요|입니까|습니까)[\s.\"'”’)]*$")
 SHORTEST_QUESTION, SHORTEST_ANSWER, SHORTEST_SPAN = 8, 10, 15
 
 
-def fault(passage: Passage, question: str, answer: str, span: str) -> str:
-    """Why a made pair cannot be used, or "" if it can."""
+def fault(passage: Passage, question: str, answer: str, span: str, prompt: str = "") -> str:
+    """Why a made pair cannot be used, or "" if it can.
+
+    Args:
+        prompt: the prompt template; a question or answer copied from it is rejected.
+    """
     if len(question) < SHORTEST_QUESTION or len(answer) < SHORTEST_ANSWER:
         return "too-short"
+    if echoes(question, prompt) or echoes(answer, prompt):
+        return "repeats-the-prompt"
+    if STATEMENT.search(question):
+        return "no-question"
+    if ASKS.search(answer) or bare(answer) == bare(question):
+        return "no-answer"
     if POINTS_AT_PASSAGE.search(question):
         return "points-at-the-passage"
     text = squeezed(unicodedata.normalize("NFC", passage.text))
