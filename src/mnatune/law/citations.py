@@ -29,7 +29,8 @@ PARAGRAPHS = re.compile(
 )
 PARAGRAPH = re.compile(r"제\s*(\d{1,2})\s*항|([①-⑳])")
 DEFINITION = re.compile(
-    r"이하\s*(?:각\s*|위\s*법을\s*)?['‘“\"「『]?\s*([^'’”\"」』()\n]{1,30}?)\s*['’”\"」』]?\s*(?:이)?라고?(?:만)?\s*(?:한다|하고|함|칭한다)"
+    r"이하\s*+(?:각\s*+|위\s*+법을\s*+)?['‘“\"「『]?+\s*+([^\s'’”\"」』()][^'’”\"」』()\n]{0,29}?)"
+    r"\s*+['’”\"」』]?+\s*+이?라고?만?\s*+(?:한다|하고|함|칭한다)"
 )
 LIST_GAP = re.compile(
     r"(?:[\s,.ㆍ·∙~\-–—및]|와|과|또는|내지|혹은|부터|까지|이나|나|의|각|제?\d+항|제\d+호|[가-하]목|본문|단서|전단|후단|전문|후문"
@@ -39,7 +40,9 @@ OTHER_DEED = re.compile(
     r"(?:정관|약관|계약서?|협약서?|약정서?|합의서|규약|회칙|사규|별표|별지|기준서|회계기준|조약|협정|제\d+[편장절관])\Z"
 )
 SUFFIX = re.compile(r"(시행령|시행규칙)\Z")
-UNKNOWN = re.compile(r"[가-힣A-Za-z0-9]*(?:법률?|시행령|시행규칙|규칙|규정|조례|령|헌법|지침|기준)\Z")
+UNKNOWN = re.compile(
+    r"(?<![가-힣A-Za-z0-9])[가-힣A-Za-z0-9]*(?:법률?|시행령|시행규칙|규칙|규정|조례|령|헌법|지침|기준)\Z"
+)
 OLD_MARK = re.compile(r"(?:^|[^가-힣])(?:구|옛|개정\s*전|개정\s*전의|종전|종전의|폐지된|개정되기\s*전의?)\Z")
 GLUED = re.compile(r"(?:^|[^가-힣])(?:구|현행|및|또는|각|위)\Z")  # words that may stand before a name without a space
 SAME = (
@@ -84,7 +87,7 @@ BARE = (
     "이법",
     "종전법",
 )
-MENTION = re.compile(r"[가-힣]+법(?=[은는이가을를에의상과와도,)」\s])")
+MENTION = re.compile(r"(?<![가-힣])[가-힣]+법(?=[은는이가을를에의상과와도,)」\s])")
 BRACKETS = re.compile(r"\([^()]*\)")
 OLD_TAIL = re.compile(r"(?:되기|하기)\s*(?:이?전의?)\s*(?:것|법|법률|구)")
 REACH = 160  # characters before an article number in which its law is looked for

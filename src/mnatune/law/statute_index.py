@@ -18,8 +18,8 @@ import yaml
 from ..runs.errors import DataError
 
 VERSION = 1
-HEADING = re.compile(r"^#{4,6}\s+제(\d+)조(?:의(\d+))?\s*(?:[(（](.*?)[)）])?\s*$", re.MULTILINE)
-PARAGRAPH = re.compile(r"^\**\s*([①-⑳㉑-㉟㊱-㊿])", re.MULTILINE)
+HEADING = re.compile(r"^#{4,6}\s+제(\d+)조(?:의(\d+))?[^\S\n]*+(?:[(（](.*?)[)）])?[^\S\n]*+$", re.MULTILINE)
+PARAGRAPH = re.compile(r"^\**[^\S\n]*+([①-⑳㉑-㉟㊱-㊿])", re.MULTILINE)
 FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 SUPPLEMENT = re.compile(r"^#{1,3}\s+부\s*칙", re.MULTILINE)
 

@@ -10,17 +10,17 @@ import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
+NUMBER = r"\d[\d,]{0,40}+(?:\.\d{1,20}+)?"
 FULL_DATE = re.compile(r"(\d{4})\s*[.년]\s*(\d{1,2})\s*[.월]\s*(\d{1,2})\s*[.일]?")
 PERCENT_OF = re.compile(r"(100|1,?000)\s*분의\s*(\d[\d,]*(?:\.\d+)?)")
-FRACTION = re.compile(r"(\d+)\s*분의\s*(\d+)")
-PERCENT = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*(?:%|퍼센트|프로(?![가-힣]))")
+FRACTION = re.compile(r"(?<!\d)(\d++)\s*+분의\s*(\d+)")
+PERCENT = re.compile(rf"(?<!\d)({NUMBER})\s*+(?:%|퍼센트|프로(?![가-힣]))")
 ARTICLE = re.compile(r"제\s*(\d+)\s*조(?:\s*의\s*(\d+))?")
-NUMBER = r"\d[\d,]*(?:\.\d+)?"
 MONEY = re.compile(
-    rf"((?:{NUMBER}\s*(?:[천백십]\s*[조억만]?|[조억만])\s*)+(?:\d[\d,]*\s*)?|{NUMBER}\s*)(원|달러|유로|엔)"
+    rf"(?<!\d)((?:{NUMBER}\s*+(?:[천백십]\s*+[조억만]?|[조억만])\s*+){{1,8}}(?:\d[\d,]{{0,40}}+\s*+)?|{NUMBER}\s*+)(원|달러|유로|엔)"
 )
 UNIT = re.compile(
-    r"(\d[\d,]*(?:\.\d+)?)\s*(영업일|거래일|일|주일|주간|주|개월|개년|년도|년|월|시간|명|인|배|회|건|개사|개|호|항|차|점|bp|배수)"
+    rf"(?<!\d)({NUMBER})\s*+(영업일|거래일|일|주일|주간|주|개월|개년|년도|년|월|시간|명|인|배|회|건|개사|개|호|항|차|점|bp|배수)"
 )
 SCALE = {"조": 10**12, "억": 10**8, "만": 10**4, "천": 1000, "백": 100, "십": 10}
 MONEY_PART = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*([천백십]?)\s*([조억만]?)")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...runs.errors import DataError
 
-FENCE = re.compile(r"^```[a-zA-Z]*\s*|\s*```$")
+FENCE = re.compile(r"^```[a-zA-Z]*\s*+|(?<!\s)\s*+```$")
 THOUGHT_END = "</think>"
 KINDS: dict[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,)}
 

@@ -21,7 +21,7 @@ from .metrics import Sample
 
 LETTERS = "ABCD"
 LETTER_TOKENS = 8
-STATED = re.compile(r"(?:정답|답)\s*(?:은|는|:|：)?\s*[(\[]?\s*([A-D])(?![A-Za-z사])")
+STATED = re.compile(r"(?:정답|답)\s*+(?:은|는|:|：)?+\s*+[(\[]?+\s*+([A-D])(?![A-Za-z사])")
 LEADING = re.compile(r"^\s*[(\[]?([A-D])(?![A-Za-z사])")  # "A사" is a company
 Premise = Literal["correct", "wrong", "refused"]
 
