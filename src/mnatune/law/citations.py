@@ -22,7 +22,18 @@ from .statute_index import Article, StatuteIndex
 
 Verdict = Literal["valid", "invalid", "unresolved"]
 
-ARTICLE = re.compile(r"제\s*(\d{1,4})\s*조(?!\s*(?:원|달러|[0-9]))(?:\s*의\s*(\d{1,2})(?!\d|\s*(?:개|명|항|배)))?")
+SPAN = r"(?:분의|주(?![가-힣])|주일|주간|일(?![가-힣])|개?월|년|시간)\s?(?:전|내|이내|간|이상|이하|안|까지|부터|동안|후|\d)"
+UNIT = (
+    r"(?:분의|개|명|인(?![가-힣]*[수정가])|항|배|회|주(?![주식권총요])|일(?![반정부])|월|년|시간|퍼센트|프로|%|％|원|억|만|천|백|십|호|차"
+    r"|가지|번|건|점|종|할|단계|세|급|등급)"
+)
+BRANCH = rf"(?:\s*의(?:(?P<{{0}}>\d{{{{1,2}}}})(?!\d|\s*(?:개|명|항|배|분의)|{SPAN})|\s+(?P<{{1}}>\d{{{{1,2}}}})(?![\d.,/]|\s*{UNIT})))?"
+ARTICLE = re.compile(
+    r"(?:(?P<mark>제)\s*+|(?<![\d.,]))(?P<number>\d{1,4})\s*조(?!\s*(?:원|달러|[0-9]))"
+    + BRANCH.format("glued", "spaced")
+    + r"|§{1,2}\s*(?P<sign>\d{1,4})(?!\d)(?:\s*조)?"
+    + BRANCH.format("sign_glued", "sign_spaced")
+)
 PARAGRAPHS = re.compile(
     r"(?:\s*\([^()]{0,40}\))?\s*(?:(?:제\s*\d{1,2}\s*항|[①-⑳])"
     r"(?:\s*제\s*\d{1,3}\s*호(?:의\s*\d+)?)?(?:\s*[가-하]목)?(?:\s*(?:,|ㆍ|·|및|와|과|또는|내지)\s*(?=제\s*\d{1,2}\s*항|[①-⑳]))?)+"
@@ -33,12 +44,13 @@ DEFINITION = re.compile(
     r"\s*+['’”\"」』]?+\s*+이?라고?만?\s*+(?:한다|하고|함|칭한다)"
 )
 LIST_GAP = re.compile(
-    r"(?:[\s,.ㆍ·∙~\-–—및]|와|과|또는|내지|혹은|부터|까지|이나|나|의|각|제?\d+항|제\d+호|[가-하]목|본문|단서|전단|후단|전문|후문"
+    r"(?:[\s,.ㆍ·∙~∼～〜\-–—、，;；/&＆+|→및]|와|과|또는|내지|혹은|그리고|또한|외에|뿐만아니라|이나|부터|까지|나|의|각|제?\d+항|제\d+호|[가-하]목|본문|단서|전단|후단|전문|후문"
     r"|소정의|소정|규정|이하|같은조|동조|참조|현행|에|서|[①-⑳])*\Z"
 )
 OTHER_DEED = re.compile(
     r"(?:정관|약관|계약서?|협약서?|약정서?|합의서|규약|회칙|사규|별표|별지|기준서|회계기준|조약|협정|제\d+[편장절관])\Z"
 )
+AFTER_NAME = re.compile(r"(?:에서의|에서|상의|상|의|중|,|，|-|–|—)\Z")  # "상법상 제522조", "상법의 제522조"
 SUFFIX = re.compile(r"(시행령|시행규칙)\Z")
 UNKNOWN = re.compile(
     r"(?<![가-힣A-Za-z0-9])[가-힣A-Za-z0-9]*(?:법률?|시행령|시행규칙|규칙|규정|조례|령|헌법|지침|기준)\Z"
@@ -175,7 +187,10 @@ class _Reader:
         for match in ARTICLE.finditer(self.text):
             self._learn(match.start())
             if end < 0 or not self._continues(end, match.start()):
-                carried = self._law_before(match.start())
+                law = self._law_before(match.start())
+                if not (match["mark"] or match["sign"]) and (law is None or law.start < 0):
+                    continue  # "3조" alone may be anything; after a law's name it is an article
+                carried = law
             elif carried:
                 carried = Law(carried.name, carried.indexed, carried.old, carried.note)
             paragraphs = PARAGRAPHS.match(self.text, match.end())
@@ -187,7 +202,8 @@ class _Reader:
                 yield self._citation(carried, match, paragraphs)
 
     def _citation(self, law: Law, match: re.Match[str], paragraphs: re.Match[str] | None) -> Citation:
-        article = str(int(match[1])) + (f"의{int(match[2])}" if match[2] else "")
+        branch = match["glued"] or match["spaced"] or match["sign_glued"] or match["sign_spaced"]
+        article = str(int(match["number"] or match["sign"])) + (f"의{int(branch)}" if branch else "")
         numbers = [_paragraph(m) for m in PARAGRAPH.finditer(paragraphs.group())] if paragraphs else []
         verdict, note, found = self.checker.check(law.name, article, max(numbers, default=0), old=law.old)
         if not law.indexed:
@@ -238,11 +254,10 @@ class _Reader:
         window = self.text[begin:end]
         places = [at for at, character in enumerate(window, begin) if not SPLIT.match(character)]
         tail = "".join(self.text[at] for at in places)
-        hit = self.names.lookup(tail, self.local)
-        suffix = ""
-        if not hit and (ending := SUFFIX.search(tail)):
-            suffix = ending.group()
-            hit = self.names.lookup(tail[: -len(suffix)], self.local)
+        hit, suffix = self._lookup(tail)
+        if not hit and (particle := AFTER_NAME.search(tail)):
+            hit, suffix = self._lookup(tail[: particle.start()])
+            places = places[: particle.start()] if hit else places
         if hit:
             law, length = hit
             start = places[-length - len(suffix)]
@@ -252,6 +267,13 @@ class _Reader:
             if not self._inside_word(start):
                 return self._with_suffix(law, suffix, old, start)
         return self._indirect(tail, places, old)
+
+    def _lookup(self, tail: str) -> tuple[tuple[Law, int] | None, str]:
+        """The known name at the end of a compacted text with its length, and 시행령 or 시행규칙 after it."""
+        hit = self.names.lookup(tail, self.local)
+        if hit or not (ending := SUFFIX.search(tail)):
+            return hit, ""
+        return self.names.lookup(tail[: ending.start()], self.local), ending.group()
 
     def _with_suffix(self, law: Law, suffix: str, old: bool, start: int) -> Law:
         name = f"{law.name} {suffix}" if suffix else law.name

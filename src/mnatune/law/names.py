@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SPLIT = re.compile(r"[\s「」『』‘’“”'\"<>〈〉《》ㆍ·・∙‧\u318d]")
+SPLIT = re.compile(r"[\s「」『』‘’“”'\"<>〈〉《》\[\]【】〔〕［］{}*_`:：ㆍ·・∙‧\u318d]")
 
 
 @dataclass(frozen=True, slots=True)
