@@ -58,7 +58,7 @@ def in_modules(found: Collected) -> None:
         module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             for pattern in patterns_of(value, 3):
-                anchored = value is pattern and name not in scanned
+                anchored = value is pattern and (info.name, name) not in scanned
                 key = (pattern.pattern, pattern.flags, anchored)
                 if isinstance(pattern.pattern, str):
                     found.setdefault(key, f"{info.name}.{name}")
@@ -77,9 +77,11 @@ def patterns_of(value: Any, depth: int) -> Iterator[re.Pattern[str]]:
         yield from patterns_of(vars(value), depth - 1)
 
 
-def scanned_names() -> set[str]:
-    """Names of patterns that are used in another way than by `NAME.match(…)` and `NAME.fullmatch(…)`."""
-    names = set()
+def scanned_names() -> set[tuple[str, str]]:
+    """(module, name) of patterns that the module, or one that imports the name, uses in another way than by
+    `NAME.match(…)` and `NAME.fullmatch(…)`."""
+    used: dict[str, set[str]] = {}
+    imported: dict[str, set[str]] = {}
     for file in PACKAGE.rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         anchored = {
@@ -87,10 +89,13 @@ def scanned_names() -> set[str]:
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and node.attr in ("match", "fullmatch")
         }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in anchored:
-                names.add(node.id)
-    return names
+        module = ".".join(("mnatune", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        used[module] = {node.id for node in names if id(node) not in anchored}
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        imported[module] = {alias.name for node in imports for alias in node.names}
+    elsewhere = {name for module, names in used.items() for name in names & imported[module]}
+    return {(module, name) for module, names in used.items() for name in names | elsewhere}
 
 
 def in_literals(found: Collected) -> None:

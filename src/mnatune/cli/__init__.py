@@ -13,6 +13,7 @@ from . import ask, doctor, init, models
 from . import exports as export
 from . import improving as improve
 from . import judging as judge
+from . import laws as law
 from . import packs as pack
 from . import ratings as feedback
 from . import serving as serve
@@ -45,7 +46,7 @@ def options(
     """Options before the command."""
 
 
-for module in (journey, ask, doctor, init, pack, judge, export, serve, models, feedback, improve):
+for module in (journey, ask, doctor, init, pack, law, judge, export, serve, models, feedback, improve):
     module.register(app)
 
 

@@ -11,9 +11,10 @@ Does not: tell whether the sentence says what the article says, or when a cited 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import date
+from typing import Any, Literal, Self
 
 from ..pack import Pack
 from .cases import CaseNumber, case_numbers
@@ -117,7 +118,7 @@ class Citation:
         paragraph: the first paragraph cited, 0 if none.
         title: the article's title, if the index has it.
         note: in Korean, why the verdict is not a plain "valid"; empty otherwise.
-        in_force: False if the article is known to have been repealed or renumbered away.
+        in_force: False if the article is known to be repealed, renumbered away, or not yet in force.
     """
 
     start: int
@@ -132,12 +133,26 @@ class Citation:
 
 
 class CitationChecker:
-    """Finds and checks the citations of a text by the pack's `statutes.json` and `citations.yaml`."""
+    """Finds and checks the citations of a text by the pack's law memory (`law/`) and `citations.yaml`.
 
-    def __init__(self, pack: Pack) -> None:
-        table: dict[str, Any] = pack.yaml("citations.yaml")
-        self.index = StatuteIndex.load(pack.path("statutes.json"))
-        self.names = LawNames(table, self.index.laws)
+    Args:
+        at: the day for which "in force" is judged, ISO 8601; today without one, but never before the texts were taken.
+    """
+
+    def __init__(self, pack: Pack, at: str = "") -> None:
+        self._set(pack.yaml("citations.yaml"), StatuteIndex.load(pack.path("law")), at)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], index: StatuteIndex, at: str = "") -> Self:
+        """A checker of a table of names and an index."""
+        checker = cls.__new__(cls)
+        checker._set(table, index, at)
+        return checker
+
+    def _set(self, table: Mapping[str, Any], index: StatuteIndex, at: str) -> None:
+        self.index = index
+        self.names = LawNames(table, index.laws)
+        self.at = at or max(index.as_of, date.today().isoformat())
         self._case_kinds = frozenset(table.get("case_kinds", []))
 
     def find(self, text: str) -> list[Citation]:
@@ -146,7 +161,7 @@ class CitationChecker:
 
     def cases(self, text: str) -> list[CaseNumber]:
         """Case numbers of a text, each with whether a court could have given it."""
-        return case_numbers(text, self._case_kinds, int(self.index.as_of[:4] or 0))
+        return case_numbers(text, self._case_kinds, int(self.at[:4]))
 
     def check(
         self, law: str, article: str, paragraph: int = 0, *, old: bool = False
@@ -164,7 +179,11 @@ class CitationChecker:
             if old:
                 return "unresolved", "개정 전 법령이라 항 번호를 판정할 수 없습니다.", found
             return "invalid", f"{law} {_written(article)}의 항은 {found.paragraphs}개까지입니다.", found
-        return "valid", "" if found.in_force else f"지금은 없는 조문입니다({found.last}까지 시행).", found
+        if self.at < found.first:
+            if self.at < self.index.since[law]:
+                return "unresolved", f"색인은 {law}의 {self.index.since[law]} 전을 모릅니다.", found
+            return "invalid", f"아직 시행되지 않은 조문입니다({found.first}부터 시행).", found
+        return "valid", "" if found.in_force(self.at) else f"지금은 없는 조문입니다({found.last}까지 시행).", found
 
 
 class _Reader:
@@ -217,7 +236,7 @@ class _Reader:
             verdict=verdict,
             title=found.title if found else "",
             note=note,
-            in_force=found.in_force if found else True,
+            in_force=found.in_force(self.checker.at) if found else True,
         )
 
     def _continues(self, end: int, start: int) -> bool:
