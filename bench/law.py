@@ -32,7 +32,7 @@ from rank_bm25 import BM25Okapi
 
 from mnatune.law.building import build
 from mnatune.law.memory import LawIndex, plain_number
-from mnatune.law.terms import Terms
+from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.statistics import wilson
 
@@ -107,7 +107,7 @@ def names(memory: LawIndex, question: str) -> list[str]:
 
 def quality(args: argparse.Namespace, pack: Pack, work: Path) -> tuple[dict[str, dict], dict[str, dict], float]:
     """Summaries of ours and of rank_bm25 by set of questions, and the ratio of their times per search."""
-    terms = Terms()
+    terms = WordTerms()
     build(args.sources, work / "law", pack, terms=terms)
     memory = LawIndex.open(work)
     sets = {"decisions": from_decisions(args.questions), "pack": from_pack(pack, memory)}

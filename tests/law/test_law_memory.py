@@ -19,7 +19,7 @@ from mnatune.law.building import build
 from mnatune.law.citations import CitationChecker
 from mnatune.law.postings import Postings
 from mnatune.law.statute_index import Article, StatuteIndex
-from mnatune.law.terms import Terms
+from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, UsageError
 
@@ -241,7 +241,7 @@ def test_damage_is_told_with_the_next_command(memory_folder: Path, tmp_path: Pat
 def test_terms_left_out_change_no_better_rank(tmp_path: Path) -> None:
     """The arrays against a plain BM25 over the same terms."""
     texts = ["합병에 반대하는 주주", "합병의 공고", "이사의 책임과 겸직", "주주총회의 소집과 공고", ""]
-    terms = Terms()
+    terms = WordTerms()
     numbers = [terms.numbers(text) for text in texts]
     postings = Postings.build(tmp_path, terms, numbers)
     rows = [terms.of([row])[0].tolist() for row in numbers]

@@ -29,7 +29,7 @@ from .layouts import ArticleText, LawFiles
 from .postings import Postings
 from .statute_index import COLUMNS, Article, StatuteIndex
 from .tables import ROWS, VERSION
-from .terms import Terms
+from .terms import WordTerms
 
 LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
 ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "since", "amended", "text")
@@ -56,7 +56,7 @@ def build(
     *,
     as_of: str = "",
     without: Callable[[str], bool] = lambda name: False,
-    terms: Terms | None = None,
+    terms: WordTerms | None = None,
 ) -> Built:
     """Build a law memory from folders, histories and tables of documents.
 
@@ -91,7 +91,7 @@ def build(
     checker = CitationChecker.of(pack.yaml("citations.yaml"), _index(articles, as_of or files.newest))
     decisions = [row for row in _decisions(files, checker) if not without(row["case"])]
     _write(out / "decisions.parquet", decisions, DECISION_COLUMNS)
-    _search(out / "search", articles, decisions, documents, _questions(pack, checker, without), terms or Terms())
+    _search(out / "search", articles, decisions, documents, _questions(pack, checker, without), terms or WordTerms())
     names = {(row["law"], row["number"]) for row in articles}
     built = Built(len({law for law, _ in names}), len(names), len(decisions), len(documents), files.faults)
     facts = {
@@ -193,7 +193,7 @@ def _search(
     decisions: list[Row],
     documents: list[Row],
     questions: list[tuple[str, list[str]]],
-    terms: Terms,
+    terms: WordTerms,
 ) -> None:
     """The BM25 arrays, and for each decision and question the articles it cites."""
     Postings.build(

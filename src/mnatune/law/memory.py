@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .citations import CitationChecker
     from .postings import Postings, Scores
-    from .terms import Terms
+    from .terms import WordTerms
 
 Kind = Literal["article", "decision", "document"]
 KINDS: tuple[Kind, ...] = ("article", "decision", "document")
@@ -253,10 +253,10 @@ class LawIndex:
         return [[short for name in row if len(short := compact(name).lower()) > 1] for row in names]
 
     @cached_property
-    def _analyser(self) -> "Terms":
-        from .terms import Terms
+    def _analyser(self) -> "WordTerms":
+        from .terms import WordTerms
 
-        return Terms()
+        return WordTerms()
 
     @lru_cache(maxsize=3)  # noqa: B019 - a memory lives as long as its process
     def _postings(self, part: str) -> "Postings":

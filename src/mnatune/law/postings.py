@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runs.errors import DataError
-from .terms import Hashes, Terms
+from .terms import Hashes, WordTerms
 
 K1, B = 1.2, 0.6
 CHUNK = 1_000  # texts at a time
@@ -62,7 +62,7 @@ class Postings:
         return np.asarray(self._bm25.get_scores_from_ids(known) * self._step, np.float32)
 
     @classmethod
-    def build(cls, folder: Path, terms: Terms, texts: Words) -> Self:
+    def build(cls, folder: Path, terms: WordTerms, texts: Words) -> Self:
         """Write the arrays of texts given as word numbers, and open them."""
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
@@ -85,7 +85,7 @@ def _known(vocabulary: Hashes, terms: Hashes) -> npt.NDArray[np.int64]:
     return np.asarray(places[vocabulary[places] == terms])
 
 
-def _counted(aside: Path, terms: Terms, texts: Words) -> tuple[list[Path], npt.NDArray[np.int64]]:
+def _counted(aside: Path, terms: WordTerms, texts: Words) -> tuple[list[Path], npt.NDArray[np.int64]]:
     """Files of (term, text, count), sorted by term, one per chunk; and the number of terms of each text."""
     files = []
     lengths = np.zeros(len(texts), np.int64)

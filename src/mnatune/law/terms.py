@@ -23,7 +23,7 @@ LONGEST = 40  # characters of a word that are analysed
 PAIR = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Terms:
+class WordTerms:
     """Analyses words and remembers them, so that a text becomes an array of terms without a loop over its words."""
 
     def __init__(self) -> None:
