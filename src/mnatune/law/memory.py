@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["article", "decision", "document"]
 KINDS: tuple[Kind, ...] = ("article", "decision", "document")
-NUMBER = re.compile(r"\s*(?:제\s*)?(\d{1,4})\s*(?:조)?(?:\s*의\s*(\d{1,2}))?\s*\Z")
+NUMBER = re.compile(r"\s*+(?:제\s*+)?(\d{1,4})\s*+조?\s*+(?:의\s*+(\d{1,2})\s*+)?\Z")
 CITED = re.compile(r"(.*?[^\s\d])\s*+((?:제\s*+)?\d{1,4}\s*+조?\s*+(?:의\s*+\d{1,2})?)\s*+\Z", re.DOTALL)
 NEIGHBOURS = 60  # decisions and questions that vote for what they cite
 POWER = 3  # a vote is the neighbour's score to this power
