@@ -6,8 +6,8 @@
     documents.parquet  own documents
     search/            BM25 arrays of the three, and which articles each decision and question cites
 
-What cites an article is found with it: a question close to a decision's issue leads to the articles which that decision
-rests on. The pack's own question-answer rows serve in the same way, and are not stored as texts.
+Decisions help to find the articles that they cite: a question close to a decision's issue leads to the articles which that
+decision rests on. The pack's question-answer rows work the same way; their texts are not stored.
 """
 
 import json
@@ -65,7 +65,7 @@ def build(
         out: the folder; what is in it is replaced.
         pack: its names of laws and its question-answer rows.
         as_of: the day on which the texts were taken; without it, the latest promulgation or decision among them.
-        without: which case numbers, and which questions of the pack, to leave out: what a search is tried on later.
+        without: says which case numbers and which questions of the pack to leave out, so that a search can be tested on them.
         terms: analysed words, shared between several builds.
 
     Raises:

@@ -10,13 +10,13 @@ CASE = re.compile(
 DECIDED = re.compile(r"\s*(?:전원합의체\s*)?(?:판결|결정|명령)")
 FIRST_CASE_YEAR = 1945
 LAST_DANGI_YEAR = 4294
-DANGI = 2333  # years of the calendar that courts used until 1961 are ahead by this
+DANGI = 2333  # offset of the Dangi calendar, which courts used until 1961
 RETRIAL = ("준재", "재")
 
 
 @dataclass(frozen=True, slots=True)
 class CaseNumber:
-    """A case number; `well_formed` if the kind of case exists and the year is one that courts have used."""
+    """A case number; `well_formed` if the kind of case exists and the year is plausible."""
 
     start: int
     end: int

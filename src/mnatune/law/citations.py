@@ -1,13 +1,13 @@
-"""Statute citations in Korean text, found and checked against the pack's index of articles with their history.
+"""Finds statute citations in Korean text and checks them against the pack's law memory.
 
-Three verdicts: "valid" (the article exists or existed), "invalid" (the index knows the law, and it never had that
-article or paragraph), "unresolved" (no telling: a law outside the index, an earlier version, "같은 법" without a law
-before it, a foreign law, supplementary provisions). Only valid and invalid ones count in a rate.
+Three verdicts: "valid" (the article exists or existed), "invalid" (the memory knows the law, which never had that
+article or paragraph, or the article is not yet in force), "unresolved" (cannot be decided: a law outside the memory, an
+earlier version, "같은 법" without a law before it, a foreign law, supplementary provisions). Rates count only the first two.
 
 Names are compared without spaces, quotation marks and middle dots; the longest known name before the number wins. Names
 defined in the text itself ("이하 '자본시장법'이라 한다") and lists ("상법 제522조, 제530조") are followed.
 
-Does not: tell whether the sentence says what the article says, or when a cited version was in force.
+Does not: check whether the sentence says what the article says.
 """
 
 import re

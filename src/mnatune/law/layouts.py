@@ -1,4 +1,4 @@
-"""What a law memory is built from: statutes and decisions in the public Markdown layouts, and histories of articles.
+"""Reads the sources of a law memory: statutes and decisions in the public Markdown layouts, and article histories.
 
 A folder may hold files of legalize-kr and precedent-kr side by side; each file's head says what it is. Several files of
 one law with different 시행일자 are versions of its text. A file that cannot be trusted is left out whole, with a reason.

@@ -7,8 +7,8 @@
 An article's score is its own BM25 score, and what the decisions and questions closest to the asked one cite. What the
 question cites itself comes first.
 
-Does not: know texts of versions that it was not built from. A hit says from when on its text is in force; asked for an
-earlier day it says so, unless the text itself shows that it was last amended before.
+Does not: know versions of a text that it was not built from. A hit carries the day from which its text is in force, and a note
+if the day asked for is earlier, unless the text's own amendment marks show that it had not changed since.
 """
 
 import difflib

@@ -29,7 +29,7 @@ Words = Sequence[npt.NDArray[np.int32]]
 
 
 class Postings:
-    """Which texts have a term, and what that adds to their score."""
+    """For each term, the texts that contain it and its share of their scores."""
 
     def __init__(self, folder: Path, size: int) -> None:
         import bm25s
