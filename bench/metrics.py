@@ -171,7 +171,7 @@ def false_citations(checker: CitationChecker, genuine: int = 200, false: int = 1
     for n in range(genuine + false):
         official = draw.choice(sorted(SHORT))
         articles = checker.index.laws[official]
-        number, article = draw.choice(sorted(pair for pair in articles.items() if pair[1].in_force))
+        number, article = draw.choice(sorted(pair for pair in articles.items() if pair[1].in_force(checker.at)))
         main, _, branch = number.partition("의")
         cited = f"{main}조의{branch}" if branch else f"{main}조"
         if n < genuine:

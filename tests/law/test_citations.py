@@ -46,6 +46,18 @@ def facts(citations: list[Citation]) -> list[tuple[str, str, str]]:
         ),
         ("및 상법 제3조", [("상법", "3", "valid")]),
         ("상  법 제 522 조의 3 제 1 항", [("상법", "522의3", "valid")]),
+        ("상법 제434조의 3분의 2 이상", [("상법", "434", "valid")]),
+        ("상법 제363조의 10일 전, 상법 제383조의 1인 이사", [("상법", "363", "valid"), ("상법", "383", "valid")]),
+        ("상법 제434조의 2/3", [("상법", "434", "valid")]),
+        ("상법 제527조의5의 1월 이상", [("상법", "527의5", "valid")]),
+        ("상법 999조, 360조의3", [("상법", "999", "invalid"), ("상법", "360의3", "valid")]),
+        ("상법 §360의3, 상법 §999", [("상법", "360의3", "valid"), ("상법", "999", "invalid")]),
+        ("매매대금 3조, 자본금 10조 원", []),
+        ("**상법** 제999조", [("상법", "999", "invalid")]),
+        ("【상법】 제999조", [("상법", "999", "invalid")]),
+        ("상법상 제999조", [("상법", "999", "invalid")]),
+        ("상법: 제522조∼제999조", [("상법", "522", "valid"), ("상법", "999", "invalid")]),
+        ("상법 제522조 그리고 제999조", [("상법", "522", "valid"), ("상법", "999", "invalid")]),
     ],
 )
 def test_forms(checker: CitationChecker, text: str, expected: list[tuple[str, str, str]]) -> None:
@@ -104,6 +116,10 @@ def test_every_alias_leads_to_its_law(checker: CitationChecker, pack: Pack) -> N
         ("대법원 2003갑4355 판결", [False]),
         ("2024년 3월", []),
         ("10인 5명", []),
+        ("제10인 5", []),
+        ("2015재노12, 2016재가단1", [True, True]),
+        ("4290민상123", [True]),
+        ("1000억원2024 기준", []),
     ],
 )
 def test_case_numbers(checker: CitationChecker, text: str, well_formed: list[bool]) -> None:

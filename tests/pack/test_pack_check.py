@@ -228,20 +228,6 @@ def test_the_command_exits_with_3_and_names_each_failure(pack):
     assert sum(line.startswith("mna_qa.jsonl:1:") for line in bad.output.splitlines()) == 1
 
 
-def test_the_index_is_in_nfc_and_knows_what_the_checkout_holds(tmp_path):
-    law = tmp_path / "kr/보기법/법률.md"
-    law.parent.mkdir(parents=True)
-    law.write_text(
-        "---\n제목: 보기법\n시행일자: 2020-01-01\n---\n\n##### 제1조 (\uf90a융)\n\n① 하나\n\n② 둘\n",
-        encoding="utf-8",
-    )
-    out = tmp_path / "statutes.json"
-    done = CliRunner().invoke(app, ["pack", "index", "--laws", str(tmp_path), "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    articles = json.loads(out.read_text(encoding="utf-8"))["laws"]["보기법"]["articles"]
-    assert articles == {"1": ["金융", 2, "2020-01-01", ""]}
-
-
 KOREAN = st.text(st.sampled_from("합병분할 주식이사"), max_size=30)
 
 

@@ -15,6 +15,7 @@ from . import ask, doctor, init, models, runs
 from . import exports as export
 from . import improving as improve
 from . import judging as judge
+from . import laws as law
 from . import packs as pack
 from . import ratings as feedback
 from . import serving as serve
@@ -52,7 +53,7 @@ def options(
         os.environ[VARIABLE] = lang
 
 
-for module in (journey, runs, ask, doctor, init, pack, judge, export, serve, models, feedback, improve):
+for module in (journey, runs, ask, doctor, init, pack, law, judge, export, serve, models, feedback, improve):
     module.register(app)
 
 

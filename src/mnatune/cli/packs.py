@@ -1,4 +1,4 @@
-"""`mnatune pack`: check a domain pack, build its sample archive, and index statutes for it."""
+"""`mnatune pack`: check a domain pack and build its sample archive."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,6 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
     group.command()(check)
     group.command()(sample)
-    group.command()(index)
     app.add_typer(group, name="pack")
 
 
@@ -52,23 +51,6 @@ def sample(
     from ..pack.sample import build_sample
 
     typer.echo(build_sample(Pack.load(name), out))
-
-
-def index(
-    laws: Annotated[Path, typer.Option("--laws", help="A legalize-kr checkout, or a .jsonl history of articles.")],
-    out: Annotated[Path, typer.Option("--out", help="Where to write the index.")] = Path("statutes.json"),
-) -> None:
-    """Index the articles of statutes, with paragraphs and dates in force, for checking citations."""
-    import unicodedata
-
-    from ..law.statute_index import build, dump
-    from ..runs.workspace import atomic_text
-
-    found = build(laws)
-    with atomic_text(out) as handle:
-        handle.write(unicodedata.normalize("NFC", dump(found)))
-    articles = sum(len(law["articles"]) for law in found["laws"].values())
-    typer.echo(f"{out}: {len(found['laws'])} laws, {articles:,} articles")
 
 
 def _show(outcomes: "list[CheckResult]", data: "PackData") -> None:

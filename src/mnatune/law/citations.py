@@ -1,19 +1,20 @@
-"""Statute citations in Korean text, found and checked against the pack's index of articles with their history.
+"""Finds statute citations in Korean text and checks them against the pack's law memory.
 
-Three verdicts: "valid" (the article exists or existed), "invalid" (the index knows the law, and it never had that
-article or paragraph), "unresolved" (no telling: a law outside the index, an earlier version, "같은 법" without a law
-before it, a foreign law, supplementary provisions). Only valid and invalid ones count in a rate.
+Three verdicts: "valid" (the article exists or existed), "invalid" (the memory knows the law, which never had that
+article or paragraph, or the article is not yet in force), "unresolved" (cannot be decided: a law outside the memory, an
+earlier version, "같은 법" without a law before it, a foreign law, supplementary provisions). Rates count only the first two.
 
 Names are compared without spaces, quotation marks and middle dots; the longest known name before the number wins. Names
 defined in the text itself ("이하 '자본시장법'이라 한다") and lists ("상법 제522조, 제530조") are followed.
 
-Does not: tell whether the sentence says what the article says, or when a cited version was in force.
+Does not: check whether the sentence says what the article says.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import date
+from typing import Any, Literal, Self
 
 from ..pack import Pack
 from .cases import CaseNumber, case_numbers
@@ -22,24 +23,39 @@ from .statute_index import Article, StatuteIndex
 
 Verdict = Literal["valid", "invalid", "unresolved"]
 
-ARTICLE = re.compile(r"제\s*(\d{1,4})\s*조(?!\s*(?:원|달러|[0-9]))(?:\s*의\s*(\d{1,2})(?!\d|\s*(?:개|명|항|배)))?")
+SPAN = r"(?:분의|주(?![가-힣])|주일|주간|일(?![가-힣])|개?월|년|시간)\s?(?:전|내|이내|간|이상|이하|안|까지|부터|동안|후|\d)"
+UNIT = (
+    r"(?:분의|개|명|인(?![가-힣]*[수정가])|항|배|회|주(?![주식권총요])|일(?![반정부])|월|년|시간|퍼센트|프로|%|％|원|억|만|천|백|십|호|차"
+    r"|가지|번|건|점|종|할|단계|세|급|등급)"
+)
+BRANCH = rf"(?:\s*의(?:(?P<{{0}}>\d{{{{1,2}}}})(?!\d|\s*(?:개|명|항|배|분의)|{SPAN})|\s+(?P<{{1}}>\d{{{{1,2}}}})(?![\d.,/]|\s*{UNIT})))?"
+ARTICLE = re.compile(
+    r"(?:(?P<mark>제)\s*+|(?<![\d.,]))(?P<number>\d{1,4})\s*조(?!\s*(?:원|달러|[0-9]))"
+    + BRANCH.format("glued", "spaced")
+    + r"|§{1,2}\s*(?P<sign>\d{1,4})(?!\d)(?:\s*조)?"
+    + BRANCH.format("sign_glued", "sign_spaced")
+)
 PARAGRAPHS = re.compile(
     r"(?:\s*\([^()]{0,40}\))?\s*(?:(?:제\s*\d{1,2}\s*항|[①-⑳])"
     r"(?:\s*제\s*\d{1,3}\s*호(?:의\s*\d+)?)?(?:\s*[가-하]목)?(?:\s*(?:,|ㆍ|·|및|와|과|또는|내지)\s*(?=제\s*\d{1,2}\s*항|[①-⑳]))?)+"
 )
 PARAGRAPH = re.compile(r"제\s*(\d{1,2})\s*항|([①-⑳])")
 DEFINITION = re.compile(
-    r"이하\s*(?:각\s*|위\s*법을\s*)?['‘“\"「『]?\s*([^'’”\"」』()\n]{1,30}?)\s*['’”\"」』]?\s*(?:이)?라고?(?:만)?\s*(?:한다|하고|함|칭한다)"
+    r"이하\s*+(?:각\s*+|위\s*+법을\s*+)?['‘“\"「『]?+\s*+([^\s'’”\"」』()][^'’”\"」』()\n]{0,29}?)"
+    r"\s*+['’”\"」』]?+\s*+이?라고?만?\s*+(?:한다|하고|함|칭한다)"
 )
 LIST_GAP = re.compile(
-    r"(?:[\s,.ㆍ·∙~\-–—및]|와|과|또는|내지|혹은|부터|까지|이나|나|의|각|제?\d+항|제\d+호|[가-하]목|본문|단서|전단|후단|전문|후문"
+    r"(?:[\s,.ㆍ·∙~∼～〜\-–—、，;；/&＆+|→및]|와|과|또는|내지|혹은|그리고|또한|외에|뿐만아니라|이나|부터|까지|나|의|각|제?\d+항|제\d+호|[가-하]목|본문|단서|전단|후단|전문|후문"
     r"|소정의|소정|규정|이하|같은조|동조|참조|현행|에|서|[①-⑳])*\Z"
 )
 OTHER_DEED = re.compile(
     r"(?:정관|약관|계약서?|협약서?|약정서?|합의서|규약|회칙|사규|별표|별지|기준서|회계기준|조약|협정|제\d+[편장절관])\Z"
 )
+AFTER_NAME = re.compile(r"(?:에서의|에서|상의|상|의|중|,|，|-|–|—)\Z")  # "상법상 제522조", "상법의 제522조"
 SUFFIX = re.compile(r"(시행령|시행규칙)\Z")
-UNKNOWN = re.compile(r"[가-힣A-Za-z0-9]*(?:법률?|시행령|시행규칙|규칙|규정|조례|령|헌법|지침|기준)\Z")
+UNKNOWN = re.compile(
+    r"(?<![가-힣A-Za-z0-9])[가-힣A-Za-z0-9]*(?:법률?|시행령|시행규칙|규칙|규정|조례|령|헌법|지침|기준)\Z"
+)
 OLD_MARK = re.compile(r"(?:^|[^가-힣])(?:구|옛|개정\s*전|개정\s*전의|종전|종전의|폐지된|개정되기\s*전의?)\Z")
 GLUED = re.compile(r"(?:^|[^가-힣])(?:구|현행|및|또는|각|위)\Z")  # words that may stand before a name without a space
 SAME = (
@@ -84,7 +100,7 @@ BARE = (
     "이법",
     "종전법",
 )
-MENTION = re.compile(r"[가-힣]+법(?=[은는이가을를에의상과와도,)」\s])")
+MENTION = re.compile(r"(?<![가-힣])[가-힣]+법(?=[은는이가을를에의상과와도,)」\s])")
 BRACKETS = re.compile(r"\([^()]*\)")
 OLD_TAIL = re.compile(r"(?:되기|하기)\s*(?:이?전의?)\s*(?:것|법|법률|구)")
 REACH = 160  # characters before an article number in which its law is looked for
@@ -102,7 +118,7 @@ class Citation:
         paragraph: the first paragraph cited, 0 if none.
         title: the article's title, if the index has it.
         note: in Korean, why the verdict is not a plain "valid"; empty otherwise.
-        in_force: False if the article is known to have been repealed or renumbered away.
+        in_force: False if the article is known to be repealed, renumbered away, or not yet in force.
     """
 
     start: int
@@ -117,12 +133,26 @@ class Citation:
 
 
 class CitationChecker:
-    """Finds and checks the citations of a text by the pack's `statutes.json` and `citations.yaml`."""
+    """Finds and checks the citations of a text by the pack's law memory (`law/`) and `citations.yaml`.
 
-    def __init__(self, pack: Pack) -> None:
-        table: dict[str, Any] = pack.yaml("citations.yaml")
-        self.index = StatuteIndex.load(pack.path("statutes.json"))
-        self.names = LawNames(table, self.index.laws)
+    Args:
+        at: the day for which "in force" is judged, ISO 8601; today without one, but never before the texts were taken.
+    """
+
+    def __init__(self, pack: Pack, at: str = "") -> None:
+        self._set(pack.yaml("citations.yaml"), StatuteIndex.load(pack.path("law")), at)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any], index: StatuteIndex, at: str = "") -> Self:
+        """A checker of a table of names and an index."""
+        checker = cls.__new__(cls)
+        checker._set(table, index, at)
+        return checker
+
+    def _set(self, table: Mapping[str, Any], index: StatuteIndex, at: str) -> None:
+        self.index = index
+        self.names = LawNames(table, index.laws)
+        self.at = at or max(index.as_of, date.today().isoformat())
         self._case_kinds = frozenset(table.get("case_kinds", []))
 
     def find(self, text: str) -> list[Citation]:
@@ -131,7 +161,7 @@ class CitationChecker:
 
     def cases(self, text: str) -> list[CaseNumber]:
         """Case numbers of a text, each with whether a court could have given it."""
-        return case_numbers(text, self._case_kinds, int(self.index.as_of[:4] or 0))
+        return case_numbers(text, self._case_kinds, int(self.at[:4]))
 
     def check(
         self, law: str, article: str, paragraph: int = 0, *, old: bool = False
@@ -149,7 +179,11 @@ class CitationChecker:
             if old:
                 return "unresolved", "개정 전 법령이라 항 번호를 판정할 수 없습니다.", found
             return "invalid", f"{law} {_written(article)}의 항은 {found.paragraphs}개까지입니다.", found
-        return "valid", "" if found.in_force else f"지금은 없는 조문입니다({found.last}까지 시행).", found
+        if self.at < found.first:
+            if self.at < self.index.since[law]:
+                return "unresolved", f"색인은 {law}의 {self.index.since[law]} 전을 모릅니다.", found
+            return "invalid", f"아직 시행되지 않은 조문입니다({found.first}부터 시행).", found
+        return "valid", "" if found.in_force(self.at) else f"지금은 없는 조문입니다({found.last}까지 시행).", found
 
 
 class _Reader:
@@ -172,7 +206,10 @@ class _Reader:
         for match in ARTICLE.finditer(self.text):
             self._learn(match.start())
             if end < 0 or not self._continues(end, match.start()):
-                carried = self._law_before(match.start())
+                law = self._law_before(match.start())
+                if not (match["mark"] or match["sign"]) and (law is None or law.start < 0):
+                    continue  # "3조" alone may be anything; after a law's name it is an article
+                carried = law
             elif carried:
                 carried = Law(carried.name, carried.indexed, carried.old, carried.note)
             paragraphs = PARAGRAPHS.match(self.text, match.end())
@@ -184,7 +221,8 @@ class _Reader:
                 yield self._citation(carried, match, paragraphs)
 
     def _citation(self, law: Law, match: re.Match[str], paragraphs: re.Match[str] | None) -> Citation:
-        article = str(int(match[1])) + (f"의{int(match[2])}" if match[2] else "")
+        branch = match["glued"] or match["spaced"] or match["sign_glued"] or match["sign_spaced"]
+        article = str(int(match["number"] or match["sign"])) + (f"의{int(branch)}" if branch else "")
         numbers = [_paragraph(m) for m in PARAGRAPH.finditer(paragraphs.group())] if paragraphs else []
         verdict, note, found = self.checker.check(law.name, article, max(numbers, default=0), old=law.old)
         if not law.indexed:
@@ -198,7 +236,7 @@ class _Reader:
             verdict=verdict,
             title=found.title if found else "",
             note=note,
-            in_force=found.in_force if found else True,
+            in_force=found.in_force(self.checker.at) if found else True,
         )
 
     def _continues(self, end: int, start: int) -> bool:
@@ -235,11 +273,10 @@ class _Reader:
         window = self.text[begin:end]
         places = [at for at, character in enumerate(window, begin) if not SPLIT.match(character)]
         tail = "".join(self.text[at] for at in places)
-        hit = self.names.lookup(tail, self.local)
-        suffix = ""
-        if not hit and (ending := SUFFIX.search(tail)):
-            suffix = ending.group()
-            hit = self.names.lookup(tail[: -len(suffix)], self.local)
+        hit, suffix = self._lookup(tail)
+        if not hit and (particle := AFTER_NAME.search(tail)):
+            hit, suffix = self._lookup(tail[: particle.start()])
+            places = places[: particle.start()] if hit else places
         if hit:
             law, length = hit
             start = places[-length - len(suffix)]
@@ -249,6 +286,13 @@ class _Reader:
             if not self._inside_word(start):
                 return self._with_suffix(law, suffix, old, start)
         return self._indirect(tail, places, old)
+
+    def _lookup(self, tail: str) -> tuple[tuple[Law, int] | None, str]:
+        """The known name at the end of a compacted text with its length, and 시행령 or 시행규칙 after it."""
+        hit = self.names.lookup(tail, self.local)
+        if hit or not (ending := SUFFIX.search(tail)):
+            return hit, ""
+        return self.names.lookup(tail[: ending.start()], self.local), ending.group()
 
     def _with_suffix(self, law: Law, suffix: str, old: bool, start: int) -> Law:
         name = f"{law.name} {suffix}" if suffix else law.name

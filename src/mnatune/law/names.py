@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SPLIT = re.compile(r"[\s「」『』‘’“”'\"<>〈〉《》ㆍ·・∙‧\u318d]")
+SPLIT = re.compile(r"[\s「」『』‘’“”'\"<>〈〉《》\[\]【】〔〕［］{}*_`:：ㆍ·・∙‧\u318d]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Law:
         name: the official name; for a law outside the index, the name as known or written.
         indexed: the index has its articles.
         old: an earlier version is meant, so that the history can say yes and nothing can say no.
-        note: in Korean, why no verdict is possible; empty if one is.
-        start: where the name begins in the text, -1 if it is not there.
+        note: in Korean, why no verdict is possible; otherwise empty.
+        start: where the name begins in the text, or -1.
     """
 
     name: str
@@ -58,15 +58,15 @@ class LawNames:
         return self._known(text, 1)
 
     def points_back(self, text: str) -> str:
-        """The words that point back ("같은법") at the end of the compacted text; empty if there are none."""
+        """The back-reference ("같은법") at the end of the compacted text, or an empty string."""
         return next((word for word in self._back if text.endswith(word)), "")
 
     def is_no_act(self, word: str) -> bool:
-        """The word ends like an Act's name and is none ("방법", "국제법")."""
+        """Whether the word ends like an Act's name but is not one ("방법", "국제법")."""
         return word in self._no_acts
 
     def is_foreign(self, before: str) -> bool:
-        """A country stands right before the law's name."""
+        """Whether a country stands right before the law's name."""
         return before.rstrip().endswith(self._foreign) if self._foreign else False
 
     def _known(self, text: str, at_least: int) -> tuple[Law, int] | None:

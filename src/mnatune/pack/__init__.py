@@ -5,7 +5,7 @@ maps/*.yaml      field maps of data sets
 drops.yaml       what curation drops        pii.yaml        patterns of personal data
 lexicon.yaml     weighted terms             rubric.yaml     the LLM judge's sub-scores
 prompts.yaml     every prompt               citations.yaml  short names of laws
-glossary.jsonl   terms of the field         statutes.json   articles of the laws, with history
+glossary.jsonl   terms of the field         law/             statutes and decisions, searchable
 mna_qa.jsonl     question–answer rows       exam/           items never trained on
 evaluate.yaml    denials, guard tasks …     guards/         own lm-evaluation-harness tasks, if any
 sample/          rows for a sample archive

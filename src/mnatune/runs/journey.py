@@ -72,7 +72,15 @@ STEPS: dict[str, Dependencies] = {
     "evaluate": Dependencies(
         ("evaluate", "generation", "model", "endpoint"),
         ("compose", "train"),
-        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "statutes.json", "evaluate.yaml"),
+        (
+            "prompts.yaml",
+            "exam",
+            "glossary.jsonl",
+            "citations.yaml",
+            "law/law.json",
+            "law/articles.parquet",
+            "evaluate.yaml",
+        ),
         ("stages/evaluate", "text", "law", "model", "runs/human_labels"),
     ),
 }

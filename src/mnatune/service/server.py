@@ -256,7 +256,7 @@ def _checker(pack: Pack) -> Checker | None:
     """The citation checker, if the pack brings an index of statutes."""
     from ..law.citations import CitationChecker
 
-    return CitationChecker(pack) if (pack.root / "statutes.json").is_file() else None
+    return CitationChecker(pack) if (pack.root / "law").is_dir() else None
 
 
 def _listen(options: ServeOptions) -> socket.socket:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMBER_KINDS = {
-    "amount": ("금액", re.compile(r"\d[\d,.]*\s?(?:조|억|천만|백만|만|천)?\s?(?:원|달러|유로|엔|위안)")),
+    "amount": ("금액", re.compile(r"\d[\d,.]{0,40}+\s?(?:조|억|천만|백만|만|천)?\s?(?:원|달러|유로|엔|위안)")),
     "percent": ("비율", re.compile(r"\d\s?(?:%|％|퍼센트|분의\s?\d)")),
     "article": ("조문 인용", re.compile(r"제\s?\d+조")),
 }

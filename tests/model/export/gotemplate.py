@@ -12,7 +12,7 @@ from typing import Any
 
 from mnatune.runs.errors import DataError
 
-ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.S)
+ACTION = re.compile(r"\{\{(-\s)?((?:(?!\{\{).)*?)(\s-)?\}\}", re.S)
 WORD = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|(\d+)|(\.\w*)|(\w+)|([()]))')
 
 Node = tuple[str, Any]  # ("text", str), ("value", expression), ("range" | "if", (expression, nodes, nodes of else))

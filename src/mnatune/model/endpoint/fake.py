@@ -95,7 +95,7 @@ class FakeEndpoint:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
                 size = re.search(r"content-length: (\d+)", head)
                 body = json.loads(await reader.readexactly(int(size.group(1)) if size else 0))
-                key = re.search(r"authorization: (.*)\r", head)
+                key = re.search(r"(?m)^authorization: ([^\r\n]*+)", head)
                 self.served.keys |= {key.group(1)} if key else set()
                 if self.down or not await self._answer(body, writer):
                     break

@@ -41,7 +41,7 @@ class Yardstick:
     @cached_property
     def checker(self) -> CitationChecker | None:
         """The citation checker, or None if the pack has no statute index."""
-        return CitationChecker(self.pack) if (self.pack.root / "statutes.json").is_file() else None
+        return CitationChecker(self.pack) if (self.pack.root / "law").is_dir() else None
 
     @cached_property
     def terms(self) -> list[str]:

@@ -13,7 +13,7 @@ from .counts import ReadTally
 from .markdown import Page, fact, pages, plain
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(법령)"
-HEADING = re.compile(r"^(#{1,6}) +(.+?) *$", re.MULTILINE)
+HEADING = re.compile(r"^(#{1,6}) ++([^ \n]++(?: ++[^ \n]++)*+) *+$", re.MULTILINE)
 ARTICLE = re.compile(r"^(제\d+조(?:의\d+)*) *(?:\((.+)\))?")
 DELETED = re.compile(r"^삭제\b|^삭제 *<|^$")
 

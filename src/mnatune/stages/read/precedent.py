@@ -12,8 +12,8 @@ from .markdown import Page, fact, pages, plain
 from .shards import ReadRow, ShardWriter
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(판결)"
-SECTION = re.compile(r"^## +(.+?) *$", re.MULTILINE)
-NUMBER = re.compile(r"^\s*[\[［](\d+)[\]］]\s*", re.MULTILINE)
+SECTION = re.compile(r"^## ++([^ \n]++(?: ++[^ \n]++)*+) *+$", re.MULTILINE)
+NUMBER = re.compile(r"^[^\S\n]*+[\[［](\d+)[\]］]\s*", re.MULTILINE)
 UNPAIRED = "unpaired-numbering"
 RULED = re.compile(r"\((?:원칙적|한정|일부)?\s*(?:적극|소극)\)|\W")
 

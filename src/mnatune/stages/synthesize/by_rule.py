@@ -12,11 +12,13 @@ from .passages import Passage
 
 ARTICLE_TITLE = re.compile(r"^(?P<law>.{1,200}?) (?P<article>제\d+조(?:의\d+)*) *(?:\((?P<topic>.{1,200})\))?$")
 DEFINITION = re.compile(
-    r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^)\n]*\))?(?:이)?란 "
+    r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^()\n]*\))?(?:이)?란 "
     r"(?P<body>[^\n]{10,400}?)(?P<end>을|를) 말한다\."
 )
-DEADLINE = re.compile(r"\d+\s?(?:일|주|주일|개월|월|년)\s?(?:이내|내에|전까지|전에|이전|까지|이상|간)|\d+시간\s?이내")
-SHARE = re.compile(r"(?:\d+분의\s?\d+|과반수|\d+퍼센트)")
+DEADLINE = re.compile(
+    r"(?<!\d)\d++\s?(?:일|주|주일|개월|월|년)\s?(?:이내|내에|전까지|전에|이전|까지|이상|간)|(?<!\d)\d++시간\s?이내"
+)
+SHARE = re.compile(r"(?<!\d)\d++(?:분의\s?\d+|퍼센트)|과반수")
 SENTENCE = re.compile(r"[^\n]+?다\.(?=\s|$)|[^\n]+$", re.MULTILINE)
 NUMBERING = re.compile(r"^(?:[①-⑳]|\d+\.|[가-하]\.|\*\*[①-⑳]\*\*)\s*")
 REVISION = re.compile(r"(?<!\s)\s*+[<\[](?:개정|신설|전문개정|본조신설|제목개정|시행일|삭제)[^>\]]{0,300}[>\]]")
@@ -74,7 +76,7 @@ def polite(sentence: str) -> str:
 
 def particle(word: str, closed: str, open_: str) -> str:
     """The word with the particle that its last syllable asks for (은/는, 이/가 …)."""
-    last = re.sub(r"(?:\([^)]*\)|['’\"”」])+$", "", word)[-1:]
+    last = re.sub(r"(?<![)'’\"”」])(?:\([^()]*\)|['’\"”」])+$", "", word)[-1:]
     has_final = "가" <= last <= "힣" and (ord(last) - ord("가")) % 28 != 0
     return word + (closed if has_final or last in "013678LMNR" else open_)
 

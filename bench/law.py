@@ -1,0 +1,237 @@
+"""Does the search find the article? And how fast is it, and how large?
+
+    python bench/law.py --sources legalize-kr precedent-kr law_history.jsonl --questions law_questions.jsonl [--quick]
+                        [--articles 200000]
+
+Quality: questions taken from decisions, and the pack's own questions, each with the articles that answer it. They are
+split into folds by decision (and by question); a fold is searched in a memory built without its decisions and
+questions. Beside it stands BM25 over character bigrams of the articles alone (rank_bm25), on the same questions.
+Hit@k: the share of questions with a right article among the first k (Wilson interval, 95 %); MRR: bootstrap, 95 %.
+
+Speed: `--articles` repeats the statutes under other names until there are that many, builds a memory from them in a
+process of its own, and searches it; `ratio` compares the time of one search in the memory of the sources with
+rank_bm25's. `--quick` does one fold, fifty questions each, and no large memory.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import random
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rank_bm25 import BM25Okapi
+
+from mnatune.law.building import build
+from mnatune.law.memory import LawIndex, plain_number
+from mnatune.law.terms import WordTerms
+from mnatune.pack import Pack
+from mnatune.stages.evaluate.statistics import wilson
+
+FOLDS = 5
+KS = (1, 5, 10)
+Question = tuple[str, str, frozenset[str]]  # what it may not be found by, the question, "상법 522의3"
+LETTERS = re.compile(r"[^가-힣A-Za-z0-9]")
+
+
+def fold(name: str) -> int:
+    """The fold of a decision or question; the same on every machine."""
+    return hashlib.blake2b(name.encode(), digest_size=4).digest()[0] % FOLDS
+
+
+def bigrams(text: str) -> list[str]:
+    letters = LETTERS.sub("", text)
+    return [letters[at : at + 2] for at in range(len(letters) - 1)]
+
+
+def from_decisions(path: Path) -> list[Question]:
+    """Lines of {"id": "2000다18608-0", "question", "gold": [["상법", "제41조"]]}."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        (
+            row["id"].rpartition("-")[0],
+            row["question"],
+            frozenset(f"{law} {plain_number(number)}" for law, number in row["gold"]),
+        )
+        for row in rows
+    ]
+
+
+def from_pack(pack: Pack, memory: LawIndex) -> list[Question]:
+    """The pack's question-answer rows whose source names an article."""
+    rows = [json.loads(line) for line in pack.path("mna_qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = []
+    for row in rows:
+        cited = frozenset(f"{c.law} {c.article}" for c in memory.checker.find(row["source"]) if c.in_force)
+        known = frozenset(name for name in cited if memory.statutes.laws.get(name.rpartition(" ")[0]))
+        if known:
+            found.append((row["question"], row["question"], known))
+    return found
+
+
+def ranks_of(questions: Sequence[Question], search: Callable[[str], list[str]]) -> list[int]:
+    """The place of the first right article, from 0; 99 if it is not among the first."""
+    places = []
+    for _, question, gold in questions:
+        found = search(question)
+        places.append(next((place for place, name in enumerate(found) if name in gold), 99))
+    return places
+
+
+def summary(places: Sequence[int]) -> dict[str, list[float] | int]:
+    """Hit@k and MRR as [value, low, high]."""
+    table: dict[str, list[float] | int] = {f"hit@{k}": interval(sum(p < k for p in places), len(places)) for k in KS}
+    gains = [1 / (place + 1) if place < 99 else 0.0 for place in places]
+    draw = random.Random(7)
+    means = sorted(statistics.fmean(draw.choices(gains, k=len(gains))) for _ in range(500))
+    table["mrr"] = [round(x, 4) for x in (statistics.fmean(gains), means[12], means[487])]
+    return {**table, "n": len(places)}
+
+
+def interval(hits: int, n: int) -> list[float]:
+    """[share, low, high]."""
+    return [round(x, 4) for x in (hits / n, *wilson(hits / n, n))]
+
+
+def names(memory: LawIndex, question: str) -> list[str]:
+    return [f"{hit.law} {hit.article}" for hit in memory.search(question, top=max(KS))]
+
+
+def quality(args: argparse.Namespace, pack: Pack, work: Path) -> tuple[dict[str, dict], dict[str, dict], float]:
+    """Summaries of ours and of rank_bm25 by set of questions, and the ratio of their times per search."""
+    terms = WordTerms()
+    build(args.sources, work / "law", pack, terms=terms)
+    memory = LawIndex.open(work)
+    sets = {"decisions": from_decisions(args.questions), "pack": from_pack(pack, memory)}
+    folds = range(1 if args.quick else FOLDS)
+    sets = {name: [q for q in rows if fold(q[0]) in folds][: 50 if args.quick else None] for name, rows in sets.items()}
+    ours: dict[str, list[int]] = {name: [] for name in sets}
+    for number in folds:
+        build(args.sources, work / "law", pack, terms=terms, without=lambda name, n=number: fold(name) == n)
+        memory = LawIndex.open(work)
+        for name, rows in sets.items():
+            ours[name] += ranks_of([q for q in rows if fold(q[0]) == number], lambda q, m=memory: names(m, q))
+    articles = {f"{hit.law} {hit.article}": hit.text for hit in everything(memory)}
+    plain = BM25Okapi([bigrams(f"{name} {text}") for name, text in articles.items()])
+    listed = list(articles)
+
+    def baseline(question: str) -> list[str]:
+        scores = plain.get_scores(bigrams(question))
+        return [listed[at] for at in scores.argsort()[::-1][: max(KS)]]
+
+    theirs = {name: ranks_of(rows, baseline) for name, rows in sets.items()}
+    asked = [q for rows in sets.values() for _, q, _ in rows][:40]
+    ratio = timed(baseline, asked)[0] / timed(lambda q: names(memory, q), asked)[0]
+    return {n: summary(p) for n, p in ours.items()}, {n: summary(p) for n, p in theirs.items()}, ratio
+
+
+def everything(memory: LawIndex) -> list:
+    """Every article in force that has a text."""
+    found = [memory.article(law, number) for law, rows in memory.statutes.laws.items() for number in rows]
+    return [hit for hit in found if hit and hit.text]
+
+
+def timed(search: Callable[[str], list[str]], questions: Sequence[str]) -> tuple[float, float]:
+    """(median, 95th percentile) of the seconds of one search, after a first one."""
+    search(questions[0])
+    spent = []
+    for question in questions:
+        start = time.perf_counter()
+        search(question)
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent), sorted(spent)[int(0.95 * (len(spent) - 1))]
+
+
+def replicate(source: Path, out: Path, articles: int) -> int:
+    """Copies of the statutes under other names, until there are so many articles."""
+    files = [file for file in sorted(source.rglob("*.md")) if "\n시행일자:" in file.read_text(encoding="utf-8")]
+    count = copy = 0
+    while count < articles:
+        for file in files:
+            text = file.read_text(encoding="utf-8")
+            text = re.sub(r"^제목: (.*)$", rf"제목: \1 제{copy}호", text, count=1, flags=re.MULTILINE)
+            target = out / f"{copy}" / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            count += text.count("\n##### 제")
+        copy += 1
+    return count
+
+
+def build_alone(sources: list[Path], out: Path, pack: str) -> tuple[float, float]:
+    """(seconds, peak gigabytes) of a build in this process, which does nothing else."""
+    start = time.perf_counter()
+    build(sources, out, Pack.load(pack))
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
+    """A memory of many articles: what it costs to build, to open and to search."""
+    folder = next(source for source in args.sources if source.is_dir())
+    articles = replicate(folder, work / "copies", args.articles)
+    rest = [source for source in args.sources if source != folder and source.suffix != ".jsonl"]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds, peak = pool.apply(build_alone, ([work / "copies", *rest], work / "law", args.pack))
+    shutil.rmtree(work / "copies")
+    start = time.perf_counter()
+    memory = LawIndex.open(work)
+    memory.search("합병에 반대하는 주주의 주식매수청구권")
+    opened = time.perf_counter() - start
+    asked = [q for _, q, _ in from_decisions(args.questions)][:200]
+    median, slow = timed(lambda q: names(memory, q), asked)
+    size = sum(path.stat().st_size for path in (work / "law").rglob("*") if path.is_file())
+    return {
+        "articles": articles,
+        "build_s": round(seconds, 1),
+        "build_peak_gb": round(peak, 3),
+        "disk_gb": round(size / 1e9, 3),
+        "open_and_first_search_s": round(opened, 2),
+        "search_ms_p50": round(1000 * median, 1),
+        "search_ms_p95": round(1000 * slow, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--sources", type=Path, nargs="+", required=True, help="as for mnatune law build; statutes first"
+    )
+    parser.add_argument("--questions", type=Path, required=True, help="questions from decisions (JSON Lines)")
+    parser.add_argument("--articles", type=int, default=0, help="size of the large memory; 0: none")
+    parser.add_argument("--pack", default="mna_ko")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        pack = Pack.load(args.pack)
+        for name in ("citations.yaml", "glossary.jsonl"):
+            shutil.copy(pack.path(name), work / name)
+        ours, theirs, ratio = quality(args, pack, work)
+        large = scale(args, work) if args.articles and not args.quick else {}
+    print(f"{'questions':<10} {'search':<12} {'hit@1':>7} {'hit@5':>7} {'hit@10':>7} {'MRR':>7} {'n':>5}")
+    for name in ours:
+        for label, row in (("mnatune", ours[name]), ("bigrams", theirs[name])):
+            values = " ".join(f"{row[key][0]:>7.3f}" for key in ("hit@1", "hit@5", "hit@10", "mrr"))
+            print(f"{name:<10} {label:<12} {values} {row['n']:>5}")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    result = {
+        "bench": "law",
+        "commit": commit.stdout.strip(),
+        "device": "CPU",
+        "ratio": {"rank_bm25": round(ratio, 2)},
+        "ours": {"quality": ours, "scale": large},
+        "baseline": {"quality": theirs},
+    }
+    print(json.dumps(result, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

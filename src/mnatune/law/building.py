@@ -1,0 +1,219 @@
+"""Builds a law memory: one folder with the texts, facts and search arrays of statutes, decisions and own documents.
+
+    law.json           version, as_of, sources, counts, file sizes
+    articles.parquet   one row per version of an article's text; repealed ones without a text too
+    decisions.parquet  issue and holding of decisions, with the articles that they cite
+    documents.parquet  own documents
+    search/            BM25 arrays of the three, and which articles each decision and question cites
+
+Decisions help to find the articles that they cite: a question close to a decision's issue leads to the articles which that
+decision rests on. The pack's question-answer rows work the same way; their texts are not stored.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..pack import Pack
+from ..runs.errors import DataError
+from ..runs.workspace import atomic_text, read_jsonl
+from .citations import CitationChecker
+from .layouts import ArticleText, LawFiles
+from .postings import Postings
+from .statute_index import COLUMNS, Article, StatuteIndex
+from .tables import ROWS, VERSION
+from .terms import WordTerms
+
+LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
+ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "since", "amended", "text")
+DECISION_COLUMNS = ("case", "court", "name", "decided", "part", "issue", "holding", "source", "cites")
+DOCUMENT_COLUMNS = ("title", "text", "in_force")
+Row = dict[str, Any]
+
+
+@dataclass
+class Built:
+    """What came out: counts of the memory, and the files that were left out, each with its reason."""
+
+    laws: int
+    articles: int
+    decisions: int
+    documents: int
+    faults: list[str] = field(default_factory=list)
+
+
+def build(
+    sources: Sequence[Path],
+    out: Path,
+    pack: Pack,
+    *,
+    as_of: str = "",
+    without: Callable[[str], bool] = lambda name: False,
+    terms: WordTerms | None = None,
+) -> Built:
+    """Build a law memory from folders, histories and tables of documents.
+
+    Args:
+        sources: folders of Markdown files, article histories (.jsonl), `documents.parquet` of a run.
+        out: the folder; what is in it is replaced.
+        pack: its names of laws and its question-answer rows.
+        as_of: the day on which the texts were taken; without it, the latest promulgation or decision among them.
+        without: says which case numbers and which questions of the pack to leave out, so that a search can be tested on them.
+        terms: analysed words, shared between several builds.
+
+    Raises:
+        DataError: nothing to build from, or a source that is none.
+    """
+    files = LawFiles()
+    documents: list[Row] = []
+    for source in sources:
+        if source.suffix == ".parquet":
+            documents += _documents(source)
+        else:
+            files.read(source)
+    if not files.articles and not files.history and not documents:
+        told = f" ({files.faults[0]})" if files.faults else ""
+        raise DataError(
+            f"no law found{told}", where=", ".join(map(str, sources)), next_step="give a legalize-kr checkout"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
+    articles = list(_article_rows(files))
+    _write(out / "articles.parquet", articles, ARTICLE_COLUMNS)
+    _write(out / "documents.parquet", documents, DOCUMENT_COLUMNS)
+    checker = CitationChecker.of(pack.yaml("citations.yaml"), _index(articles, as_of or files.newest))
+    decisions = [row for row in _decisions(files, checker) if not without(row["case"])]
+    _write(out / "decisions.parquet", decisions, DECISION_COLUMNS)
+    _search(out / "search", articles, decisions, documents, _questions(pack, checker, without), terms or WordTerms())
+    names = {(row["law"], row["number"]) for row in articles}
+    built = Built(len({law for law, _ in names}), len(names), len(decisions), len(documents), files.faults)
+    facts = {
+        "version": VERSION,
+        "as_of": as_of or files.newest,
+        "newest": files.newest,
+        "sources": [source.name for source in sources],
+        "licence": LICENCE,
+        "counts": {name: count for name, count in asdict(built).items() if name != "faults"},
+        "files": {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()},
+    }
+    with atomic_text(out / "law.json") as handle:
+        json.dump(facts, handle, ensure_ascii=False, indent=1)
+        handle.write("\n")
+    return built
+
+
+def _index(articles: list[Row], as_of: str) -> StatuteIndex:
+    laws: dict[str, dict[str, Article]] = {}
+    for row in articles:
+        laws.setdefault(row["law"], {})[row["number"]] = Article(*(row[name] for name in COLUMNS[2:]))
+    return StatuteIndex(as_of, laws, {law: min(a.first for a in rows.values()) for law, rows in laws.items()})
+
+
+def _article_rows(files: LawFiles) -> Iterator[Row]:
+    """Rows of all articles by law; the versions of one stand together, the oldest first."""
+    versions: dict[str, dict[str, list[ArticleText]]] = {}
+    for text in files.articles:
+        versions.setdefault(text.law, {}).setdefault(text.number, []).append(text)
+    for law in sorted(versions.keys() | files.history.keys()):
+        texts = versions.get(law, {})
+        history = {row["article"]: row for row in files.history.get(law, [])}
+        editions = sorted({text.since for rows in texts.values() for text in rows})
+        for number in dict.fromkeys([*history, *texts]):
+            yield from _rows_of(law, number, sorted(texts.get(number, []), key=_since), history.get(number), editions)
+
+
+def _since(text: ArticleText) -> str:
+    return text.since
+
+
+def _rows_of(law: str, number: str, texts: list[ArticleText], known: Row | None, editions: list[str]) -> Iterator[Row]:
+    newest = texts[-1] if texts else None
+    last = known["last"] if known and not known["current"] else ""
+    if newest and newest.deleted:
+        last = newest.deleted
+    elif newest and newest.since != editions[-1]:
+        last = editions[editions.index(newest.since) + 1]
+    firsts = [known["first"]] if known else [texts[0].since]
+    facts: Row = {
+        "law": law,
+        "number": number,
+        "title": next((text.title for text in reversed(texts) if text.title), (known or {}).get("title") or ""),
+        "paragraphs": max([text.paragraphs for text in texts] + ([known["paragraphs"]] if known else [])),
+        "first": min(firsts),
+        "last": max(last, min(firsts)) if last else "",
+    }
+    kept: list[ArticleText] = []
+    for text in texts:
+        if text.text and not (kept and kept[-1].text == text.text):
+            kept.append(text)
+    for text in kept:
+        yield {**facts, "since": text.since, "amended": text.amended, "text": text.text}
+    if not kept:
+        yield {**facts, "since": "", "amended": "", "text": ""}
+
+
+def _decisions(files: LawFiles, checker: CitationChecker) -> Iterator[Row]:
+    for row in files.holdings:
+        yield {**asdict(row), "cites": _cites(row.cited, checker)}
+
+
+def _cites(text: str, checker: CitationChecker) -> list[str]:
+    """The articles that a text cites, as "상법 522의3"; those of laws outside the memory left out."""
+    found = [f"{c.law} {c.article}" for c in checker.find(text) if checker.index.laws.get(c.law, {}).get(c.article)]
+    return list(dict.fromkeys(found))
+
+
+def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bool]) -> list[tuple[str, list[str]]]:
+    """(question and answer, articles that the answer rests on) of the pack's own rows."""
+    path = pack.root / "mna_qa.jsonl"
+    rows = read_jsonl(path) if path.is_file() else []
+    rows = [row for row in rows if not without(str(row["question"]))]
+    found = [(f"{row['question']} {row['answer']}", _cites(str(row.get("source", "")), checker)) for row in rows]
+    return [(text, cites) for text, cites in found if cites]
+
+
+def _documents(source: Path) -> list[Row]:
+    try:
+        rows: list[Row] = pq.read_table(source, columns=list(DOCUMENT_COLUMNS)).to_pylist()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DataError(f"not a table of documents: {error}", where=str(source)) from None
+    return [{name: unicodedata.normalize("NFC", value or "") for name, value in row.items()} for row in rows]
+
+
+def _search(
+    folder: Path,
+    articles: list[Row],
+    decisions: list[Row],
+    documents: list[Row],
+    questions: list[tuple[str, list[str]]],
+    terms: WordTerms,
+) -> None:
+    """The BM25 arrays, and for each decision and question the articles it cites."""
+    Postings.build(
+        folder / "articles", terms, [terms.numbers(f"{r['law']} {r['title']} {r['text']}") for r in articles]
+    )
+    Postings.build(folder / "documents", terms, [terms.numbers(f"{r['title']} {r['text']}") for r in documents])
+    citing = [(f"{r['issue']} {r['holding']}", r["cites"]) for r in decisions] + questions
+    Postings.build(folder / "citing", terms, [terms.numbers(text) for text, _ in citing])
+    places: dict[str, int] = {}
+    for row in articles:
+        places.setdefault(f"{row['law']} {row['number']}", len(places))
+    cited = [[places[name] for name in cites] for _, cites in citing]
+    np.save(folder / "cited_starts.npy", np.cumsum([0, *map(len, cited)], dtype=np.int64))
+    np.save(folder / "cited.npy", np.array([place for row in cited for place in row], np.int32))
+
+
+def _write(path: Path, rows: list[Row], names: Sequence[str]) -> None:
+    kinds = {"paragraphs": pa.int32(), "part": pa.int32(), "cites": pa.list_(pa.string())}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=9) as writer:
+        for start in range(0, len(rows), ROWS):
+            group = [{name: row[name] for name in names} for row in rows[start : start + ROWS]]
+            writer.write_table(pa.Table.from_pylist(group, schema), row_group_size=ROWS)

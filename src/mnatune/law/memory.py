@@ -1,0 +1,407 @@
+"""The law memory: articles, decisions and own documents, looked up by name and day and searched by question, offline.
+
+    memory = LawIndex.open("packs/mna_ko/law")
+    memory.article("상법", "522의3")
+    memory.search("합병에 반대하는 주주는 언제까지 청구해야 하나요?", at="2023-05-01")
+
+An article's score is its own BM25 score, and what the decisions and questions closest to the asked one cite. What the
+question cites itself comes first.
+
+Does not: know versions of a text that it was not built from. A hit carries the day from which its text is in force, and a note
+if the day asked for is earlier, unless the text's own amendment marks show that it had not changed since.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ..runs.errors import DataError, UsageError
+from ..runs.workspace import read_jsonl
+from .names import compact
+from .statute_index import StatuteIndex
+from .tables import REBUILD, Table, read_facts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .citations import CitationChecker
+    from .postings import Postings, Scores
+    from .terms import WordTerms
+
+Kind = Literal["article", "decision", "document"]
+KINDS: tuple[Kind, ...] = ("article", "decision", "document")
+NUMBER = re.compile(r"\s*+(?:제\s*+)?(\d{1,4})\s*+조?\s*+(?:의\s*+(\d{1,2})\s*+)?\Z")
+CITED = re.compile(r"(.*?[^\s\d])\s*+((?:제\s*+)?\d{1,4}\s*+조?\s*+(?:의\s*+\d{1,2})?)\s*+\Z", re.DOTALL)
+NEIGHBOURS = 60  # decisions and questions that vote for what they cite
+POWER = 3  # a vote is the neighbour's score to this power
+OWN_WEIGHT = 1.2
+RANKS = {"시행령": 1.05, "시행규칙": 1.0}  # an Act, 1.1, goes before its decree
+NAMED = 1000.0  # an article that the question cites comes first
+LONGEST_QUESTION = 2_000
+ABBREVIATION = 4  # letters of an English name up to which it has to stand alone: "EV" is not in "event"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An article, a part of a decision or a document.
+
+    Attributes:
+        law, article: "상법" and "522의3"; a decision's court and case number; empty for a document.
+        title: of the article or document; a decision's issue.
+        text: of the article or document; a decision's holding. Empty if the memory does not have it.
+        first, last: days between which the article is in force, `last` empty without an end; the day of a decision.
+        since: from when on the text is in force.
+        note: in Korean, what is to be known of the text; mostly empty.
+        score: 0 if not searched for.
+    """
+
+    kind: Kind
+    law: str
+    article: str
+    title: str
+    text: str
+    first: str
+    last: str
+    since: str = ""
+    note: str = ""
+    score: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """How it is cited: "상법 제522조의3(합병반대주주의 주식매수청구권)"."""
+        if self.kind == "article":
+            return f"{self.law} {written(self.article)}" + (f"({self.title})" if self.title else "")
+        return f"{self.law} {self.first} 선고 {self.article}" if self.kind == "decision" else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of an article between two days: "added", "repealed" or "amended", and its texts where known."""
+
+    kind: Literal["added", "repealed", "amended"]
+    number: str
+    title: str
+    day: str
+    before: str
+    after: str
+
+
+class LawIndex:
+    """A law memory, opened; texts and search arrays are read from disk when they are needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.facts = read_facts(folder)
+        self.as_of = str(self.facts["as_of"])
+        self._articles = Table(
+            folder / "articles.parquet", ("law", "number", "title", "first", "last", "since", "amended")
+        )
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The memory in a folder, or in the `law` folder of a pack.
+
+        Raises:
+            DataError: there is none, or it is damaged.
+        """
+        folder = Path(path)
+        return cls(folder / "law" if (folder / "law" / "law.json").is_file() else folder)
+
+    # ------------------------------------------------------------------------------------------ looking up
+
+    def article(self, law: str, number: str, at: str = "") -> Hit | None:
+        """An article by the law's official or short name, as it is in force on a day, or was known last; None if never.
+
+        Raises:
+            UsageError: no such law; the message names the nearest ones.
+        """
+        places = self._places.get(f"{self.law_name(law)} {plain_number(number)}")
+        return self._article_hit(self._version(places, at or self.today), at or self.today) if places else None
+
+    def law_name(self, name: str) -> str:
+        """The official name of a law of the memory; raises `UsageError` with the nearest names if there is none."""
+        known = self.checker.names.lookup(compact(name), {})
+        if known and known[0].name in self.statutes.laws and known[1] == len(compact(name)):
+            return known[0].name
+        for suffix in ("시행령", "시행규칙"):
+            if compact(name).endswith(suffix):
+                act = self.checker.names.lookup(compact(name).removesuffix(suffix), {})
+                if act and f"{act[0].name} {suffix}" in self.statutes.laws:
+                    return f"{act[0].name} {suffix}"
+        near = self.nearest(name)
+        hint = f"did you mean {', '.join(near)}?" if near else f"the memory has {len(self.statutes.laws)} laws"
+        raise UsageError(f"there is no law {name!r} in the memory", next_step=hint)
+
+    def nearest(self, name: str, most: int = 3) -> list[str]:
+        """The laws whose official or short names are most like a name."""
+        names = {compact(law): law for law in self.statutes.laws}
+        aliases = self._table_of_names.get("aliases", {})
+        names |= {compact(alias): law for law, known in aliases.items() if law in self.statutes.laws for alias in known}
+        close = difflib.get_close_matches(compact(name), names, n=3 * most, cutoff=0.4)
+        return list(dict.fromkeys(names[key] for key in close))[:most]
+
+    def nearest_numbers(self, law: str, number: str, most: int = 3) -> list[str]:
+        """The articles of a law whose numbers are closest to a number, as "제522조의2"."""
+        wanted = _order(plain_number(number))
+        known = sorted(
+            self.statutes.laws[law], key=lambda n: (abs(_order(n)[0] - wanted[0]), abs(_order(n)[1] - wanted[1]))
+        )
+        return [written(number) for number in known[:most]]
+
+    def changes(self, law: str, start: str, end: str) -> Iterator[Change]:
+        """What is known to have changed in a law after one day and until another, by article."""
+        law = self.law_name(law)
+        for number, article in self.statutes.laws[law].items():
+            places = self._places[f"{law} {number}"]
+            before, after = (self._version(places, day) for day in (start, end))
+            texts = self._known_text(before, start), self._known_text(after, end)
+            if start < article.first <= end:
+                yield Change("added", number, article.title, article.first, "", texts[1])
+            elif article.last and start <= article.last < end:
+                yield Change("repealed", number, article.title, article.last, texts[0], "")
+            else:
+                day = max(self._articles["amended"][after], self._articles["since"][after] if before != after else "")
+                if start < day <= end:
+                    yield Change("amended", number, article.title, day, *texts)
+
+    # ------------------------------------------------------------------------------------------- searching
+
+    def search(self, question: str, at: str = "", top: int = 5, kinds: Collection[Kind] = KINDS[:1]) -> list[Hit]:
+        """The best hits of each kind, articles as in force on a day (today without one); empty if no word is known."""
+        day = at or self.today
+        terms = self._terms(question[:LONGEST_QUESTION])
+        citing = self._postings("citing").scores(terms)
+        found: list[Hit] = []
+        if "article" in kinds:
+            scores = self._article_scores(
+                question[:LONGEST_QUESTION], self._postings("articles").scores(terms), citing, day
+            )
+            found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
+        if "decision" in kinds:
+            scores = citing[: self._decisions.rows].copy()
+            scores[self._after(self._decisions["decided"], day)] = 0
+            found += [self._decision_hit(place, score) for place, score in _best(scores, top)]
+        if "document" in kinds:
+            best = _best(self._postings("documents").scores(terms), top)
+            found += [self._document_hit(place, score) for place, score in best]
+        return found
+
+    def _article_scores(self, question: str, own: "Scores", citing: "Scores", day: str) -> "Scores":
+        import numpy as np
+
+        nearest = np.argpartition(-citing, NEIGHBOURS)[:NEIGHBOURS] if len(citing) > NEIGHBOURS else range(len(citing))
+        votes = np.zeros(len(self._places))
+        for neighbour in nearest:
+            cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
+            votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
+        scores = (OWN_WEIGHT * own + votes[self._article_of] ** (1 / POWER)) * self._rank
+        for cited in self.checker.find(question):
+            for place in self._places.get(f"{cited.law} {cited.article}", []):
+                scores[place] += NAMED
+        scores[~self._valid(day)] = 0
+        return np.asarray(scores, np.float32)
+
+    def _terms(self, question: str) -> "npt.NDArray[np.uint64]":
+        """The terms of a question, and those of other names that the glossary has for what it names."""
+        spaceless, words = compact(question).lower(), set(re.findall(r"[a-z]+", question.lower()))
+        named = [
+            names
+            for names in self._glossary
+            if any(n in words if n.isascii() and len(n) <= ABBREVIATION else n in spaceless for n in names)
+        ]
+        others = dict.fromkeys(n for names in named for n in names if not n.isascii() and n not in spaceless)
+        return self._analyser.query(" ".join([question, *others]))
+
+    # ---------------------------------------------------------------------------------------- what is behind
+
+    @property
+    def today(self) -> str:
+        """The day meant where none is given; never before the texts were taken."""
+        return max(self.as_of, date.today().isoformat())
+
+    @cached_property
+    def statutes(self) -> StatuteIndex:
+        """The facts of all articles."""
+        return StatuteIndex.load(self.folder)
+
+    @cached_property
+    def checker(self) -> "CitationChecker":
+        """Finds citations by the names of the pack around the memory."""
+        from .citations import CitationChecker
+
+        return CitationChecker.of(self._table_of_names, self.statutes)
+
+    @cached_property
+    def _table_of_names(self) -> dict[str, Any]:
+        from ..pack import Pack
+
+        pack = Pack(self.folder.parent)
+        return dict(pack.yaml("citations.yaml")) if (pack.root / "citations.yaml").is_file() else {}
+
+    @cached_property
+    def _glossary(self) -> list[list[str]]:
+        """Names of one thing each, without spaces."""
+        path = self.folder.parent / "glossary.jsonl"
+        rows = read_jsonl(path) if path.is_file() else []
+        names = [[row["term"], row.get("english") or "", *row.get("aliases", [])] for row in rows]
+        return [[short for name in row if len(short := compact(name).lower()) > 1] for row in names]
+
+    @cached_property
+    def _analyser(self) -> "WordTerms":
+        from .terms import WordTerms
+
+        return WordTerms()
+
+    @lru_cache(maxsize=3)  # noqa: B019 - a memory lives as long as its process
+    def _postings(self, part: str) -> "Postings":
+        from .postings import Postings
+
+        sizes = {
+            "articles": self._articles.rows,
+            "documents": self._documents.rows,
+            "citing": len(self._cited_starts) - 1,
+        }
+        return Postings(self.folder / "search" / part, sizes[part])
+
+    @cached_property
+    def _cited_starts(self) -> "npt.NDArray[np.int64]":
+        return self._array("cited_starts")
+
+    @cached_property
+    def _cited(self) -> "npt.NDArray[np.int32]":
+        return self._array("cited")
+
+    def _array(self, name: str) -> "npt.NDArray[Any]":
+        import numpy as np
+
+        try:
+            array: npt.NDArray[Any] = np.load(self.folder / "search" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"the law memory is damaged: {error}", where=str(self.folder), next_step=REBUILD) from None
+        return array
+
+    @cached_property
+    def _decisions(self) -> Table:
+        return Table(self.folder / "decisions.parquet", ("court", "case", "decided"))
+
+    @cached_property
+    def _documents(self) -> Table:
+        return Table(self.folder / "documents.parquet", ("title", "in_force"))
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """Rows of each article, the oldest version first; in the order in which `cited` counts articles."""
+        found: dict[str, list[int]] = {}
+        for place, (law, number) in enumerate(zip(self._articles["law"], self._articles["number"], strict=True)):
+            found.setdefault(f"{law} {number}", []).append(place)
+        return found
+
+    @cached_property
+    def _article_of(self) -> "npt.NDArray[np.int64]":
+        import numpy as np
+
+        return np.repeat(np.arange(len(self._places)), [len(places) for places in self._places.values()])
+
+    @cached_property
+    def _rank(self) -> "npt.NDArray[np.float64]":
+        import numpy as np
+
+        return np.array([RANKS.get(law.rpartition(" ")[2], 1.1) for law in self._articles["law"]])
+
+    @cached_property
+    def _days(self) -> "tuple[npt.NDArray[np.str_], ...]":
+        import numpy as np
+
+        first, last, since = (np.array(self._articles[name], dtype=str) for name in ("first", "last", "since"))
+        follows = np.diff(self._article_of, prepend=-1) == 0  # a later version of the row before
+        until = np.append(np.where(follows, since, "")[1:], "")
+        return np.where(follows, since, first), last, until
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def _valid(self, day: str) -> "npt.NDArray[np.bool_]":
+        """Rows whose article is in force on a day, in the version of that day or the oldest known one."""
+        first, last, until = self._days
+        valid: npt.NDArray[np.bool_] = (first <= day) & ((last == "") | (day <= last)) & ((until == "") | (day < until))
+        return valid
+
+    def _after(self, days: list[str], day: str) -> "npt.NDArray[np.bool_]":
+        import numpy as np
+
+        return np.array(days, dtype=str) > day
+
+    def _version(self, places: list[int], day: str) -> int:
+        """The row of an article's text on a day: the newest one from before, else the oldest known."""
+        return max((place for place in places if self._articles["since"][place] <= day), default=places[0])
+
+    def _known_text(self, place: int, day: str) -> str:
+        """The text of a row, if it was the same on a day; else empty."""
+        known = max(self._articles["amended"][place], self._articles["first"][place])
+        return self._articles.text(place, "text") if min(self._articles["since"][place], known) <= day else ""
+
+    def _article_hit(self, place: int, day: str, score: float = 0.0) -> Hit:
+        law, number, title, first, last, since, amended = self._articles.row(place)
+        text = self._articles.text(place, "text")
+        note = ""
+        if first > day:
+            note = f"{first}부터 시행"
+        elif last and last < day:
+            note = f"{last}까지 시행"
+        elif not text:
+            note = "글이 색인에 없습니다."
+        elif day < since and day < max(amended, first):
+            note = f"{max(amended, first)} 개정 뒤의 글입니다. {day}의 글은 색인에 없습니다."
+        elif day < since and not amended:
+            note = f"{since} 시행 법률의 글입니다."
+        return Hit("article", law, number, title, text, first, last, since, note, score)
+
+    def _decision_hit(self, place: int, score: float) -> Hit:
+        court, case, decided = self._decisions.row(place)
+        issue, holding = (self._decisions.text(place, name) for name in ("issue", "holding"))
+        return Hit("decision", court, case, issue, holding, decided, "", decided, score=score)
+
+    def _document_hit(self, place: int, score: float) -> Hit:
+        title, in_force = self._documents.row(place)
+        return Hit("document", "", "", title, self._documents.text(place, "text"), in_force, "", in_force, score=score)
+
+
+def plain_number(text: str) -> str:
+    """ "제522조의3" or "522의3" as "522의3"; raises `UsageError` if it is no article number."""
+    found = NUMBER.match(text)
+    if not found:
+        raise UsageError(f"{text!r} is no article number", next_step="write it as 제522조의3 or 522의3")
+    return str(int(found[1])) + (f"의{int(found[2])}" if found[2] else "")
+
+
+def split_citation(text: str) -> tuple[str, str]:
+    """("상법", "360의3") of "상법 제360조의3"; raises `UsageError` if no article is named."""
+    found = CITED.match(text)
+    if not found:
+        raise UsageError(f"{text!r} names no article", next_step='write it as "상법 제360조의3"')
+    return found[1].strip(), plain_number(found[2])
+
+
+def written(number: str) -> str:
+    """ "522의3" as "제522조의3"."""
+    main, _, branch = number.partition("의")
+    return f"제{main}조의{branch}" if branch else f"제{main}조"
+
+
+def _order(number: str) -> tuple[int, int]:
+    main, _, branch = number.partition("의")
+    return int(main), int(branch or 0)
+
+
+def _best(scores: "Scores", top: int) -> list[tuple[int, float]]:
+    """(row, score) of the best rows above 0, the best first; of equal ones the earlier row."""
+    import numpy as np
+
+    top = min(max(0, top), len(scores))
+    rows = np.argpartition(-scores, top - 1)[:top] if 0 < top < len(scores) else np.arange(len(scores))
+    ordered = sorted(((float(scores[row]), -int(row)) for row in rows if scores[row] > 0), reverse=True)
+    return [(-row, score) for score, row in ordered[:top]]
