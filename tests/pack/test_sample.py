@@ -184,7 +184,7 @@ def test_one_member_name_is_cp949_without_the_utf8_flag(tree):
 
 def test_an_edit_that_changes_a_fact_makes_no_near_duplicate():
     answer = "결의일부터 20일 이내에 서면으로 청구하여야 합니다. " * 3
-    row = sample.Row("청구기간은 얼마인가요?", answer, "사회", "t", "mna", "d")
+    row = sample.SampleRow("청구기간은 얼마인가요?", answer, "사회", "t", "mna", "d")
     plan = {"endings": ["", ""], "openings": [""], "particles": {}, "near_similarity": 0.5}
     harmless = {**plan, "replace": [["하여야", "해야"], ["인가요", "입니까"]]}
     harmful = {**plan, "replace": [["하여야", "해야"], ["20일", "30일"]]}
