@@ -17,7 +17,7 @@ SIGMAS = 3  # how far a blind strategy may stray from chance before the exam cou
 FOLDS = 5
 GRAMS = (2, 3)  # characters per piece for the classifier that sees the choices only
 TOLD_GRAM = 3
-TOLD = 0.25  # share of a key's 3-grams in two sentences from which they state it (set by reading 40 items)
+TOLD = 0.25  # share of a key's 3-grams in two sentences from which they state it (the first edition, read to ask what rows state, fails)
 NUMBER = re.compile(r"\d[\d,.]*")
 SENTENCE = re.compile(r"(?<=[다오까])\.\s+|\n+")
 
