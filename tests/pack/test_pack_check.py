@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from mnatune.cli import app
 from mnatune.pack import Pack
-from mnatune.pack.check import _share_at, check, similar
+from mnatune.pack.check import check, kinds, similar
 from mnatune.pack.data import PackData
+from mnatune.pack.exam_checks import share_at
 from mnatune.stages.curate.rules import Drops
 from mnatune.stages.read.fieldmap import FieldMap
 from mnatune.text.shingles import shingles, spaceless
@@ -154,7 +155,7 @@ def test_an_exam_that_can_be_guessed(pack):
         right = "ABCD".index(row["answer"])
         row["choices"][right] += " 그리고 이것이 가장 길다."
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    assert "always the longest choice is right 12 times" in only(failures(pack), "answers not guessable")
+    assert "always the longest choice is right 12 times" in "\n".join(failures(pack)["answers not guessable"])
     for row in rows:
         right = "ABCD".index(row["answer"])
         row["choices"][0], row["choices"][right] = row["choices"][right], row["choices"][0]
@@ -163,8 +164,92 @@ def test_an_exam_that_can_be_guessed(pack):
     assert "always A is right 12 times" in "\n".join(failures(pack)["answers not guessable"])
 
 
+def items(pack, name="choice"):
+    return [json.loads(line) for line in (pack.root / f"exam/{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write(pack, name, rows):
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (pack.root / name).write_text(text, encoding="utf-8")
+
+
+def test_choices_whose_wording_gives_them_away(pack):
+    rows = items(pack)
+    for row in rows:
+        right = "ABCD".index(row["answer"])
+        row["choices"] = [c + (" 꾸밈말나" if i == right else " 겉말다라") for i, c in enumerate(row["choices"])]
+    write(pack, "exam/choice.jsonl", rows)
+    assert "never sees the question" in only(failures(pack), "choices alone")
+
+
+def test_choices_that_are_struck_out_by_their_absolutes(pack):
+    rows = items(pack)
+    for row in rows:
+        right = "ABCD".index(row["answer"])
+        row["choices"] = [c if i == right else f"언제나 {c}" for i, c in enumerate(row["choices"])]
+    write(pack, "exam/choice.jsonl", rows)
+    assert "a choice without absolutes is right 12 times" in "\n".join(failures(pack)["answers not guessable"])
+
+
+def test_an_exam_that_asks_what_the_training_rows_state(pack):
+    def taught(count):
+        rows = [
+            {
+                "question": f"{row['topic']}에 관한 물음 {number}번",
+                "answer": f"{row['choices']['ABCD'.index(row['answer'])]} {row['explanation']} 근거: {row['article']}",
+                "source": row["article"],
+                "topic": row["topic"],
+            }
+            for number, row in enumerate(items(pack)[:count])
+        ]
+        write(pack, "mna_qa.jsonl", rows)
+        return failures(pack).get("exam asks what no row states", [])
+
+    assert taught(3) == []
+    assert "choice-001 by mna_qa.jsonl:1" in taught(9)[0]
+
+
+def test_essays_that_ask_for_recall_alone(pack):
+    rows = items(pack, "essay")
+    for line in rows[0]["rubric"]:
+        line["applies"] = False
+    write(pack, "exam/essay.jsonl", rows)
+    assert f"{rows[0]['id']} gives 0 of" in only(failures(pack), "essays ask for application")
+
+
+def test_open_book_articles_that_are_missing_or_repealed(pack):
+    row = items(pack)[0]
+    edit_row(pack, "exam/choice.jsonl", articles=["상법 제1999조"])
+    text = only(failures(pack), "open-book articles")
+    assert f"{row['id']}: '상법 제1999조' is no article in force" in text
+    assert f"{row['id']}: articles lacks 상법" in text
+
+
+def test_answers_that_keep_their_authority_to_themselves(pack):
+    row = {"answer": "주주총회의 승인을 받아야 합니다.", "source": "상법 제522조", "topic": "합병"}
+    write(
+        pack, "mna_qa.jsonl", [{"question": f"{name} 합병하려면요?", **row} for name in ("가사가", "나사를", "다사와")]
+    )
+    assert "0% of the answers" in "\n".join(failures(pack)["authority"])
+
+
+def test_a_history_is_read_and_must_alternate(pack):
+    turns = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "상법 제1999조에 따릅니다."}]
+    edit_row(pack, "mna_qa.jsonl", history=turns)
+    assert "제1999조" in only(failures(pack), "citations")
+    edit_row(pack, "mna_qa.jsonl", history=turns[:1])
+    assert "must alternate" in only(failures(pack), "form of every file")
+
+
+def test_kinds_are_counted_with_their_lengths(pack):
+    edit_row(pack, "mna_qa.jsonl", kind="memo", answer="가" * 90)
+    _, rows = kinds(PackData(pack))
+    assert dict(rows)["memo"] == [1, 0, 90, 90]
+    assert sum(numbers[0] for _, numbers in rows) == KEPT_ROWS
+
+
 def test_an_answer_over_the_limit(pack):
-    edit_row(pack, "mna_qa.jsonl", answer="합병의 효과를 차례로 설명합니다. " * 40 + "끝.")
+    edit_row(pack, "mna_qa.jsonl", answer="합병의 효과를 차례로 설명합니다(상법 제235조). " * 120 + "끝.")
     assert "mna_qa.jsonl:1: the answer has" in only(failures(pack), "lengths")
 
 
@@ -245,4 +330,4 @@ def test_similar_finds_what_comparing_all_pairs_finds(ones, others, least):
 
 def test_every_blind_strategy_by_length_together_is_certainty(shipped):
     for _, item in PackData(shipped).choice:
-        assert sum(_share_at(item, rank) for rank in range(4)) == pytest.approx(1)
+        assert sum(share_at(item, rank) for rank in range(4)) == pytest.approx(1)

@@ -57,7 +57,7 @@ def _show(outcomes: "list[CheckResult]", data: "PackData") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..pack.check import topics
+    from ..pack.check import kinds, topics
 
     console = Console()
     table = Table(title=f"pack {data.pack.root.name}")
@@ -66,12 +66,15 @@ def _show(outcomes: "list[CheckResult]", data: "PackData") -> None:
     for outcome in outcomes:
         table.add_row(outcome.name, f"{len(outcome.failures)} failures" if outcome.failures else "ok", outcome.facts)
     console.print(table)
-    heads, rows = topics(data)
-    if rows:
-        counts = Table(title="question-answer rows by topic and characters of the answer")
-        counts.add_column("topic")
-        for column in (*heads, "all"):
-            counts.add_column(column, justify="right")
-        for topic, numbers in rows:
-            counts.add_row(topic, *map(str, (*numbers, sum(numbers))))
-        console.print(counts)
+    for title, column, (heads, rows) in (
+        ("question-answer rows by topic and characters of the answer", "topic", topics(data)),
+        ("question-answer rows by kind and characters of the answer", "kind", kinds(data)),
+    ):
+        if rows:
+            counts = Table(title=title)
+            counts.add_column(column)
+            for head in heads:
+                counts.add_column(head, justify="right")
+            for name, numbers in rows:
+                counts.add_row(name, *map(str, numbers))
+            console.print(counts)

@@ -5,10 +5,9 @@
 Does not: judge whether an answer is right. That takes a lawyer; this finds what a reader would overlook.
 """
 
-import math
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +21,14 @@ from ..text.personal import Personal
 from ..text.shingles import facts_of, shingles, spaceless
 from . import Pack
 from .data import PackData
-from .schema import LETTERS, OPTIONAL_FILES, PLACEHOLDERS, YAML_FILES, ChoiceItem, LabelledRow
+from .exam_checks import application, balance, choices_alone, open_book, unstated
+from .schema import OPTIONAL_FILES, PLACEHOLDERS, YAML_FILES, LabelledRow
 
 EXAM_LIMIT = 0.5  # Jaccard similarity of character 5-grams from which a training row gives an exam item away
 GRAM = 5
+LEAST_AUTHORITY = 0.9  # share of the answers resting on law that must name the article or decision
 LEAST_QUALITY = 0.9  # precision and recall of the lexicon on the labelled rows
-SIGMAS = 3  # how far a blind strategy may stray from chance before the exam counts as unbalanced
-BANDS = (80, 160, 240, 320)  # upper bounds of the answer lengths that are counted apart, in characters
+BANDS = (160, 320, 800, 1600)  # upper bounds of the answer lengths that are counted apart, in characters
 TEXT_SUFFIXES = (".yaml", ".jsonl", ".json", ".md")
 
 
@@ -63,8 +63,26 @@ def topics(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
     counts: dict[str, list[int]] = defaultdict(lambda: [0] * (len(BANDS) + 1))
     for _, row in data.qa:
         counts[row.topic][sum(len(row.answer) > bound for bound in BANDS)] += 1
-    heads = [f"<= {bound}" for bound in BANDS] + [f"> {BANDS[-1]}"]
-    return heads, sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))
+    heads = [*(f"<= {bound}" for bound in BANDS), f"> {BANDS[-1]}", "all"]
+    rows = sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return heads, [(topic, [*numbers, sum(numbers)]) for topic, numbers in rows]
+
+
+def kinds(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """Question–answer rows by kind: headings, and for each kind the rows, dialogues, median and 90 % length of answers."""
+    lengths: dict[str, list[int]] = defaultdict(list)
+    dialogues: Counter[str] = Counter()
+    for _, row in data.qa:
+        lengths[row.kind].append(len(row.answer))
+        dialogues[row.kind] += bool(row.history)
+    heads = ["rows", "with history", "median", "90 %"]
+    found = []
+    for kind, sizes in sorted(lengths.items(), key=lambda item: -len(item[1])):
+        ordered = sorted(sizes)
+        found.append(
+            (kind, [len(ordered), dialogues[kind], ordered[len(ordered) // 2], ordered[9 * len(ordered) // 10]])
+        )
+    return heads, found
 
 
 def _schema(data: PackData, owned: Mapping[str, type]) -> CheckResult:
@@ -148,32 +166,6 @@ def _citations(data: PackData) -> tuple[str, list[str]]:
     return f"{counts['valid']} valid, {counts['unresolved']} outside the index of {laws} laws", failures
 
 
-def _balance(data: PackData) -> tuple[str, list[str]]:
-    """Blind strategies must not beat chance: always one letter, or always the longest, second longest, … choice."""
-    items = [item for _, item in data.choice]
-    if not items:
-        return "no items", []
-    gains: dict[str, float] = {f"always {letter}": sum(i.answer == letter for i in items) for letter in LETTERS}
-    for rank, label in enumerate(("longest", "second longest", "second shortest", "shortest")):
-        gains[f"always the {label} choice"] = round(sum(_share_at(item, rank) for item in items), 1)
-    spread = SIGMAS * math.sqrt(len(items) * 0.25 * 0.75)
-    low, high = len(items) / 4 - spread, len(items) / 4 + spread
-    failures = [
-        f"exam/choice.jsonl: {name} is right {n:g} times of {len(items)}, outside {low:.0f}-{high:.0f}"
-        for name, n in gains.items()
-        if not low <= n <= high
-    ]
-    letters, lengths = list(gains.values())[:4], list(gains.values())[4:]
-    return f"letters {_slashed(letters)}, by length {_slashed(lengths)} (chance {len(items) / 4:.0f})", failures
-
-
-def _share_at(item: ChoiceItem, rank: int) -> float:
-    """Chance that picking the `rank`-th longest choice, ties at random, hits the right one."""
-    lengths = [len(choice) for choice in item.choices]
-    wanted = sorted(lengths, reverse=True)[rank]
-    return 1 / lengths.count(wanted) if len(item.right) == wanted else 0.0
-
-
 def _lengths(data: PackData) -> tuple[str, list[str]]:
     if data.facts is None or not data.qa:
         return "no rows", []
@@ -186,6 +178,18 @@ def _lengths(data: PackData) -> tuple[str, list[str]]:
     ]
     longest = {key: max(len(getattr(row, key)) for _, row in data.qa) for key in limits}
     return ", ".join(f"{key} up to {longest[key]} of {limits[key]}" for key in limits), failures
+
+
+def _authority(data: PackData) -> tuple[str, list[str]]:
+    """An answer whose source is an article or a decision must name one itself."""
+    checker = CitationChecker(data.pack)
+    wanted = [(place, row) for place, row in data.qa if checker.find(row.source) or checker.cases(row.source)]
+    silent = [place for place, row in wanted if not checker.find(row.answer) and not checker.cases(row.answer)]
+    share = 1 - len(silent) / max(1, len(wanted))
+    failures = []
+    if share < LEAST_AUTHORITY:
+        failures = [f"mna_qa.jsonl: {share:.0%} of the answers that rest on law name it, not {', '.join(silent)}"]
+    return f"{len(wanted) - len(silent)} of {len(wanted)} answers that rest on law name it", failures
 
 
 def _personal(data: PackData) -> tuple[str, list[str]]:
@@ -308,17 +312,18 @@ def _whole(row: tuple[str, str, str]) -> str:
     return f"{row[1]} {row[2]}"
 
 
-def _slashed(numbers: Iterable[float]) -> str:
-    return "/".join(f"{n:.0f}" for n in numbers)
-
-
 CHECKS: dict[str, Callable[[PackData], tuple[str, list[str]]]] = {
     "ids and questions are unique": _identity,
     "exam apart from training": _apart,
     "no near-duplicates": _unlike,
     "citations": _citations,
-    "answers not guessable": _balance,
+    "answers not guessable": balance,
+    "choices alone": choices_alone,
+    "exam asks what no row states": unstated,
+    "essays ask for application": application,
+    "open-book articles": open_book,
     "lengths": _lengths,
+    "authority": _authority,
     "personal data": _personal,
     "lexicon": _lexicon,
     "text": _text,

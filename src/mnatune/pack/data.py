@@ -92,7 +92,8 @@ class PackData:
     def stated(self) -> Iterator[tuple[str, str]]:
         """(place, text) of everything that the pack states as true; premises of false-premise items are left out."""
         for place, qa in self.qa:
-            yield from ((place, text) for text in (qa.question, qa.answer, qa.source))
+            turns = (turn.content for turn in qa.history)
+            yield from ((place, text) for text in (qa.question, qa.answer, qa.source, *turns))
         for _, choice in self.choice:
             texts = (choice.question, *choice.choices, choice.article, choice.explanation)
             yield from ((choice.id, text) for text in texts)

@@ -37,6 +37,8 @@ class PackFacts(Form):
     licence: Text
     max_question_chars: int = Field(ge=1)
     max_answer_chars: int = Field(ge=1)
+    giveaways: dict[str, list[Text]] = {}
+    """Kinds of words by which a choice might be guessed (absolutes, reasons) → the words."""
 
 
 class PairForm(Form):
@@ -46,12 +48,34 @@ class PairForm(Form):
     answer: str
 
 
+class Turn(Form):
+    """An earlier turn of a dialogue."""
+
+    role: Literal["user", "assistant"]
+    content: Text
+
+
 class QARow(PairForm):
-    """A row of mna_qa.jsonl; `source` names the article, standard or practice that the answer rests on."""
+    """A row of mna_qa.jsonl.
+
+    Attributes:
+        source: the article, decision, standard or practice that the answer rests on.
+        kind: what the answer is: a plain answer, or a kind of work product.
+        history: earlier turns, oldest first; the last one is the assistant's.
+    """
 
     answer: Text
     source: Text
     topic: Text
+    kind: Text = "answer"
+    history: list[Turn] = []
+
+    @model_validator(mode="after")
+    def _turns_alternate(self) -> Self:
+        roles = [turn.role for turn in self.history]
+        if roles != ["user", "assistant"] * (len(roles) // 2):
+            raise ValueError("the history must alternate between user and assistant and end with the assistant")
+        return self
 
 
 class ExamItem(Form):
@@ -63,7 +87,16 @@ class ExamItem(Form):
     article: Text
 
 
-class ChoiceItem(ExamItem):
+class OpenBookItem(ExamItem):
+    """An item whose evidence can be scored: `articles` are the statute articles that decide it, without paragraphs.
+
+    Empty where a decision or an accounting standard decides alone.
+    """
+
+    articles: list[Text]
+
+
+class ChoiceItem(OpenBookItem):
     """A four-choice item."""
 
     difficulty: Difficulty
@@ -84,14 +117,15 @@ class ChoiceItem(ExamItem):
 
 
 class RubricLine(Form):
-    """A line of an essay item that a judge answers with yes or no."""
+    """A line of an essay item that a judge answers with yes or no; `applies` if it is about the facts of the case."""
 
     id: Text
     points: int = Field(ge=1)
     text: Text
+    applies: bool = False
 
 
-class EssayItem(ExamItem):
+class EssayItem(OpenBookItem):
     """An essay item with four to eight rubric lines and a reference answer."""
 
     difficulty: Difficulty
