@@ -23,7 +23,7 @@ import value_pairs
 import yaml
 
 from mnatune.law.citations import CitationChecker
-from mnatune.model.load import Answer
+from mnatune.model.engine.protocol import Answer
 from mnatune.pack import Pack
 from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.evaluate.measures import Yardstick

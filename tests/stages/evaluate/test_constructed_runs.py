@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import mnatune.stages.evaluate as stage
-from mnatune.model.load import Answer
+from mnatune.model.engine.protocol import Answer
 from mnatune.pack import Pack
 from mnatune.reports import report
 from mnatune.reports.findings import evaluation, headline

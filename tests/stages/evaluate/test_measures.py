@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnatune.law.citations import Citation
-from mnatune.model.load import Answer
+from mnatune.model.engine.protocol import Answer
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.measures import Yardstick, citation_marks
 from mnatune.stages.evaluate.metrics import BY_NAME, METRICS, Sample, domain_parts, domain_samples, table
