@@ -89,7 +89,7 @@ def test_every_entry_point_makes_the_same_tokens(tiny_model, tiny_adapters, pack
     found = {}
     for entry in ENTRIES:
         made.clear()
-        with open_engine(str(tiny_model), {"tuned": tiny_adapters[0]}) as engine:
+        with open_engine(str(tiny_model), {"tuned": tiny_adapters[0]}, new_tokens=GREEDY.max_new_tokens) as engine:
             entry(engine, asked, Place(tiny_model, tiny_adapters[0], pack, tmp_path / entry.__name__))
             tokenizer = engine.loaded.tokenizer
         found[entry.__name__] = [made[tuple(prompt_ids(tokenizer, messages))] for messages in asked]
