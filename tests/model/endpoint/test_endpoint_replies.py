@@ -213,17 +213,17 @@ def test_refusals_of_long_rows_do_not_end_a_judging_that_works() -> None:
 
 def test_a_halt_wakes_whoever_waits_for_the_breaker(tmp_path: Path) -> None:
     """The server goes away with the breaker open; what one outcome says then ends the asking, not half an hour later."""
-    asked: list[float] = []
 
     class Slow(Clock):
+        """Waits in earnest once the key has been refused."""
+
         async def sleep(self, seconds: float) -> None:
-            asked.append(seconds)
-            await asyncio.sleep(0 if len(asked) < 60 else seconds)
+            await asyncio.sleep(0 if server.served.calls <= 20 else seconds)
 
     with Odd({}, 503) as server:
         server._answer = _reset_then_forbid(server)  # type: ignore[method-assign]
         with pytest.raises(EnvironmentFault, match="refuses the key"):
-            asyncio.run(asyncio.wait_for(asyncio.to_thread(ask_all, server, tmp_path, 50, Slow(), concurrency=16), 20))
+            asyncio.run(asyncio.wait_for(asyncio.to_thread(ask_all, server, tmp_path, 50, Slow(), concurrency=16), 60))
 
 
 def _reset_then_forbid(server: Odd) -> Any:
