@@ -127,14 +127,14 @@ def test_a_full_card_is_told_with_the_keys_that_help_and_the_engine_goes_on(engi
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     ids = prompt_ids(engine.loaded.tokenizer, dialogue("분할", ""))
+    asked = {
+        "answers": lambda: engine.answers(tasks()),
+        "likelihoods": lambda: engine.likelihoods("base", [Example(ids, ids[:2])]),
+        "choice_costs": lambda: engine.choice_costs("base", [ids], [[ids[:2], ids[:3]]]),
+    }[call]
     with monkeypatch.context() as patch:
         patch.setattr(type(engine.loaded.backbone), "forward", full)
         with pytest.raises(EnvironmentFault, match="memory is full") as told:
-            if call == "answers":
-                engine.answers(tasks())
-            elif call == "likelihoods":
-                engine.likelihoods("base", [Example(ids, ids[:2])])
-            else:
-                engine.choice_costs("base", [ids], [[ids[:2], ids[:3]]])
+            asked()
     assert "train.quantize: nf4" in str(told.value)
     assert [type(one) for one in engine.answers(tasks(limit=1))] == [Answer] * len(QUESTIONS)
