@@ -169,14 +169,15 @@ def command(place: Path, name: str, *, tiny: bool) -> Found:
     from mnatune.cli import app
 
     save_model(place / "small", "Qwen/Qwen3-0.6B", tiny=tiny)
-    sets = [f"model.id={place / 'small'}", "evaluate.items=16", "generation.max_new_tokens=64"]
+    sets = [
+        f"model.id={place / 'small'}",
+        "train.learning_rate=1e-4",
+        "evaluate.items=16",
+        "generation.max_new_tokens=64",
+    ]
     if tiny:
-        sets += [
-            "read.sources=[{kind: qa, path: 'pack:qa', licence: Apache-2.0}]",
-            "compose.max_rows=90",
-            "judge.keep_above=0",
-        ]
-        sets += ["evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"]
+        sets += ["read.sources=[{kind: qa, path: 'pack:qa', licence: Apache-2.0}]", "judge.keep_above=0"]
+        sets += ["compose.max_rows=90", "evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"]
     options = [part for value in sets for part in ("--set", value)]
     run, trials = str(place / "run"), "1" if tiny else "3"
     line = {
@@ -202,16 +203,17 @@ def parts(place: Path, *, tiny: bool) -> dict[str, Callable[[], Found]]:
     }
 
 
-def peak_gib() -> float:
-    """The most memory that this process has held: the card's, or on a CPU its own."""
+def machine() -> Found:
+    """What this process computed on, and the most memory that it held: the card's, or on a CPU its own."""
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return {"device": torch.cuda.get_device_name(), "peak_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"device": f"{platform.machine()} CPU", "peak_gib": round(peak, 2)}
 
 
-def in_process(name: str, place: Path, *, tiny: bool) -> Found:
+def in_own_process(name: str, place: Path, *, tiny: bool) -> Found:
     """One part in a process of its own; its last line of output is the result."""
     line = [sys.executable, __file__, "--part", name, "--place", str(place), *(["--tiny"] if tiny else [])]
     began = time.monotonic()
@@ -223,18 +225,23 @@ def in_process(name: str, place: Path, *, tiny: bool) -> Found:
 
 
 def measure(out: Path, place: Path, *, tiny: bool) -> dict[str, object]:
-    """Do every part that `out` has no result of, and write it after each."""
-    import torch
-
+    """Do every part that `out` has no result of, and write it after each; this process leaves the card alone."""
     began = time.monotonic()
-    kept = json.loads(out.read_text(encoding="utf-8"))["ours"] if out.is_file() else {}
-    found = {name: part for name, part in kept.items() if "error" not in part}
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"device": "", "ours": {}}
+    found = {name: part for name, part in kept["ours"].items() if "error" not in part}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    report = {"bench": "gpu", "commit": commit.strip(), "device": device, "tiny": tiny, "ratio": {}, "ours": found}
+    report = {
+        "bench": "gpu",
+        "commit": commit.strip(),
+        "device": kept["device"],
+        "tiny": tiny,
+        "ratio": {},
+        "ours": found,
+    }
     for name in parts(place, tiny=tiny):
         if name not in found and time.monotonic() - began < LIMIT:
-            found[name] = in_process(name, place, tiny=tiny)
+            found[name] = in_own_process(name, place, tiny=tiny)
+            report["device"] = found[name].pop("device", report["device"])
             print(f"{name:<11} {json.dumps(found[name], ensure_ascii=False)}", flush=True)
             out.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return report
@@ -250,7 +257,7 @@ def main() -> None:
     args.place.mkdir(parents=True, exist_ok=True)
     if args.part:
         found = parts(args.place, tiny=args.tiny)[args.part]()
-        print(json.dumps(found | {"peak_gib": round(peak_gib(), 2)}, ensure_ascii=False))
+        print(json.dumps(found | machine(), ensure_ascii=False))
         return
     report = measure(args.out, args.place, tiny=args.tiny)
     print(json.dumps(report, ensure_ascii=False))

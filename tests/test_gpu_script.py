@@ -21,17 +21,17 @@ def test_every_part_runs_on_a_tiny_model(gpu, tmp_path) -> None:
         assert found[name]["planned_gib"] > 0
     assert found["serve"]["errors"] == 0
     assert (tmp_path / "run" / "report.html").is_file()
-    assert gpu.peak_gib() > 0
+    assert gpu.machine()["peak_gib"] > 0
 
 
 def test_a_second_run_does_only_what_failed(gpu, tmp_path, monkeypatch) -> None:
     done, out = [], tmp_path / "gpu.json"
 
-    def in_process(name, place, *, tiny):
+    def in_own_process(name, place, *, tiny):
         done.append(name)
-        return {"error": "no memory"} if len(done) == 2 else {"seconds": 1.0}
+        return {"error": "no memory"} if len(done) == 2 else {"seconds": 1.0, "device": "a card"}
 
-    monkeypatch.setattr(gpu, "in_process", in_process)
+    monkeypatch.setattr(gpu, "in_own_process", in_own_process)
     gpu.measure(out, tmp_path, tiny=True)
     assert done == list(gpu.parts(tmp_path, tiny=True))
     failed = done[1]
@@ -39,4 +39,5 @@ def test_a_second_run_does_only_what_failed(gpu, tmp_path, monkeypatch) -> None:
     report = gpu.measure(out, tmp_path, tiny=True)
     assert done == [failed]
     assert json.loads(out.read_text(encoding="utf-8")) == report
+    assert report["device"] == "a card"
     assert not any("error" in part for part in report["ours"].values())
