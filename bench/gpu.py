@@ -81,7 +81,7 @@ def train(place: Path, quantize: str, *, tiny: bool) -> Found:
     from mnatune.stages.train.token_rows import TokenRows, as_dataset
     from mnatune.stages.train.trainer import AnswerTrainer
 
-    folder, steps, warm_up = place / "big", 3 if tiny else 12, 1 if tiny else 3
+    folder, steps, warm_up = place / "big", 2 if tiny else 12, 1 if tiny else 3
     save_model(folder, "Qwen/Qwen3-8B", tiny=tiny)
     recipe = Recipe.model_validate(
         {"name": "gpu", "model": {"id": str(folder)}, "train": {"quantize": quantize, "epochs": 1}}
@@ -177,7 +177,7 @@ def command(place: Path, name: str, *, tiny: bool) -> Found:
     ]
     if tiny:
         sets += ["read.sources=[{kind: qa, path: 'pack:qa', licence: Apache-2.0}]", "judge.keep_above=0"]
-        sets += ["compose.max_rows=90", "evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"]
+        sets += ["compose.max_rows=45", "evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"]
     options = [part for value in sets for part in ("--set", value)]
     run, trials = str(place / "run"), "1" if tiny else "3"
     line = {
