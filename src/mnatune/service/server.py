@@ -16,7 +16,7 @@ from ..model.engine.protocol import Engine
 from ..model.engine.upstream import Upstream, UpstreamEngine
 from ..model.registry import RECIPE, Model, Pointer, Registry
 from ..pack import Pack
-from ..runs.errors import EnvironmentFault, MnatuneError, UsageError, log_failure
+from ..runs.errors import EnvironmentFault, MnatuneError, UsageError
 from ..runs.recipe import GenerationSection, Recipe, load_recipe
 from ..runs.workspace import Run
 from .app import create_app
@@ -232,8 +232,8 @@ class PointerFollower:
                 await self.look()
             except MnatuneError as error:
                 log.error("the production pointer cannot be followed: %s", error)
-            except Exception as error:  # whatever it is, the next promotion is to be followed all the same
-                log_failure(log, "the production pointer cannot be followed", error)
+            except Exception:  # whatever it is, the next promotion is to be followed all the same
+                log.exception("the production pointer cannot be followed")
 
     async def look(self) -> None:
         """Promote or roll back if the pointer has changed."""
