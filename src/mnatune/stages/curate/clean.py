@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
+from ...text.model_marks import holds_control, without_switches, without_thoughts
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
@@ -31,6 +32,7 @@ class Cleaned:
         licences: their licences, as positions in `licence_names`.
         counts: source → split → what happened → rows.
         masked: kind of personal data → occurrences.
+        thoughts: answers from which a reasoning trace was taken out.
     """
 
     ids: npt.NDArray[np.bytes_]
@@ -39,6 +41,7 @@ class Cleaned:
     licence_names: list[str]
     counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     masked: Counter[str] = field(default_factory=Counter)
+    thoughts: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped:
         pq.ParquetWriter(dropped, DROPPED_SCHEMA, compression="zstd", compression_level=1) as drop,
     ):
         for batch in file.iter_batches(batch_size=BATCH):
-            table = _tidy(batch, personal, result.masked)
+            table = _tidy(batch, personal, result)
             questions, answers = table["question"].to_pylist(), table["answer"].to_pylist()
             reasons = rules.reasons(questions, answers, table["category"].to_pylist())
             for row in exam.find([f"{q}\n{a}" for q, a in zip(questions, answers, strict=True)]):
@@ -98,28 +101,38 @@ def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped:
     return result
 
 
-def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]) -> pa.Table:
-    """The batch with its texts normalised and masked, and its ids made anew."""
+def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> pa.Table:
+    """The batch with its texts normalised, masked and free of reasoning traces, and its ids made anew."""
     columns = {name: batch.column(name) for name in QA_SCHEMA.names}
 
     def tidy(texts: list[str]) -> list[str]:
         texts = normalize_all(texts)
-        return personal.mask_all(texts, masked) if personal else texts
+        return personal.mask_all(texts, result.masked) if personal else texts
 
-    questions, answers = tidy(columns["question"].to_pylist()), tidy(columns["answer"].to_pylist())
-    texts = {"question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string())}
+    def answered(texts: list[str]) -> list[str]:
+        freed = [without_thoughts(text) for text in normalize_all(texts)]
+        result.thoughts += sum(had for _, had in freed)
+        return tidy([text for text, _ in freed])
+
+    questions = [without_switches(text) for text in tidy(columns["question"].to_pylist())]
+    texts = {
+        "question": pa.array(questions, pa.string()),
+        "answer": pa.array(answered(columns["answer"].to_pylist()), pa.string()),
+    }
     ids = content_ids(texts["question"], texts["answer"])
     columns |= texts | {
         "id": ids,
         "cluster": ids,
         "group": pa.compute.if_else(pa.compute.equal(columns["group"], columns["id"]), ids, columns["group"]),
-        "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
+        "category": pa.array(tidy(columns["category"].to_pylist()), pa.string()),
     }
     if any(columns["reference"].to_pylist()):
         columns["reference"] = pa.array(tidy(columns["reference"].to_pylist()), pa.string())
     if len(columns["alternatives"].values):
+        others = answered(columns["alternatives"].values.to_pylist())
         columns["alternatives"] = pa.ListArray.from_arrays(
-            columns["alternatives"].offsets, pa.array(tidy(columns["alternatives"].values.to_pylist()), pa.string())
+            columns["alternatives"].offsets,
+            pa.array(["" if holds_control(text) else text for text in others], pa.string()),
         )
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
 

@@ -118,6 +118,7 @@ def report(job: Job, cleaned: Sequence[Cleaned], duplicates: Counts) -> None:
                 manifest.drop(reason, number)
     manifest.facts["funnel"] = {split: funnel(count) for split, count in sorted(splits.items())}
     manifest.facts["masked"] = dict(sorted(masked.items()))
+    manifest.facts["thoughts_removed"] = sum(c.thoughts for c in cleaned)
 
 
 def funnel(count: Counter[str]) -> list[dict[str, Any]]:
