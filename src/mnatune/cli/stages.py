@@ -15,6 +15,8 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if it is done.")]
 
+WARNINGS = 8  # of a stage that are shown on the terminal
+
 SIMPLE_STAGES = {
     "collect": "Crawl the recipe's sites into pages.",
     "read": "Read archives, QA files, laws and pages into records.",
@@ -51,6 +53,14 @@ def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     rows = f"{manifest.rows_in:>9,} -> {manifest.rows_out:>9,} rows"
     lost = f", {dropped:,} dropped" if dropped else ""
     typer.echo(f"  {stage:<11} {rows}{lost}  ({manifest.seconds:.1f} s)")
+    told = [
+        *manifest.facts.get("warnings", ()),
+        *(w for s in manifest.per_source.values() for w in s.get("warnings", ())),
+    ]
+    for warning in told[:WARNINGS]:
+        typer.echo(f"    ! {warning}")
+    if len(told) > WARNINGS:
+        typer.echo(f"    ! and {len(told) - WARNINGS} more in {stage}'s manifest.json")
 
 
 def run(

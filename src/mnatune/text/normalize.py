@@ -11,7 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]+")  # with fillers drawn as blanks
+SPACES = re.compile(
+    "[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]+"
+)  # with fillers drawn as blanks
 LINE_ENDS = re.compile("\r\n|[\r\u0085\u2028\u2029]")
 BREAKS = re.compile(r"\n{3,}")
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -60,10 +62,7 @@ def normalize(text: str) -> str:
     if not (_look().search(text) or text[:1].isspace() or text[-1:].isspace()):
         return text
     text = _without_markup(text)
-    if "\n" in text:
-        text = BREAKS.sub("\n\n", "\n".join(_tidy_lines(text)))
-    else:
-        text = SPACES.sub(" ", text)
+    text = BREAKS.sub("\n\n", "\n".join(_tidy_lines(text))) if "\n" in text else SPACES.sub(" ", text)
     return unicodedata.normalize("NFC", text.strip())
 
 
@@ -104,14 +103,14 @@ def _without_markup(text: str) -> str:
         before = text
         text = ENTITY.sub(lambda match: html.unescape(match[0].rstrip(";") + ";"), AMPERSANDS.sub("&", text))
         closed = set(CLOSING.findall(text))
-        text = TAG.sub(lambda match, closed=closed: _instead_of(match, closed), HIDDEN.sub("", text))
+        text = TAG.sub(partial(_instead_of, closed), HIDDEN.sub("", text))
         text = _characters(text)
         if text == before:
             return text
     return _characters(text.replace("<", "").replace("&", ""))
 
 
-def _instead_of(tag: re.Match[str], closed: set[str]) -> str:
+def _instead_of(closed: set[str], tag: re.Match[str]) -> str:
     """What stands for a tag; a capital in angle brackets that nothing closes is the name of a party."""
     if len(tag[0]) == 3 and tag[0][1].isupper() and tag[0][1] not in closed:
         return tag[0]

@@ -6,7 +6,6 @@ Similar texts of law differ in the one word that matters: 가능/불가능, 매�
 Does not: parse. Two wordings that are the same to a reader are often called different, never the reverse on purpose.
 """
 
-import re
 from collections.abc import Iterator
 
 from .normalize import folded
@@ -69,7 +68,7 @@ WORDS = tuple(
 )
 ADDED = frozenset(("이다", "입니다", "요"))  # to a noun or to a plain ending
 FINALS = {4: "ㄴ", 16: "ㅁ", 17: "ㅂ"}  # number of the final consonant in a syllable → its letter
-CLOSING = frozenset("이상입니다 이상이다 감사합니다 고맙습니다 끝 끝이다".split())
+CLOSING = frozenset(["이상입니다", "이상이다", "감사합니다", "고맙습니다", "끝", "끝이다"])
 
 
 def same_statement(one: str, other: str) -> bool:
@@ -124,7 +123,9 @@ class _Walk:
                 after = min(AGREE, len(one) - here, len(other) - there)
                 if after < 0 or one[here : here + after] != other[there : there + after]:
                     continue
-                if not after and not (self._ends[0][here] and self._ends[1][there]):  # one text is over, the other's word is not
+                if not after and not (
+                    self._ends[0][here] and self._ends[1][there]
+                ):  # one text is over, the other's word is not
                     continue
                 if self._allowed(i, j, here, there):
                     yield size, total - size
@@ -137,7 +138,7 @@ class _Walk:
             a, b = one[i : here + more], other[j : there + more]
             if ends_one[here + more] or ends_other[there + more]:
                 begins = (bool(a) and (not i or ends_one[i])) or (bool(b) and (not j or ends_other[j]))
-                return _same_word(a, b) or _same_ending(a, b) or not begins and _same_particle(a, b)
+                return _same_word(a, b) or _same_ending(a, b) or (not begins and _same_particle(a, b))
             if here + more >= len(one) or one[here + more] != other[there + more : there + more + 1]:
                 return False
         return False

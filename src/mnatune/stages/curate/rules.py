@@ -184,9 +184,7 @@ class Rules:
 def _loosely(phrase: str) -> str:
     """A phrase as a pattern: its own spaces may be missing, others may stand where two syllables are on either side."""
     words = [
-        "".join(
-            re.escape(letter) + (r"\s?" if 1 <= at < len(word) - 2 else "") for at, letter in enumerate(word)
-        )
+        "".join(re.escape(letter) + (r"\s?" if 1 <= at < len(word) - 2 else "") for at, letter in enumerate(word))
         for word in folded(phrase).split()
     ]
     return r"\s*".join(words)
