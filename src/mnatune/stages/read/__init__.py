@@ -1,7 +1,7 @@
 """`read`: sources → `QA` and `Document` records in Parquet, with the place of every row and a reason for every loss."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -119,15 +119,24 @@ def _read_archives(job: "Job", source: "SourceSection", number: str) -> ReadTall
 
 
 def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) -> list[ReadTask]:
-    """The tasks of a source; what is skipped on the way is counted."""
+    """The tasks of a source; what is left out on the way is counted and told."""
     field_map = load_map(source.map, job.pack)
-    archives, others = find_archives(Path(source.path), Path(field_map.members).suffix)
-    for _, reason in others:
-        tally.archives_skipped[reason] += 1
+    root = Path(source.path)
+    found = find_archives(root, Path(field_map.members).suffix)
+    tally.leave_out(found.skipped)
+    for name, reason in found.damaged:
+        tally.archives_damaged[reason] += 1
+        tally.warnings.append(f"{name}: {reason}")
     tasks: list[ReadTask] = []
-    for archive in archives:
-        rule = field_map.rule_for(archive.name)
+    zipped: set[tuple[str, int]] = set()
+    for archive in found.archives:
+        folder = root if root.is_dir() else root.parent
+        rule = field_map.rule_for(archive.name, root=folder.resolve().name, folder=bool(archive.members))
         entries, fault = ([], rule.skip) if rule.skip else entries_of(archive)
+        if archive.members and zipped.issuperset(archive.members):
+            entries, fault = [], "unpacked copy of a zip that is read"
+        elif not archive.members:
+            zipped.update((PurePosixPath(entry.name).name, entry.size) for entry in entries)
         if fault:
             (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
             tally.warnings.append(f"{archive.name}: {fault}")

@@ -1,6 +1,7 @@
 """What became of a source's rows: read, dropped by reason, per split; and its members: read or skipped by reason."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,15 @@ class ReadTally:
     def see(self, member: str, data: bytes) -> None:
         """Remember the first member that no layout describes, to show its shape."""
         self.unknown = self.unknown or (member, data[: 1 << 20])
+
+    def leave_out(self, files: Iterable[tuple[str, str]]) -> None:
+        """Count files that are not read by their reasons, and tell each reason once with one of the names."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in files:
+            by_reason.setdefault(reason, []).append(name)
+        for reason, names in by_reason.items():
+            self.archives_skipped[reason] += len(names)
+            self.warnings.append(f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {reason}")
 
     def add(self, other: "ReadTally") -> None:
         """Add another tally's counts."""

@@ -1,6 +1,7 @@
 """A layout compiled: a typed decoder that skips what no path names, and functions that fetch a row's fields."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import attrgetter
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from .fieldmap import JsonLayout, Paths
 
 STEP = re.compile(r"([^.\[\]]+)|\[(\d*)\]")
+RANK = re.compile(r"\s*(\d{1,3})(?:\.0{1,6})?\s*(?:위|등|순위)?\s*")
 Steps = list[str | int | None]
 Trail = tuple[Any, ...]
 Getter = Callable[[Trail], Any]
@@ -21,6 +23,16 @@ Getter = Callable[[Trail], Any]
 def steps_of(path: str) -> Steps:
     """The steps of a path: a name, an index, or None for every element of a list."""
     return [name or (int(index) if index else None) for name, index in STEP.findall(path)]
+
+
+def rank_of(value: Any) -> int | None:
+    """A rank as a number: 1, 1.0, "1" and "1위" are one rank; None for what is no rank."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        match = RANK.fullmatch(unicodedata.normalize("NFKC", value))
+        return int(match[1]) if match else None
+    return value if type(value) is int else None
 
 
 class _Node:
@@ -179,18 +191,19 @@ class Reader:
         """How many rows a record has."""
         return _count(record, self._levels)
 
-    def ranked(self, trail: Trail) -> list[Any]:
-        """The ranked answers, best first; empty if the layout or the row has none."""
+    def ranked(self, trail: Trail) -> list[Any] | None:
+        """The ranked answers, best first; empty if the layout or the row has none, None if it is unclear which is best."""
         rule = self.layout.ranked
         if rule is None:
             return []
         found = []
         for order, get in enumerate(self._ranked):
             entry = get(trail)
-            if isinstance(entry, dict):
-                rank = entry.get(rule.rank)
-                place = rank if isinstance(rank, int) else len(self._ranked) + order
-                found.append((place, order, entry.get(rule.text)))
+            if isinstance(entry, dict) and entry.get(rule.text) is not None:
+                found.append((rank_of(entry.get(rule.rank)), order, entry[rule.text]))
+        places = [place for place, _, _ in found]
+        if len(found) > 1 and (None in places or places.count(min(places)) > 1):  # type: ignore[type-var]
+            return None
         return [text for _, _, text in sorted(found, key=lambda f: f[:2])]
 
     def getter(self, paths: Paths) -> Getter:

@@ -181,11 +181,16 @@ def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: An
     for trail in reader.trails(record):
         question, answer = reader.question(trail), reader.answer(trail)
         alternatives: list[str] = []
+        unclear = False
         if answer is None and reader.layout.ranked:
-            answer, *others = reader.ranked(trail) or [None]
+            ranked = reader.ranked(trail)
+            unclear = ranked is None
+            answer, *others = ranked or [None]
             alternatives = [text for text in others if isinstance(text, str)]
         category, group = reader.category(trail), reader.group(trail)
         reason = _fault(reader, trail, question, answer, category, group)
+        if unclear and reason == "missing-answer":
+            reason = "unclear-ranking"
         if reason:
             columns.drop(name, index, reason, _text(answer), _text(question))
         elif plain:
