@@ -16,10 +16,11 @@ from .counts import ReadTally
 from .fieldmap import load_map
 from .law import read_law
 from .members import shape_of
+from .paths import name_of
 from .precedent import LICENCE as DECISIONS
 from .precedent import read_precedents
 from .qa_files import read_tables
-from .shards import DocumentWriter, Origin, ShardWriter, write_dropped
+from .shards import DocumentWriter, Origin, ShardWriter
 from .tasks import ReadTask, batches_of, cost, read_task
 from .zips import entries_of
 
@@ -51,7 +52,8 @@ def read(job: "Job") -> None:
                 manifest.drop(reason, count)
     with atomic_path(job.path("dropped.parquet")) as partial, pq.ParquetWriter(partial, DROPPED_SCHEMA) as writer:
         for file in sorted(job.path(".work").glob("*.parquet")):
-            writer.write_table(pq.read_table(file, schema=DROPPED_SCHEMA))
+            for batch in pq.ParquetFile(file).iter_batches():
+                writer.write_batch(batch)
     shutil.rmtree(job.path(".work"))
 
 
@@ -78,9 +80,9 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
             tally.documents += 1
     else:
         licence = source.licence or (DECISIONS if source.kind == "precedent" else "")
-        with ShardWriter(job.path(f"qa/{number}-00000.parquet"), Origin(name, path.name, licence, "")) as writer:
+        origin, shard = Origin(name, name_of(path, path.parent), licence, ""), f"{number}-00000.parquet"
+        with ShardWriter(job.path(f"qa/{shard}"), origin, job.path(f".work/{shard}")) as writer:
             (read_precedents if source.kind == "precedent" else read_tables)(path, writer)
-        write_dropped(job.path(f".work/{number}-00000.parquet"), writer.columns.drops)
         tally = writer.columns.tally
     if not tally.rows + tally.documents:
         losses = ", ".join(f"{reason} ({n})" for reason, n in (tally.members_skipped + tally.dropped).items())

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -18,6 +19,7 @@ RANK = re.compile(r"\s*(\d{1,3})(?:\.0{1,6})?\s*(?:위|등|순위)?\s*")
 Steps = list[str | int | None]
 Trail = tuple[Any, ...]
 Getter = Callable[[Trail], Any]
+WRONG = object()  # stands for the rows that should lie where something else lies
 
 
 def steps_of(path: str) -> Steps:
@@ -53,6 +55,12 @@ class _Node:
                 node.each = node.each or _Node()
                 node = node.each
         node.leaf = True
+
+    def take_whole(self) -> None:
+        """Decode this and all below it into plain Python values."""
+        self.leaf = True
+        for node in [*self.fields.values(), *([self.each] if self.each else [])]:
+            node.take_whole()
 
     @property
     def typed(self) -> bool:
@@ -123,11 +131,15 @@ def pick(value: Any, steps: list[tuple[str, Any]]) -> Any:
 class Reader:
     """A layout, ready to decode records and to fetch the fields of their rows.
 
+    Args:
+        typed: records are decoded into structs, which refuse a value of the wrong kind anywhere in them. `untyped` is
+            the same layout for records as plain values: there a wrong value costs its own row alone.
+
     Raises:
         ValueError: a path climbs higher than the record.
     """
 
-    def __init__(self, layout: JsonLayout) -> None:
+    def __init__(self, layout: JsonLayout, *, typed: bool = True) -> None:
         self.layout = layout
         self.under = [step for step in steps_of(layout.unit) if isinstance(step, str)]
         self.listed = layout.unit.endswith("[]")
@@ -135,6 +147,8 @@ class Reader:
         self._root = _Node()
         for path in self._paths():
             self._root.add(self._absolute(path))
+        if not typed:
+            self._root.take_whole()
         record = self._root.type()
         self.decode_record = msgspec.json.Decoder(record).decode
         self.decode_records = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
@@ -154,6 +168,11 @@ class Reader:
             self._lists = [attrgetter(".".join(name for _, name in steps)) for steps in self._levels]
             self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
+
+    @cached_property
+    def untyped(self) -> "Reader":
+        """The same layout for records that are plain dicts and lists."""
+        return Reader(self.layout, typed=False)
 
     def fits(self, head: bytes) -> bool:
         """True if a member that begins like this can have the layout."""
@@ -319,6 +338,8 @@ def _descend(trail: Trail, levels: list[list[tuple[str, Any]]]) -> Iterator[Trai
         else:
             for element in inner:
                 yield from _descend((*trail, element), levels[1:])
+    elif inner is not None or trail[-1] is None or isinstance(trail[-1], (str, int, float, list)):
+        yield (*trail, *[WRONG] * len(levels))
 
 
 def _count(value: Any, levels: list[list[tuple[str, Any]]]) -> int:

@@ -1,0 +1,111 @@
+"""The rows of a JSON file, however they are wrapped: an array, JSON Lines, objects over several lines, a list under a key."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ...runs.errors import DataError
+from .members import shape_of
+
+DEPTH = 4  # keys above a wrapped list
+
+
+def json_rows(text: str, where: str) -> Iterator[tuple[Any, str]]:
+    """Each row with "", or what stands there instead with a reason.
+
+    Raises:
+        DataError: the file is an array or an object that is no JSON, or an object without a list of rows.
+    """
+    body = text.strip()
+    if body.startswith("["):
+        yield from ((row, "") for row in _whole(body, "array", where))
+    elif _is_lines(body):
+        # Not splitlines: strings may hold U+2028, U+0085 and the like as they are.
+        yield from (_line(line) for line in body.split("\n") if line.strip())
+    else:
+        yield from _objects(body, where)
+
+
+def _is_lines(body: str) -> bool:
+    """True unless the first line is the beginning of an object that goes on in the next."""
+    first, _, rest = body.partition("\n")
+    return (
+        not rest.strip()
+        or _line(first)[1] == ""
+        or not first.lstrip().startswith("{")
+        or _line(rest.split("\n")[0])[1] == ""
+    )
+
+
+def _line(line: str) -> tuple[Any, str]:
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return line, "invalid-json"
+    return (value, "") if not _repeats(line, value) else (line, "duplicate-key")
+
+
+def _whole(body: str, kind: str, where: str) -> Any:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
+        raise DataError(f"not a JSON {kind}: {error}", where=where) from error
+    return value
+
+
+def _objects(body: str, where: str) -> Iterator[tuple[Any, str]]:
+    """Objects one after the other, each over as many lines as it likes."""
+    decode = json.JSONDecoder().raw_decode
+    at = 0
+    while at < len(body):
+        try:
+            value, end = decode(body, at)
+        except (ValueError, RecursionError):
+            following = body.find("\n{", at + 1)
+            end = following + 1 if following > 0 else len(body)
+            yield body[at:end], "invalid-json"
+        else:
+            yield value, ""
+        at = end
+        while at < len(body) and body[at] in " \t\r\n,":
+            at += 1
+
+
+def unwrapped(value: Any, where: str) -> list[Any]:
+    """The rows of an object that holds them in a list under a key, at most four keys deep.
+
+    Raises:
+        DataError: there is no such list, or several.
+    """
+    lists = list(_lists(value, "", DEPTH))
+    if len(lists) == 1:
+        return lists[0][1]
+    names = ", ".join(path for path, _ in lists)
+    told = (
+        f"the file is one object with several lists of rows: {names}"
+        if lists
+        else "the file is one object without rows"
+    )
+    raise DataError(
+        f"{told}; its shape: {shape_of(msgspec.json.encode(value))}",
+        where=where,
+        next_step="keep the list alone in the file, or write one row a line (JSON Lines)",
+    )
+
+
+def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Any]]]:
+    for key, below in value.items() if isinstance(value, dict) and depth else ():
+        name = f"{path}.{key}".lstrip(".")
+        if isinstance(below, list) and any(isinstance(row, dict) for row in below):
+            yield name, below
+        else:
+            yield from _lists(below, name, depth - 1)
+
+
+def _repeats(line: str, value: Any) -> bool:
+    """True if an object of a line holds one of its keys twice: JSON would keep the last without a word."""
+    if not isinstance(value, dict) or all(line.count(f'"{key}"') < 2 for key in value):
+        return False
+    return len(json.loads(line, object_pairs_hook=list)) > len(value)
