@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ...runs.errors import DataError
-from .members import shape_of
+from .members import Twice, shape_of, unique
 
 DEPTH = 4  # keys above a wrapped list
 
@@ -20,7 +20,7 @@ def json_rows(text: str, where: str) -> Iterator[tuple[Any, str]]:
     """
     body = text.strip()
     if body.startswith("["):
-        yield from ((row, "") for row in _whole(body, "array", where))
+        yield from _array(body, where)
     elif _is_lines(body):
         # Not splitlines: strings may hold U+2028, U+0085 and the like as they are.
         yield from (_line(line) for line in body.split("\n") if line.strip())
@@ -47,17 +47,18 @@ def _line(line: str) -> tuple[Any, str]:
     return (value, "") if not _repeats(line, value) else (line, "duplicate-key")
 
 
-def _whole(body: str, kind: str, where: str) -> Any:
+def _array(body: str, where: str) -> Iterator[tuple[Any, str]]:
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
-        raise DataError(f"not a JSON {kind}: {error}", where=where) from error
-    return value
+        rows = json.loads(body, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not a JSON array: {error}", where=where) from error
+    for row in rows:
+        yield row, "duplicate-key" if type(row) is Twice else ""
 
 
 def _objects(body: str, where: str) -> Iterator[tuple[Any, str]]:
     """Objects one after the other, each over as many lines as it likes."""
-    decode = json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder(object_pairs_hook=unique).raw_decode
     at = 0
     while at < len(body):
         try:
@@ -67,7 +68,7 @@ def _objects(body: str, where: str) -> Iterator[tuple[Any, str]]:
             end = following + 1 if following > 0 else len(body)
             yield body[at:end], "invalid-json"
         else:
-            yield value, ""
+            yield value, "duplicate-key" if type(value) is Twice else ""
         at = end
         while at < len(body) and body[at] in " \t\r\n,":
             at += 1
@@ -108,4 +109,4 @@ def _repeats(line: str, value: Any) -> bool:
     """True if an object of a line holds one of its keys twice: JSON would keep the last without a word."""
     if not isinstance(value, dict) or all(line.count(f'"{key}"') < 2 for key in value):
         return False
-    return len(json.loads(line, object_pairs_hook=list)) > len(value)
+    return type(json.loads(line, object_pairs_hook=unique)) is Twice

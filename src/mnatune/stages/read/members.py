@@ -1,5 +1,6 @@
 """One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -38,6 +39,12 @@ class Plain:
 
 class Twice(dict[str, Any]):
     """An object that holds a key twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `Twice` if a key stands in it more than once."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Twice(found)
 
 
 def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
@@ -197,12 +204,6 @@ def _decoded(piece: bytes, reader: Reader) -> Any:
 
 
 def _plain(piece: bytes, reader: Reader) -> Any:
-    import json
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        return found if len(found) == len(pairs) else Twice(found)
-
     try:
         value = json.loads(piece, object_pairs_hook=unique)
     except ValueError:

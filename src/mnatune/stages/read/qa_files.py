@@ -68,11 +68,12 @@ class _Table:
         self._known: dict[tuple[Any, ...], dict[str, str]] = {}  # rows of one file may differ in their keys
         self._unused: Counter[str] = Counter()
         self._groups: Counter[str] = Counter()
+        self._rows = 0
         self._seen = False
 
     def read(self) -> None:
         """Write all rows."""
-        rows = _rows_of(self._file, self._member)
+        rows = _rows_of(self._file, str(self._file))
         for index, (row, reason) in enumerate(rows):
             if not reason and not isinstance(row, dict):
                 reason, row = "wrong-type", repr(row)
@@ -90,8 +91,8 @@ class _Table:
         for column, rows in self._unused.items():
             warnings.append(f"{self._member}: the column {column[:SHOWN_NAME]!r} is not used ({rows:,} rows)")
         label, rows = max(self._groups.items(), key=itemgetter(1), default=("", 0))
-        if rows >= MANY and 2 * rows > self._groups.total():
-            told = f"{self._member}: {rows:,} of {self._groups.total():,} rows have the source (출처) {label[:SHOWN_NAME]!r}: "
+        if rows >= MANY and 2 * rows > self._rows:
+            told = f"{self._member}: {rows:,} of {self._rows:,} rows have the source (출처) {label[:SHOWN_NAME]!r}: "
             warnings.append(f"{told}as rows of one document they will stand on one side of the split")
 
     def _drop(self, index: int, reason: str, row: Any) -> None:
@@ -132,8 +133,7 @@ class _Table:
         if not group and reference.strip():
             group = content_id(" ".join(reference.split()))
             self._groups[reference] += 1
-        else:
-            self._groups[""] += 1
+        self._rows += 1
         category = _plain(values.get("category"))
         self._writer.columns.add(ReadRow(self._member, index, asked, answer, category, group, reference))
 
