@@ -15,7 +15,9 @@ FRONT = re.compile(r"\A\ufeff?---\n(.*?)\n---\n", re.DOTALL)
 ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!<>~|])")
 # A sentence, a remark such as (적극), a heading in brackets; a bracket that closes a citation goes on.
 ENDED = re.compile(r"(?:[.?!:;。…]|(?:적극|소극|여부|사례)[)）]|[\]」』”】])[\"'”’]*$|사례$|여부$|의미$|기준$|방법$")
-MARKED = re.compile(r"[\[［【<〈(（]?\s*(?:\d{1,3}|[가-하]|[ⅰ-ⅹⅠ-Ⅹ]|다수의견|반대의견|별개의견|보충의견)\s*[\]］】>〉)）.]|[①-⑳㉠-㉾⑴-⒇■□○●◎◇◆※*·-]")
+MARKED = re.compile(
+    r"[\[［【<〈(（]?\s*(?:\d{1,3}|[가-하]|[ⅰ-ⅹⅠ-Ⅹ]|다수의견|반대의견|별개의견|보충의견)\s*[\]］】>〉)）.]|[①-⑳㉠-㉾⑴-⒇■□○●◎◇◆※*·-]"
+)
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
