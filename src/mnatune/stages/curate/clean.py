@@ -1,6 +1,7 @@
 """The first pass, one call per shard: tidy and mask every row, judge it, and set the dropped ones aside."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_ids
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_id, content_ids
 from ...text.model_marks import holds_control, without_switches, without_thoughts
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
@@ -19,6 +20,7 @@ from .rules import Drops, Rules
 
 BATCH = 4096
 CLEAN_SCHEMA = QA_SCHEMA.append(pa.field("row", pa.int64()))
+HIDDEN = "\x00"  # before the hash that stands for a group named by personal data
 ROWS_PER_SHARD = 1 << 32  # row number = shard number × this + position
 
 
@@ -123,9 +125,11 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> 
     columns |= texts | {
         "id": ids,
         "cluster": ids,
-        "group": pa.compute.if_else(pa.compute.equal(columns["group"], columns["id"]), ids, columns["group"]),
-        "category": pa.array(tidy(columns["category"].to_pylist()), pa.string()),
+        "category": _names(columns["category"], tidy),
+        "source": _places(columns["source"], tidy),
     }
+    own = pa.compute.equal(columns["group"], batch.column("id"))
+    columns["group"] = pa.compute.if_else(own, ids, _groups(columns["group"], personal))
     if any(columns["reference"].to_pylist()):
         columns["reference"] = pa.array(tidy(columns["reference"].to_pylist()), pa.string())
     if len(columns["alternatives"].values):
@@ -135,6 +139,31 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> 
             pa.array(["" if holds_control(text) else text for text in others], pa.string()),
         )
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
+
+
+def _names(column: pa.Array, tidy: Callable[[list[str]], list[str]]) -> pa.Array:
+    """A column of few different texts, each tidied once."""
+    coded = column.dictionary_encode()
+    return pa.array(tidy(coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
+
+
+def _places(sources: pa.StructArray, tidy: Callable[[list[str]], list[str]]) -> pa.StructArray:
+    """Where the rows came from, with masked names of files and members; they go on into cards and manifests."""
+    fields = list(sources.type)
+    named = ("name", "archive", "member")
+    parts = [_names(sources.field(f.name), tidy) if f.name in named else sources.field(f.name) for f in fields]
+    return pa.StructArray.from_arrays(parts, fields=fields)
+
+
+def _groups(groups: pa.Array, personal: Personal | None) -> pa.Array:
+    """The groups; one named by personal data has a hash for its name until `result` numbers it."""
+    if personal is None:
+        return groups
+    coded = groups.dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    masked = personal.mask_all(names, Counter())
+    hidden = [HIDDEN + content_id(name) if name != mask else name for name, mask in zip(names, masked, strict=True)]
+    return pa.array(hidden, pa.string()).take(coded.indices)
 
 
 def _count(table: pa.Table, reasons: list[str], counts: dict[tuple[str, str], Counter[str]]) -> None:

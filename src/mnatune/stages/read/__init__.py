@@ -11,6 +11,7 @@ from ...runs.errors import DataError, UsageError
 from ...runs.records import DOCUMENT_SCHEMA, DROPPED_SCHEMA
 from ...runs.workers import cores, spread
 from ...runs.workspace import atomic_path
+from ...text.personal import Personal
 from .archive import find_archives
 from .counts import ReadTally
 from .fieldmap import load_map
@@ -41,10 +42,12 @@ def read(job: "Job") -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     manifest = job.manifest
+    personal = Personal(job.pack.yaml("pii.yaml"))  # names of files and members stand in warnings
     with DocumentWriter(job.path("documents.parquet")) as documents:
         for number, source in enumerate(job.recipe.read.sources):
             tally = _read_source(job, source, f"{number:02d}", documents)
-            name = source_name(job, source)
+            name = personal.mask(source_name(job, source))
+            tally.warnings = [personal.mask(warning) for warning in tally.warnings]
             manifest.per_source[name if name not in manifest.per_source else f"{name}#{number}"] = tally.facts()
             manifest.rows_out += tally.rows + tally.documents
             manifest.rows_in += tally.rows + tally.documents + tally.dropped.total()

@@ -1,4 +1,4 @@
-"""Finding archives, without a second copy on disk: zips, zips in parts, both inside a tar, and trees of loose files.
+"""ArchiveSearch archives, without a second copy on disk: zips, zips in parts, both inside a tar, and trees of loose files.
 
 AI Hub delivers a tar of `X.zip.part0`, `X.zip.part1073741824`, …; a part's number is its offset in the whole. A tar's
 members lie uncompressed at known offsets, so every archive is a list of (file, offset, size) spans, read as one stream.
@@ -94,7 +94,7 @@ class _Joined(io.RawIOBase):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ArchiveSearch:
     """What lies below a root: archives in name order, and what is left out or damaged, each with the reason."""
 
     archives: list[Archive]
@@ -102,7 +102,7 @@ class Finding:
     damaged: list[tuple[str, str]]
 
 
-def find_archives(root: Path, loose: str) -> Finding:
+def find_archives(root: Path, loose: str) -> ArchiveSearch:
     """All archives of a file or folder, zips first.
 
     Args:
@@ -124,7 +124,7 @@ def find_archives(root: Path, loose: str) -> Finding:
             others.append((file.name, file.span))
     folders, others = _folders(others, loose)
     archives = [*(_assemble(name, parts) for name, parts in sorted(zips.items())), *folders]
-    return Finding(archives, [*skipped, *((name, "not an archive") for name, _ in others)], damaged)
+    return ArchiveSearch(archives, [*skipped, *((name, "not an archive") for name, _ in others)], damaged)
 
 
 class _File(NamedTuple):
