@@ -131,7 +131,7 @@ def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) ->
     tally.leave_out(found.skipped)
     for name, reason in found.damaged:
         tally.archives_damaged[reason] += 1
-        tally.warnings.append(f"{name}: {reason}")
+        tally.warn(f"{name}: {reason}")
     tasks: list[ReadTask] = []
     zipped: set[tuple[str, int]] = set()
     for archive in found.archives:
@@ -144,7 +144,7 @@ def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) ->
             zipped.update((PurePosixPath(entry.name).name, entry.size) for entry in entries)
         if fault:
             (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
-            tally.warnings.append(f"{archive.name}: {fault}")
+            tally.warn(f"{archive.name}: {fault}")
         origin = Origin(source_name(job, source), archive.name, source.licence or field_map.licence, rule.split)
         for batch in batches_of(entries):
             shard = f"{number}-{len(tasks):05d}.parquet"

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+MOST_WARNINGS = 50
+
+
 @dataclass
 class ReadTally:
     """Counts of one source; tallies of parallel readers add up."""
@@ -23,6 +26,11 @@ class ReadTally:
     warnings: list[str] = field(default_factory=list)
     unknown: tuple[str, bytes] | None = None
 
+    def warn(self, text: str) -> None:
+        """Keep a warning; beyond a number that nobody reads they are only counted."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(text)
+
     def see(self, member: str, data: bytes) -> None:
         """Remember the first member that no layout describes, to show its shape."""
         self.unknown = self.unknown or (member, data[: 1 << 20])
@@ -34,7 +42,7 @@ class ReadTally:
             by_reason.setdefault(reason, []).append(name)
         for reason, names in by_reason.items():
             self.archives_skipped[reason] += len(names)
-            self.warnings.append(f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {reason}")
+            self.warn(f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {reason}")
 
     def add(self, other: "ReadTally") -> None:
         """Add another tally's counts."""
@@ -42,7 +50,7 @@ class ReadTally:
         self.members += other.members
         for name in ("splits", "layouts", "dropped", "members_skipped", "archives_skipped", "archives_damaged"):
             getattr(self, name).update(getattr(other, name))
-        self.warnings += other.warnings
+        self.warnings += other.warnings[: max(0, MOST_WARNINGS - len(self.warnings))]
         self.unknown = self.unknown or other.unknown
 
     def facts(self) -> dict[str, Any]:
@@ -59,5 +67,5 @@ class ReadTally:
             "members_skipped": dict(sorted(self.members_skipped.items())),
             "archives_skipped": dict(sorted(self.archives_skipped.items())),
             "archives_damaged": dict(sorted(self.archives_damaged.items())),
-            "warnings": self.warnings[:50],
+            "warnings": self.warnings,
         }

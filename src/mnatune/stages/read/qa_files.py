@@ -87,13 +87,13 @@ class _Table:
         self._tell()
 
     def _tell(self) -> None:
-        warnings = self._writer.columns.tally.warnings
+        tally = self._writer.columns.tally
         for column, rows in self._unused.items():
-            warnings.append(f"{self._member}: the column {column[:SHOWN_NAME]!r} is not used ({rows:,} rows)")
+            tally.warn(f"{self._member}: the column {column[:SHOWN_NAME]!r} is not used ({rows:,} rows)")
         label, rows = max(self._groups.items(), key=itemgetter(1), default=("", 0))
         if rows >= MANY and 2 * rows > self._rows:
             told = f"{self._member}: {rows:,} of {self._rows:,} rows have the source (출처) {label[:SHOWN_NAME]!r}: "
-            warnings.append(f"{told}as rows of one document they will stand on one side of the split")
+            tally.warn(f"{told}as rows of one document they will stand on one side of the split")
 
     def _drop(self, index: int, reason: str, row: Any) -> None:
         self._writer.columns.drop(self._member, index, reason, str(row))

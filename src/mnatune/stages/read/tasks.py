@@ -88,7 +88,7 @@ def _read_entry(
             reason = str(fault)
     if reason:
         tally.members_skipped[reason] += 1
-        tally.warnings.append(f"{entry.name}: {reason}")
+        tally.warn(f"{entry.name}: {reason}")
     else:
         tally.members += 1
 
