@@ -16,7 +16,7 @@ from ...pack import Pack
 from ...runs.errors import DataError
 from ...text.codes import MULTIPLIER, Bools, Codes, Ints
 from ...text.model_marks import CONTROL, THOUGHT
-from ...text.normalize import folded
+from ...text.normalize import LIST_MARK, folded
 
 OTHER, HANGUL, LETTER, SIGN, SPACE, BROKEN = range(6)
 PIECE = 10  # characters of the piece whose repetition shows a loop
@@ -126,7 +126,7 @@ class Rules:
             ("phrase", _matching(answers, self._phrases)),
             ("near-echo", self._near_echo(questions, answers)),
             ("repeated-lines", self._repeated_lines(answers)),
-            ("loop", self._loops(codes_a, classes_a)),
+            ("loop", self._loops(answers, codes_a, classes_a)),
         ]
         reasons = [""] * len(answers)
         for name, mask in reversed(checks):
@@ -148,14 +148,17 @@ class Rules:
         mask = np.zeros(len(answers), bool)
         for row, answer in enumerate(answers):
             if answer.count("\n") >= 3:
-                lines = [line.strip() for line in answer.split("\n") if any(map(str.isalnum, line))]
+                lines = [
+                    LIST_MARK.sub("", line.strip(), 1) for line in answer.split("\n") if any(map(str.isalnum, line))
+                ]
                 mask[row] = len(lines) - len(set(lines)) > self.drops.max_duplicate_line_ratio * len(lines)
         return mask
 
-    def _loops(self, codes: Codes, classes: npt.NDArray[np.uint8]) -> Bools:
+    def _loops(self, answers: list[str], codes: Codes, classes: npt.NDArray[np.uint8]) -> Bools:
         """Rows that one ten-character piece fills beyond the limit, and rows in which a passage comes three times in a row.
 
-        Pieces of figures, and of signs such as the frame of a table, do not count.
+        Pieces of figures, and of signs such as the frame of a table, do not count; nor do the items of a list and the rows
+        of a table for the first, which may say one thing of many.
         """
         limit = self.drops.max_repeated_ngram_ratio
         mask = np.zeros(len(codes.ends), bool)
@@ -174,7 +177,8 @@ class Rules:
         again = codes.sums(whole & (often >= COPIES)) * 2 > codes.lengths
         for row in np.flatnonzero((crowded | again) & long):
             own = slice(codes.starts[row], codes.ends[row])
-            pieces = hashes[own][whole[own]]
+            items = _items(answers[row], codes.lengths[row])
+            pieces = hashes[own][whole[own] & ~items[: len(whole[own])]]
             _, counts = np.unique(pieces, return_counts=True)
             mask[row] = counts.size and counts.max() > 1 and counts.max() * PIECE > limit * codes.lengths[row]
             mask[row] |= again[row] and _is_periodic(codes.points[own])
@@ -215,6 +219,17 @@ def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float) -> Boo
                 drawn[shift : len(points) - 2 * step + shift] |= three
     solid = codes.sums((classes != SPACE) & ~drawn)
     return codes.sums((classes == SIGN) & ~drawn) > limit * solid
+
+
+def _items(answer: str, length: int) -> Bools:
+    """Which characters stand in an item of a list or a row of a table."""
+    inside = np.zeros(length, bool)
+    at = 0
+    for line in answer.split("\n"):
+        body = line.lstrip()
+        inside[at : at + len(line)] = body.startswith("|") or bool(LIST_MARK.match(body))
+        at += len(line) + 1
+    return inside
 
 
 def _running(values: npt.NDArray[np.bool_]) -> Ints:

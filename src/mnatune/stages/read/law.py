@@ -29,9 +29,7 @@ def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[
         tally.members += 1
         in_force = iso_date(fact(page, "시행일자"))
         if fact(page, "시행일자") and not in_force:
-            tally.warn(
-                f"{file}: 시행일자 {fact(page, '시행일자')[:40]!r} is no date, so its articles have none"
-            )
+            tally.warn(f"{file}: 시행일자 {fact(page, '시행일자')[:40]!r} is no date, so its articles have none")
         for title, heading, text in articles(page):
             if DELETED.match(text):
                 tally.dropped["deleted-article"] += 1

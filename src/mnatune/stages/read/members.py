@@ -218,8 +218,9 @@ def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: An
     first = index
     plain = reader.plain
     for trail in reader.trails(record):
-        if trail[-1] is WRONG or any(type(part) is Twice for part in trail):
-            columns.drop(name, index, "wrong-type" if trail[-1] is WRONG else "duplicate-key", _shown(trail))
+        wrong = trail[-1] is WRONG or isinstance(trail[-1], (str, int, float, list))
+        if wrong or any(type(part) is Twice for part in trail):
+            columns.drop(name, index, "wrong-type" if wrong else "duplicate-key", _shown(trail))
             index += 1
             continue
         question, answer = reader.question(trail), reader.answer(trail)
