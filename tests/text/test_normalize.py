@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnatune.text.model_marks import holds_control, without_control, without_switches, without_thoughts
+from mnatune.text.model_marks import CONTROL, THOUGHT, marks_of, without_control, without_switches, without_thoughts
 from mnatune.text.normalize import folded, normalize, normalize_all, sameness
 
 MARKED = st.lists(
@@ -85,14 +85,14 @@ def test_reasoning_is_taken_out(answer, left):
 
 def test_an_open_trace_stays_to_be_seen():
     freed, _ = without_thoughts("답이다. <think>이제 생각")
-    assert holds_control(freed)
+    assert marks_of(freed) == {THOUGHT}
     assert without_thoughts("생각하는 답이다.") == ("생각하는 답이다.", False)
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "<|endoftext|>", "<｜begin▁of▁sentence｜>", "[INST]", "<<SYS>>", "<end_of_turn>", "[|endofturn|]", "</s>", "<|eot_id|>"])  # fmt: skip
 def test_control_tokens(mark):
     mark = mark.replace("｜", "|")
-    assert holds_control(f"답{mark}이다")
+    assert marks_of(f"답{mark}이다") == {CONTROL}
     assert without_control(f"답{mark}이다") == "답이다"
 
 

@@ -7,13 +7,12 @@ import re
 
 _SPACE = r"\s{0,3}"
 _NAMES = "think|thinking|thoughts?|reasoning|reflection|scratchpad|내부사고|생각"
-THOUGHT = rf"(?i)[<◁\[]{_SPACE}/?{_SPACE}(?:{_NAMES}){_SPACE}[>▷\]]"
-CONTROL = (
+_CONTROL = re.compile(
     r"(?i)<\|[^<>|\n]{1,40}\|>|\[\|[^\[\]|\n]{1,40}\|\]|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_(?:turn|text|image)>"
     r"|<(?:bos|eos|pad|unk|mask|s)>|</s>|</?tool_(?:call|response)s?>"
 )
-_CONTROL = re.compile(CONTROL)
 _MARK = re.compile(rf"(?i)[<◁\[]{_SPACE}(/?){_SPACE}(?:{_NAMES}){_SPACE}[>▷\]]")
+CONTROL, THOUGHT = range(2)
 _WRAPPER = re.compile(r"(?i)</?(?:answer|final|final_answer|output|response)>")
 _SWITCH = re.compile(r"(?i)(?<!\S)/(?:no_)?think(?!\S)")  # of Qwen3
 
@@ -23,7 +22,7 @@ def without_thoughts(answer: str) -> tuple[str, bool]:
 
     What stands before a closing mark without an opening one is reasoning too: the prompt has opened it.
     """
-    marks = list(_MARK.finditer(answer))
+    marks = list(_MARK.finditer(answer)) if _may_hold(answer) else []
     if not any(mark[1] for mark in marks):
         return answer, False
     kept: list[str] = []
@@ -52,6 +51,13 @@ def without_control(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def holds_control(text: str) -> bool:
-    """True if the text spells a control token or an open trace."""
-    return bool(_CONTROL.search(text) or _MARK.search(text))
+def marks_of(text: str) -> set[int]:
+    """CONTROL if the text spells a control token, THOUGHT if it holds a mark of reasoning."""
+    if not _may_hold(text):
+        return set()
+    return {kind for kind, pattern in ((CONTROL, _CONTROL), (THOUGHT, _MARK)) if pattern.search(text)}
+
+
+def _may_hold(text: str) -> bool:
+    """True if a sign that begins every mark is there; a look that millions of texts can be given."""
+    return "<" in text or "[" in text or "◁" in text

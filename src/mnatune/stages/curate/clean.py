@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, content_id, content_ids
-from ...text.model_marks import holds_control, without_switches, without_thoughts
+from ...text.model_marks import marks_of, without_switches, without_thoughts
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
@@ -136,7 +136,7 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> 
         others = answered(columns["alternatives"].values.to_pylist())
         columns["alternatives"] = pa.ListArray.from_arrays(
             columns["alternatives"].offsets,
-            pa.array(["" if holds_control(text) else text for text in others], pa.string()),
+            pa.array(["" if marks_of(text) else text for text in others], pa.string()),
         )
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
 

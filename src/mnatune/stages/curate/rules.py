@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ...pack import Pack
 from ...runs.errors import DataError
 from ...text.codes import MULTIPLIER, Bools, Codes, Ints
-from ...text.model_marks import CONTROL, THOUGHT
+from ...text.model_marks import CONTROL, THOUGHT, marks_of
 from ...text.normalize import LIST_MARK, folded
 
 OTHER, HANGUL, LETTER, SIGN, SPACE, BROKEN = range(6)
@@ -110,19 +110,21 @@ class Rules:
         solid_q, solid_a = total_q - counts_q[:, SPACE], total_a - counts_a[:, SPACE]
         letters = counts_a[:, HANGUL] + counts_a[:, LETTER]
         drops = self.drops
+        left_out = {name for name in set(categories) if folded(name) in self._categories}
+        marked = [marks_of(question) | marks_of(answer) for question, answer in zip(questions, answers, strict=True)]
         checks: list[tuple[str, Bools]] = [
             ("empty", (solid_q == 0) | (solid_a == 0)),
             ("echo", np.fromiter((q == a for q, a in zip(questions, answers, strict=True)), bool, len(answers))),
-            ("category", np.fromiter((folded(c) in self._categories for c in categories), bool, len(answers))),
-            ("control-token", _matching(questions, CONTROL) | _matching(answers, CONTROL)),
-            ("think-trace", _matching(questions, THOUGHT) | _matching(answers, THOUGHT)),
+            ("category", np.fromiter((c in left_out for c in categories), bool, len(answers))),
+            ("control-token", np.array([bool(marks & {CONTROL}) for marks in marked], bool)),
+            ("think-trace", np.array([bool(marks & {THOUGHT}) for marks in marked], bool)),
             ("short-question", solid_q < drops.min_question_chars),
             ("short-answer", solid_a < drops.min_answer_chars),
             ("long-question", total_q > drops.max_question_chars),
             ("long-answer", total_a > drops.max_answer_chars),
             ("broken-text", counts_a[:, BROKEN] * 1000 > drops.max_broken_chars_per_1000 * total_a),
             ("not-korean", counts_a[:, LETTER] > drops.max_hangul_free_ratio * letters),
-            ("figures", _in_signs(codes_a, classes_a, drops.max_digit_symbol_ratio)),
+            ("figures", _in_signs(codes_a, classes_a, drops.max_digit_symbol_ratio, counts_a[:, SIGN], solid_a)),
             ("phrase", _matching(answers, self._phrases)),
             ("near-echo", self._near_echo(questions, answers)),
             ("repeated-lines", self._repeated_lines(answers)),
@@ -206,8 +208,11 @@ def _matching(texts: list[str], pattern: str) -> Bools:
     return np.asarray(found.to_numpy(zero_copy_only=False), bool)
 
 
-def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float) -> Bools:
+def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float, signs: Ints, solid: Ints) -> Bools:
     """Texts of which figures and signs make up more than the limit; runs of one sign (rules, dot leaders) do not count."""
+    mask: Bools = signs > limit * solid
+    if not mask.any():
+        return mask
     points = codes.points
     sign = (classes == SIGN) & ~((points >= 0x30) & (points <= 0x39))
     drawn = np.zeros(len(points), bool)
@@ -217,8 +222,7 @@ def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float) -> Boo
             three &= sign[2 * step :]
             for shift in (0, step, 2 * step):
                 drawn[shift : len(points) - 2 * step + shift] |= three
-    solid = codes.sums((classes != SPACE) & ~drawn)
-    return codes.sums((classes == SIGN) & ~drawn) > limit * solid
+    return codes.sums((classes == SIGN) & ~drawn) > limit * codes.sums((classes != SPACE) & ~drawn)
 
 
 def _items(answer: str, length: int) -> Bools:
@@ -232,8 +236,10 @@ def _items(answer: str, length: int) -> Bools:
     return inside
 
 
-def _running(values: npt.NDArray[np.bool_]) -> Ints:
-    return np.concatenate(([0], np.cumsum(values)))
+def _running(values: Bools) -> npt.NDArray[np.int32]:
+    running = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(values, out=running[1:])
+    return running
 
 
 def _is_periodic(points: npt.NDArray[np.uint32]) -> bool:
