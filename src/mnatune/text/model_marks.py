@@ -59,5 +59,5 @@ def marks_of(text: str) -> set[int]:
 
 
 def _may_hold(text: str) -> bool:
-    """True if a sign that begins every mark is there; a look that millions of texts can be given."""
+    """Cheap pre-check: True if the text has a character that starts a mark."""
     return "<" in text or "[" in text or "◁" in text

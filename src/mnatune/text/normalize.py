@@ -58,7 +58,7 @@ PLAIN, SPACE, BREAK, ODD = range(4)
 
 
 def normalize(text: str) -> str:
-    """The text as it is kept; a lone surrogate becomes U+FFFD. Idempotent."""
+    """The stored form of a text. Idempotent; lone surrogates become U+FFFD."""
     if not (_look().search(text) or text[:1].isspace() or text[-1:].isspace()):
         return text
     text = _without_markup(text)
@@ -67,7 +67,7 @@ def normalize(text: str) -> str:
 
 
 def normalize_all(texts: Sequence[str]) -> list[str]:
-    """`normalize` for many texts: only those are touched that one look at their code points shows to need it."""
+    """`normalize` for many texts; one pass over their code points finds the few that need it."""
     tidied = list(texts)
     for row in np.flatnonzero(untidy(Codes.of(tidied))):
         tidied[row] = normalize(tidied[row])
@@ -75,19 +75,19 @@ def normalize_all(texts: Sequence[str]) -> list[str]:
 
 
 def folded(text: str) -> str:
-    """The text as it is searched: normalised, in compatibility form and lower case. Spaces stay."""
+    """The search form of a text: normalised, NFKC, case-folded. Spaces stay."""
     return unicodedata.normalize("NFKC", normalize(text)).casefold()
 
 
 def sameness(question: str) -> str:
-    """What is left of a question without spaces, signs, width, case and a leading "Q." or "질문:"."""
+    """The comparison key of a question: letters and digits only, without a leading "Q." or "질문:"."""
     text = "".join(folded(question).split())
     mark = ASKED.match(text)
     return "".join(filter(str.isalnum, text[mark.end() :] if mark else text)) or text
 
 
 def _characters(text: str) -> str:
-    """One way to write a character: NFC, no invisible ones, one line end, half width, bullets for signs of symbol fonts."""
+    """NFC, ASCII width, "\\n" line ends, no invisible characters, bullets for symbol-font characters."""
     text = LINE_ENDS.sub("\n", SURROGATES.sub("\ufffd", text))
     text = SYMBOL_FONT.sub(lambda match: BOXED.get(ord(match[0]), "•"), text)
     text = WIDE_SIGN.sub(lambda match: chr(ord(match[0]) - 0xFEE0), text)
@@ -95,7 +95,7 @@ def _characters(text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    """Plain characters, entities resolved and tags of HTML taken off until none is left; `<상법>` and `<NAME>` stay."""
+    """Plain characters without HTML entities and tags, however nested; `<상법>` and `<NAME>` stay."""
     text = _characters(text)
     for _ in range(NESTED):
         if "<" not in text and "&" not in text:
@@ -111,14 +111,14 @@ def _without_markup(text: str) -> str:
 
 
 def _instead_of(closed: set[str], tag: re.Match[str]) -> str:
-    """What stands for a tag; a capital in angle brackets that nothing closes is the name of a party."""
+    """The replacement of a tag; a lone capital such as `<A>` that nothing closes is a party's name and stays."""
     if len(tag[0]) == 3 and tag[0][1].isupper() and tag[0][1] not in closed:
         return tag[0]
     return "\n" if tag["block"] else " " if tag["cell"] else ""
 
 
 def _tidy_lines(text: str) -> Iterator[str]:
-    """The lines with single spaces; lists keep their indentation, closed code fences all of theirs."""
+    """The lines with single spaces; list items keep their indentation and closed code fences stay as they are."""
     fences = sum(1 for _ in FENCE.finditer(text))
     fenced = listed = False
     for line in text.split("\n"):
@@ -136,7 +136,7 @@ def _tidy_lines(text: str) -> Iterator[str]:
 
 
 def untidy(codes: Codes) -> Bools:
-    """The texts that `normalize` may change; all others it leaves as they are."""
+    """Mask of the texts that `normalize` may change."""
     if not len(codes.points):
         return np.zeros(len(codes.ends), bool)
     kinds = codes.look_up(_kinds())
@@ -171,7 +171,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 @cache
 def _look() -> re.Pattern[str]:
-    """What `untidy` looks for within a text, as one pattern."""
+    """The pattern of what `untidy` looks for inside a text."""
     odd = np.flatnonzero(np.diff((_kinds()[:0x10000] == ODD).astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     ranges = "".join(f"\\u{first:04x}-\\u{last - 1:04x}" for first, last in odd.tolist())
     return re.compile(rf"[{ranges}\U00010000-\U0010ffff]|  | \n|\n |\n\n\n")

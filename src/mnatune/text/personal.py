@@ -89,7 +89,7 @@ class _Rule:
         )
 
     def holds(self, before: str, after: str) -> bool:
-        """True if what stands around a match does not speak against it."""
+        """True if the surroundings confirm the match and no label excludes it."""
         if self.never and self.never.search(before):
             return False
         ahead, behind = self.near

@@ -95,7 +95,7 @@ def _letters(text: str) -> list[str]:
 
 
 class _Walk:
-    """Two texts side by side: at each difference the shortest pair of pieces that grammar allows is stepped over."""
+    """Walks two texts in parallel and skips each difference that is pure grammar, shortest first."""
 
     def __init__(self, one: list[str], other: list[str]) -> None:
         self._ends = tuple([False, *(len(letter) > 1 for letter in text[:-1]), True] for text in (one, other))
@@ -131,7 +131,7 @@ class _Walk:
                     yield size, total - size
 
     def _allowed(self, i: int, j: int, here: int, there: int) -> bool:
-        """True if the pieces, read on to where a word ends, are grammar."""
+        """True if the two pieces, extended to the end of the word, differ in grammar only."""
         one, other = self._texts
         ends_one, ends_other = self._ends
         for more in range(LONGEST):
@@ -145,7 +145,7 @@ class _Walk:
 
 
 def _common(one: str, other: str, i: int, j: int) -> int:
-    """How many characters agree from here on."""
+    """Length of the common run from here."""
     same, stretch = 0, 32
     while (piece := one[i + same : i + same + stretch]) and piece == other[j + same : j + same + stretch]:
         same += len(piece)

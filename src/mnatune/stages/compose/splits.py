@@ -11,7 +11,7 @@ from ...runs.records import QA
 from ...text.normalize import sameness
 
 SPLITS = ("train", "valid", "test")
-TRIAL = 50  # rows below which near-duplicates that leave a side empty are only told
+TRIAL = 50  # rows below which near-duplicates that leave a side empty are only a warning
 
 
 def assign_splits(rows: Sequence[QA], shares: Sequence[float], seed: int) -> list[str]:

@@ -156,7 +156,7 @@ def _places(sources: pa.StructArray, tidy: Callable[[list[str]], list[str]]) -> 
 
 
 def _groups(groups: pa.Array, personal: Personal | None) -> pa.Array:
-    """The groups; one named by personal data has a hash for its name until `result` numbers it."""
+    """The groups; names with personal data become hashes until `result` numbers them."""
     if personal is None:
         return groups
     coded = groups.dictionary_encode()

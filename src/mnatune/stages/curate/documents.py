@@ -1,4 +1,4 @@
-"""Documents, tidied and masked like the rows, for the stages that write questions from them."""
+"""Documents, tidied and masked like rows."""
 
 from collections import Counter
 

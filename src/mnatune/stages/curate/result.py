@@ -73,7 +73,7 @@ def write(job: Job, kept: Sequence[Path], lost: Sequence[Path], fate: Fate) -> C
 
 
 def _numbered(table: pa.Table, hidden: dict[str, str]) -> pa.Table:
-    """The table with groups that were named by personal data numbered in order of appearance."""
+    """The table with hidden group names replaced by numbers in order of appearance."""
     groups = table["group"]
     if not pc.any(pc.starts_with(groups, HIDDEN)).as_py():
         return table

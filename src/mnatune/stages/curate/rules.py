@@ -146,7 +146,7 @@ class Rules:
         return mask
 
     def _repeated_lines(self, answers: list[str]) -> Bools:
-        """Rows of which too many lines stood before; lines without a letter or a figure (rules, brackets) do not count."""
+        """Rows with too many repeated lines; lines without letters or digits (rules, brackets) are ignored."""
         mask = np.zeros(len(answers), bool)
         for row, answer in enumerate(answers):
             if answer.count("\n") >= 3:
@@ -188,7 +188,7 @@ class Rules:
 
 
 def _loosely(phrase: str) -> str:
-    """A phrase as a pattern: its own spaces may be missing, others may stand where two syllables are on either side."""
+    """A phrase as a pattern: its spaces are optional, and extra ones may separate parts of two syllables or more."""
     words = [
         "".join(re.escape(letter) + (r"\s?" if 1 <= at < len(word) - 2 else "") for at, letter in enumerate(word))
         for word in folded(phrase).split()
@@ -209,7 +209,7 @@ def _matching(texts: list[str], pattern: str) -> Bools:
 
 
 def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float, signs: Ints, solid: Ints) -> Bools:
-    """Texts of which figures and signs make up more than the limit; runs of one sign (rules, dot leaders) do not count."""
+    """Texts with too many digits and signs; runs of one sign (rules, dot leaders) are ignored."""
     mask: Bools = signs > limit * solid
     if not mask.any():
         return mask
@@ -226,7 +226,7 @@ def _in_signs(codes: Codes, classes: npt.NDArray[np.uint8], limit: float, signs:
 
 
 def _items(answer: str, length: int) -> Bools:
-    """Which characters stand in an item of a list or a row of a table."""
+    """Mask of the characters inside list items and table rows."""
     inside = np.zeros(length, bool)
     at = 0
     for line in answer.split("\n"):
@@ -243,7 +243,7 @@ def _running(values: Bools) -> npt.NDArray[np.int32]:
 
 
 def _is_periodic(points: npt.NDArray[np.uint32]) -> bool:
-    """True if a passage comes three times in a row and the copies fill half of the text or more."""
+    """True if a passage repeats three times in a row and the copies fill at least half of the text."""
     text = points[~np.isin(points, np.array([0x20, 0x0A], np.uint32))]
     codes = Codes(text, np.array([0]), np.array([len(text)]))
     hashes, _ = codes.pieces(PIECE)

@@ -124,7 +124,7 @@ def _read_archives(job: "Job", source: "SourceSection", number: str) -> ReadTall
 
 
 def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) -> list[ReadTask]:
-    """The tasks of a source; what is left out on the way is counted and told."""
+    """The tasks of a source. Skipped files are counted and listed as warnings."""
     field_map = load_map(source.map, job.pack)
     root = Path(source.path)
     found = find_archives(root, Path(field_map.members).suffix)

@@ -95,7 +95,7 @@ class _Joined(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSearch:
-    """What lies below a root: archives in name order, and what is left out or damaged, each with the reason."""
+    """Archives below a root in name order, with skipped and damaged files and their reasons."""
 
     archives: list[Archive]
     skipped: list[tuple[str, str]]
@@ -136,7 +136,7 @@ class _File(NamedTuple):
 
 
 def _files(root: Path) -> tuple[list[_File], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Every file below the root and within its tars. Of equal names within tars each gets its tar's name in front."""
+    """Every file below the root and inside its tars. Clashing names inside tars are prefixed with the tar's name."""
     found: list[_File] = []
     skipped: list[tuple[str, str]] = []
     damaged: list[tuple[str, str]] = []
@@ -159,7 +159,7 @@ def _files(root: Path) -> tuple[list[_File], list[tuple[str, str]], list[tuple[s
 
 
 def _assemble(name: str, parts: list[tuple[int, ByteSpan]]) -> Archive:
-    """A zip from its parts; what follows a gap is left out and named as a fault."""
+    """A zip assembled from its parts, up to the first missing one, which becomes its fault."""
     parts.sort(key=lambda part: part[0])
     numbers = [number for number, _ in parts]
     starts = [0, *accumulate(span.size for _, span in parts)][:-1]

@@ -1,4 +1,4 @@
-"""What became of a source's rows: read, dropped by reason, per split; and its members: read or skipped by reason."""
+"""Counts per source: rows read and dropped, members read and skipped, each by reason."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class ReadTally:
     unknown: tuple[str, bytes] | None = None
 
     def warn(self, text: str) -> None:
-        """Keep a warning; beyond a number that nobody reads they are only counted."""
+        """Record a warning, up to `MOST_WARNINGS`."""
         if len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(text)
 
@@ -35,7 +35,7 @@ class ReadTally:
         self.unknown = self.unknown or (member, data[: 1 << 20])
 
     def leave_out(self, files: Iterable[tuple[str, str]]) -> None:
-        """Count files that are not read by their reasons, and tell each reason once with one of the names."""
+        """Count skipped files by reason, with one warning per reason."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in files:
             by_reason.setdefault(reason, []).append(name)

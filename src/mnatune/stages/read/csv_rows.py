@@ -1,4 +1,4 @@
-"""CSV, strictly: a file whose quotation marks do not add up is refused with the line, instead of read as something else."""
+"""Strict CSV: unbalanced quotation marks are an error that names the line."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ EXTRA = "too-many-columns"
 
 
 def csv_rows(text: str, where: str, *, tabs: bool) -> Iterator[tuple[Any, str]]:
-    """Each row as a dict by the header, or its fields and the reason why it is none.
+    """Each row as a dict keyed by the header, or its fields with the reason it is rejected.
 
     Raises:
         DataError: a quotation mark is not closed or stands within a field, or a column stands twice.

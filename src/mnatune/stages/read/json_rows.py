@@ -13,7 +13,7 @@ DEPTH = 4  # keys above a wrapped list
 
 
 def json_rows(text: str, where: str) -> Iterator[tuple[Any, str]]:
-    """Each row with "", or what stands there instead with a reason.
+    """Each row with "", or the rejected text with a reason.
 
     Raises:
         DataError: the file is an array or an object that is no JSON, or an object without a list of rows.
@@ -29,7 +29,7 @@ def json_rows(text: str, where: str) -> Iterator[tuple[Any, str]]:
 
 
 def _is_lines(body: str) -> bool:
-    """True unless the first line is the beginning of an object that goes on in the next."""
+    """False if the first line opens an object that continues on the next."""
     first, _, rest = body.partition("\n")
     return (
         not rest.strip()
@@ -57,7 +57,7 @@ def _array(body: str, where: str) -> Iterator[tuple[Any, str]]:
 
 
 def _objects(body: str, where: str) -> Iterator[tuple[Any, str]]:
-    """Objects one after the other, each over as many lines as it likes."""
+    """Concatenated objects, each of which may span lines."""
     decode = json.JSONDecoder(object_pairs_hook=unique).raw_decode
     at = 0
     while at < len(body):
@@ -106,7 +106,7 @@ def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Any]]]
 
 
 def _repeats(line: str, value: Any) -> bool:
-    """True if an object of a line holds one of its keys twice: JSON would keep the last without a word."""
+    """True if an object repeats a key; JSON decoders would silently keep the last."""
     if not isinstance(value, dict) or all(line.count(f'"{key}"') < 2 for key in value):
         return False
     return type(json.loads(line, object_pairs_hook=unique)) is Twice

@@ -19,7 +19,7 @@ DELETED = re.compile(r"^삭제\b|^삭제 *<|^$")
 
 
 def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[Document]:
-    """The articles of every law below `root`; what is left out is counted in the tally."""
+    """The articles of every law below `root`; skipped files are counted in the tally."""
     laws: Counter[str] = Counter()
     index = 0
     for file, page in pages(root):

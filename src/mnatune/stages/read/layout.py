@@ -28,7 +28,7 @@ def steps_of(path: str) -> Steps:
 
 
 def rank_of(value: Any) -> int | None:
-    """A rank as a number: 1, 1.0, "1" and "1위" are one rank; None for what is no rank."""
+    """A rank as a number: 1, 1.0, "1" and "1위" are the same. None if it cannot be read."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
@@ -211,7 +211,7 @@ class Reader:
         return _count(record, self._levels)
 
     def ranked(self, trail: Trail) -> list[Any] | None:
-        """The ranked answers, best first; empty if the layout or the row has none, None if it is unclear which is best."""
+        """The ranked answers, best first; [] without a ranking, None if the best is ambiguous."""
         rule = self.layout.ranked
         if rule is None:
             return []

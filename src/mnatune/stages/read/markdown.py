@@ -70,13 +70,13 @@ def joined(text: str) -> str:
 
 
 def fact(page: Page, name: str) -> str:
-    """A value of the head; empty if it is not there or no plain value."""
+    """A scalar of the front matter, or ""."""
     value = page.facts.get(name)
     return value if isinstance(value, str) else ""
 
 
 def iso_date(text: str) -> str:
-    """The date, or nothing if it is not ISO 8601 or not in the calendar."""
+    """The date, or "" if it is not a valid ISO 8601 date."""
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:

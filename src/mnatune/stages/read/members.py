@@ -1,4 +1,4 @@
-"""One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
+"""One JSON member → rows. The fast path decodes it whole and typed; the slow path goes record by record."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ STRETCH, STRETCH_BYTES = 1000, 8 << 20  # records of a big member that are taken
 
 
 class Bad:
-    """A record that cannot be decoded, with the reason, and how many rows it seems to hold."""
+    """A record that cannot be decoded: the reason, and an estimate of its rows."""
 
     def __init__(self, reason: str, text: bytes, reader: Reader) -> None:
         self.reason = reason
@@ -31,7 +31,7 @@ class Bad:
 
 
 class Plain:
-    """A record of which some value is of the wrong kind, or that holds a key twice, as dicts and lists."""
+    """A record with a wrong type or a repeated key, decoded to plain dicts and lists."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -48,7 +48,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
-    """Add a member's rows to the writer; returns "", or why the member holds none or not all.
+    """Add a member's rows to the writer; returns "", or why it was not read completely.
 
     A member up to `WHOLE` bytes is read to its end before its first row is added: a fault in it costs all of it. Of a
     member that is cut the records before the cut are kept.
@@ -88,7 +88,7 @@ def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], write
 
 
 def _until_cut(chunks: Iterator[bytes], cut: list[str]) -> Iterator[bytes]:
-    """The chunks; where the member turns out to be cut, its end, with the fault left in `cut`."""
+    """The chunks up to a truncation, which is reported in `cut`."""
     try:
         yield from chunks
     except MemberFault as fault:
@@ -269,7 +269,7 @@ def _fault(reader: Reader, trail: Trail, question: Any, answer: Any, category: A
 
 
 def _shown(trail: Trail) -> str:
-    """The innermost part of a record that is there, as JSON."""
+    """The innermost decoded part of a trail, as JSON."""
     part = next((part for part in reversed(trail) if part is not WRONG), None)
     return msgspec.json.encode(part).decode()
 

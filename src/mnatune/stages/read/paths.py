@@ -1,4 +1,4 @@
-"""Names of files on disk, whatever the system that wrote them encoded them in."""
+"""File names on disk in UTF-8, cp949 or neither."""
 
 import os
 import unicodedata
@@ -11,7 +11,7 @@ def files_below(root: Path) -> list[Path]:
 
 
 def name_of(path: Path, root: Path) -> str:
-    """The path from the root in NFC; bytes that are not UTF-8 are taken as cp949, and shown escaped if they are neither."""
+    """The path from the root in NFC, decoded as UTF-8, else cp949, else with the bytes escaped."""
     raw = os.fsencode(path.relative_to(root if root.is_dir() else root.parent).as_posix())
     for encoding in ("utf-8", "cp949"):
         try:

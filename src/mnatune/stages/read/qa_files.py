@@ -41,12 +41,12 @@ ALIASES = {
 }
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 EMPTY: tuple[Any, ...] = (None, "", [], {})
-SHOWN_NAME = 80  # characters of a column's or a source's name that are told
-MANY = 10  # rows of one source from which it is told that they will not be divided
+SHOWN_NAME = 80  # characters of a name shown in a warning
+MANY = 10  # rows of one source from which a warning says that they stay together
 
 
 def read_tables(path: Path, writer: ShardWriter) -> None:
-    """Write the rows of a file, or of every QA file of a folder. Files and columns that are not used are told.
+    """Write the rows of a file, or of every QA file of a folder; warn about unused files and columns.
 
     Raises:
         DataError: a file is none of the three kinds, or no column is a question or an answer.
@@ -61,7 +61,7 @@ def read_tables(path: Path, writer: ShardWriter) -> None:
 
 
 class _Table:
-    """One file on its way to the writer."""
+    """Reads one file into the writer."""
 
     def __init__(self, file: Path, member: str, writer: ShardWriter) -> None:
         self._file, self._member, self._writer = file, member, writer
@@ -158,7 +158,7 @@ def _columns_of(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _rows_of(file: Path, where: str) -> Iterator[tuple[Any, str]]:
-    """The file's rows; an object that is no row itself is looked into for a list of them."""
+    """The file's rows; a single object that is not a row is searched for a list of rows."""
     text = _text_of(file)
     if (suffix := file.suffix.lower()) in (".csv", ".tsv"):
         yield from csv_rows(text, where, tabs=suffix == ".tsv")

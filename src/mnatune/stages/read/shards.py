@@ -74,7 +74,7 @@ class Columns:
         self.characters += sum(table[name].nbytes for name in ("question", "answer")) // 3
 
     def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "", *, rows: int = 1) -> None:
-        """Count what cannot become a record, `rows` rows of it, and keep the beginning of its text."""
+        """Count `rows` rejected rows under a reason and keep the beginning of their text."""
         self.tally.dropped[reason] += rows
         origin = self.origin
         source = {
@@ -228,7 +228,7 @@ class ShardWriter:
 
 
 class DropWriter:
-    """Writes the rows that could not be read, each with its reason; without any there is no file."""
+    """Writes rejected rows with their reasons; creates no file without any."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -22,7 +22,7 @@ RECORD_BYTES = 32 << 20  # a record may have at most; genuine ones have a few ki
 
 
 class Broken(bytes):
-    """The beginning of what is no record, or none that may be read, with the reason."""
+    """The beginning of a truncated or oversized record, with the reason."""
 
     reason = "truncated"
 
@@ -140,7 +140,7 @@ class _Splitter:
 
 
 class _Skip:
-    """Passes over an element window by window and keeps nothing of it."""
+    """Skips an element window by window without buffering it."""
 
     def __init__(self) -> None:
         self._depth = 0

@@ -27,7 +27,7 @@ class ByteSpan:
 
 @dataclass(frozen=True, slots=True)
 class TarPart:
-    """A file of a tar, or with a reason instead of a span, what is not read of it."""
+    """A file in a tar, or, with a reason instead of a span, something skipped."""
 
     name: str
     span: ByteSpan | None
@@ -36,7 +36,7 @@ class TarPart:
 
 
 def tar_parts(file: Path) -> Iterator[TarPart]:
-    """Everything in a tar, in its order. A hard link is the file that it names."""
+    """The parts of a tar in order. Hard links resolve to their target."""
     size = file.stat().st_size
     spans: dict[str, ByteSpan] = {}
     at: int | None = 0
