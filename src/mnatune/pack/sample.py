@@ -9,7 +9,7 @@ It is composed from the pack's own rows alone (rows.jsonl, twins.jsonl and plan.
 - further rows until the plan's number is reached: two rows of one title and one style asked together, and rows asked
   for their first sentence only. The second form leaves M&A rows alone, where a sentence without its exception would
   teach something wrong;
-- planted faults: echoes of the question, exact duplicates, and near-duplicates (particles, spacing, openings, endings)
+- planted faults: echoes of the question, exact duplicates, and near-duplicates (particles, spacing, endings)
   that keep every digit.
 
 All rows of one title carry one document id, also among the labels, and each title lies on one side of the publisher's
@@ -34,7 +34,8 @@ from typing import Any
 from ..runs.errors import DataError, UsageError
 from ..runs.records import content_id
 from ..runs.workspace import atomic_path, code_hash, read_jsonl, value_hash
-from ..text.shingles import facts_of, resemblance
+from ..text.shingles import resemblance
+from ..text.wording import same_statement
 from . import Pack
 
 TRUTH = "truth.json"
@@ -95,9 +96,7 @@ def build_sample(pack: Pack, out: Path) -> Path:
         UsageError: `out` holds something else than a sample.
         DataError: the pack's plan cannot be met with its rows.
     """
-    key = value_hash(
-        {"pack": pack.hashes(*PACK_FILES), "code": code_hash("pack/sample", "runs/records", "text/shingles")}
-    )
+    key = value_hash({"pack": pack.hashes(*PACK_FILES), "code": code_hash("pack/sample", "runs/records", "text")})
     marker = out / TRUTH
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
         return out
@@ -198,12 +197,10 @@ def _moved(row: SampleRow, plan: dict[str, Any]) -> SampleRow:
 
 
 def _edited(row: SampleRow, plan: dict[str, Any], dice: random.Random) -> SampleRow | None:
-    """The row with two edits that keep its meaning and its digits; None if fewer apply or they change too much."""
-    polite = row.answer.endswith("니다.")
-    ending, opening = plan["endings"][0 if polite else 1], dice.choice(plan["openings"])
+    """The row with two edits of its grammar alone; None if fewer apply or they change too much."""
+    ending = plan["endings"][0 if row.answer.endswith("니다.") else 1]
     edits: list[Edit] = [
         lambda q, a: (q, a + ending),
-        lambda q, a: (q, opening + a),
         lambda q, a: (_reparticled(q, plan["particles"]), a),
         *(_replacing(old, new) for old, new in plan["replace"]),
     ]
@@ -211,10 +208,11 @@ def _edited(row: SampleRow, plan: dict[str, Any], dice: random.Random) -> Sample
     question, answer, done = row.question, row.answer, 0
     for edit in edits:
         changed = edit(question, answer)
-        if changed != (question, answer) and done < EDITS:
+        kept = same_statement(row.question, changed[0]) and same_statement(row.answer, changed[1])
+        if changed != (question, answer) and kept and done < EDITS:
             (question, answer), done = changed, done + 1
     old, new = f"{row.question} {row.answer}", f"{question} {answer}"
-    near = done == EDITS and facts_of(old) == facts_of(new) and resemblance(old, new) >= plan["near_similarity"]
+    near = done == EDITS and resemblance(old, new) >= plan["near_similarity"]
     return replace(row, question=question, answer=answer, kind="near-duplicate") if near else None
 
 
