@@ -228,7 +228,7 @@ def requests(draw: random.Random, count: int) -> Iterator[Attack]:
 KINDS = {
     "1 a request that freezes the server": Kind(
         ("test_pattern_growth.py::test_a_citation_check_is_linear", "test_pattern_growth.py::test_careless_patterns_are_caught"),
-        ((patterns, 80), (citations, 40)),
+        ((patterns, 24), (citations, 20)),
     ),
     "2 what leaves the machine": Kind(
         ("runs/test_journey.py::test_nothing_leaves_the_machine", "documents/test_sandbox.py::test_nothing_outside_is_reached",
