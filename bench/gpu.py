@@ -3,12 +3,14 @@
     python bench/gpu.py --out gpu.json             on the card
     python bench/gpu.py --out gpu.json --tiny      on any machine: the same parts on a tiny model, to see that they run
 
-Parts, each a process of its own:
+Parts, each a process of its own, whose peak memory is recorded:
 
 * train-bf16, train-nf4: Qwen3-8B of random weights through the product's own trainer at the seed's row lengths: real
   tokens/s, MFU, peak memory against the plan;
+* answer-bf16, answer-nf4: the same model answers and scores as `evaluate` and `serve` do, against their plan;
 * journey: a 0.6B model of random weights from archive to evaluation and report, by `mnatune run`;
-* export: `mnatune export merged`;
+* export: `mnatune export merged`, which compares the merged model's answers;
+* serve: the journey's model behind the API, 16 clients;
 * resume: `mnatune train --prove-resume`.
 
 MFU: (6 x matmul parameters + causal attention) x (2 + lora/frozen) / 3 FLOP per token over the card's dense bf16 peak.
@@ -17,26 +19,29 @@ line is JSON. A part that fails keeps its error and is tried again by the next r
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 480.0  # seconds after which no further part is begun
-STEPS, WARM_UP = 12, 3
-PARTS = ("train-bf16", "train-nf4", "journey", "export", "resume")
+CLIENTS = 16
+Found = dict[str, object]
 
 
 def save_model(folder: Path, name: str, *, tiny: bool) -> None:
     """Random bf16 weights of a Qwen3 with the starter's tokenizer; kept, since writing 16 GB takes a while."""
-    if (folder / "config.json").is_file():
+    if (folder / "tokenizer_config.json").is_file():  # written last
         return
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -55,13 +60,14 @@ def save_model(folder: Path, name: str, *, tiny: bool) -> None:
         bos_token_id=None,
     )  # fmt: skip
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        torch.set_default_dtype(torch.bfloat16)
         Qwen3ForCausalLM(config).save_pretrained(folder)
+        torch.set_default_dtype(torch.float32)
     tokenizer.save_pretrained(folder)
 
 
-def measure_training(folder: Path, quantize: str) -> dict[str, float]:
+def train(place: Path, quantize: str, *, tiny: bool) -> Found:
     """Speed and peak memory of the product's trainer on rows of the seed's lengths."""
     import torch
     from transformers import TrainerCallback
@@ -75,11 +81,13 @@ def measure_training(folder: Path, quantize: str) -> dict[str, float]:
     from mnatune.stages.train.token_rows import TokenRows, as_dataset
     from mnatune.stages.train.trainer import AnswerTrainer
 
+    folder, steps, warm_up = place / "big", 2 if tiny else 12, 1 if tiny else 3
+    save_model(folder, "Qwen/Qwen3-8B", tiny=tiny)
     recipe = Recipe.model_validate(
         {"name": "gpu", "model": {"id": str(folder)}, "train": {"quantize": quantize, "epochs": 1}}
     )
     draw = random.Random(1)
-    lengths = [min(384, max(60, round(draw.gauss(205, 70)))) for _ in range(8 * STEPS)]  # the seed's: 205.2 in the mean
+    lengths = [min(384, max(60, round(draw.gauss(205, 70)))) for _ in range(8 * steps)]  # the seed's: 205.2 in the mean
     ids = [draw.choices(range(1000, 10_000), k=n) for n in lengths]
     rows = TokenRows([Example(row[: len(row) // 2], row[len(row) // 2 :]) for row in ids], [""] * len(ids))
     setting, device, clock = decide(recipe, rows, TokenRows([], [])), find_device(), {}
@@ -90,72 +98,153 @@ def measure_training(folder: Path, quantize: str) -> dict[str, float]:
                 torch.cuda.synchronize()
             clock[state.global_step] = time.perf_counter()
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as outputs:
         trainer = AnswerTrainer(
-            model=adapted(recipe, setting), args=trl_config(recipe, setting, Path(place), [], evaluate=False),
+            model=adapted(recipe, setting), args=trl_config(recipe, setting, Path(outputs), [], evaluate=False),
             train_dataset=as_dataset(rows), processing_class=load_tokenizer("starter"),
             data_collator=collator(load_tokenizer("starter"), setting), callbacks=[Clock()], prefix=setting.prefix,
         )  # fmt: skip
         trainer.train()
-    seconds = clock[STEPS] - clock[WARM_UP]
-    speed = sum(lengths[8 * WARM_UP :]) / seconds
+    seconds = clock[steps] - clock[warm_up]
+    speed = sum(lengths[8 * warm_up :]) / seconds
     flop = setting.plan.flop / setting.plan.tokens * speed
     found = {
         "tokens_per_second": round(speed, 1), "rows_at_once": setting.batch, "planned_gib": round(setting.plan.total_gb, 2),
         "model_tflops": round(flop / 1e12, 3), "attention": setting.attention or "default",
         "mean_loss": round(trainer.state.log_history[-1]["train_loss"], 4),
     }  # fmt: skip
-    if device.cuda:
-        found["peak_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)
-        if device.peak_tflops:
-            found["mfu"] = round(flop / 1e12 / device.peak_tflops, 4)
+    if device.peak_tflops:
+        found["mfu"] = round(flop / 1e12 / device.peak_tflops, 4)
     return found
 
 
-def commands(place: Path, *, tiny: bool) -> dict[str, list[str]]:
-    """The command of each part that is one."""
-    run, small = str(place / "run"), str(place / "small")
-    sets = [f"model.id={small}", "evaluate.items=16", "generation.max_new_tokens=64"]
-    sets += (
-        ["train.epochs=0.2", "evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"] if tiny else []
-    )
+def answer(place: Path, quantize: str, *, tiny: bool) -> Found:
+    """Answers and likelihoods of one engine, and the plan of the stages that need them."""
+    from mnatune.model.engine.local import open_engine
+    from mnatune.model.engine.protocol import Answer, Sampling, Task
+    from mnatune.model.engine.scheduler import BatchLimits
+    from mnatune.model.memory import BATCH_TOKENS, GIB, shape_of, stage_peaks
+    from mnatune.model.prompt import Example
+
+    folder, rows, limit = place / "big", 4 if tiny else 64, 4 if tiny else 128
+    save_model(folder, "Qwen/Qwen3-8B", tiny=tiny)
+    draw = random.Random(2)
+    prompts = [draw.choices(range(1000, 10_000), k=100) for _ in range(rows)]
+    sampling = Sampling(temperature=0.0, max_tokens=limit)
+    with open_engine(str(folder), quantize=quantize, limits=BatchLimits(cache_tokens=BATCH_TOKENS)) as engine:
+        began = time.perf_counter()
+        made = engine.answers([Task("base", sampling, [], prompt=ids) for ids in prompts])
+        seconds = time.perf_counter() - began
+        engine.likelihoods("base", [Example(ids, ids) for ids in prompts])
+    tokens = sum(len(one.ids) for one in made if isinstance(one, Answer))
+    plan = stage_peaks(shape_of(str(folder)), quantize, 0)["evaluate"]
+    return {"tokens_per_second": round(tokens / seconds, 1), "planned_gib": round(sum(plan.values()) / GIB, 2)}
+
+
+def serve(place: Path) -> Found:
+    """The journey's model behind the API."""
+    import uvicorn
+    from serve import body_of, free_port, load, question
+
+    from mnatune.service.server import ServeOptions, build
+
+    port = free_port()
+    options = ServeOptions(run=place / "run", port=port, feedback="", keys=place / "keys.json")
+    server = uvicorn.Server(uvicorn.Config(build(options), port=port, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.05)
+    bodies = [body_of(question(number), 16) for number in range(2 * CLIENTS)]
+    done = asyncio.run(load(port, CLIENTS, bodies)).figures()
+    server.should_exit = True
+    thread.join()
+    if done["errors"]:
+        raise SystemExit(f"{done['errors']} of {len(bodies)} requests failed")
+    return done
+
+
+def command(place: Path, name: str, *, tiny: bool) -> Found:
+    """One of the product's own commands on a small model of random weights."""
+    from mnatune.cli import app
+
+    save_model(place / "small", "Qwen/Qwen3-0.6B", tiny=tiny)
+    sets = [
+        f"model.id={place / 'small'}",
+        "train.learning_rate=1e-4",
+        "evaluate.items=16",
+        "generation.max_new_tokens=64",
+    ]
+    if tiny:
+        sets += ["read.sources=[{kind: qa, path: 'pack:qa', licence: Apache-2.0}]", "judge.keep_above=0"]
+        sets += ["compose.max_rows=45", "evaluate.items=2", "evaluate.exam=false", "generation.max_new_tokens=4"]
     options = [part for value in sets for part in ("--set", value)]
-    return {
+    run, trials = str(place / "run"), "1" if tiny else "3"
+    line = {
         "journey": ["run", "quickstart", "--out", run, *options],
-        "export": ["export", "merged", "--run", run, "--out", str(place / "merged")],
-        "resume": ["train", "quickstart", "--out", run, "--prove-resume", "1" if tiny else "3", *options],
+        "export": ["export", "merged", "--run", run, "--out", tempfile.mkdtemp(dir=place) + "/merged"],
+        "resume": ["train", "quickstart", "--out", run, "--prove-resume", trials, *options],
+    }[name]
+    app(line, standalone_mode=False)
+    return {"command": "mnatune " + " ".join(line)}
+
+
+def parts(place: Path, *, tiny: bool) -> dict[str, Callable[[], Found]]:
+    """What is measured, in this order."""
+    return {
+        "train-bf16": lambda: train(place, "none", tiny=tiny),
+        "train-nf4": lambda: train(place, "nf4", tiny=tiny),
+        "answer-bf16": lambda: answer(place, "none", tiny=tiny),
+        "answer-nf4": lambda: answer(place, "nf4", tiny=tiny),
+        "journey": lambda: command(place, "journey", tiny=tiny),
+        "export": lambda: command(place, "export", tiny=tiny),
+        "serve": lambda: serve(place),
+        "resume": lambda: command(place, "resume", tiny=tiny),
     }
 
 
-def watch(peak: list[float], done: threading.Event) -> None:
-    """Keep the highest memory in use on the card, by whatever process."""
+def machine() -> Found:
+    """What this process computed on, and the most memory that it held: the card's, or on a CPU its own."""
     import torch
 
-    while not done.wait(0.2):
-        if torch.cuda.is_available():
-            free, total = torch.cuda.mem_get_info()
-            peak.append((total - free) / 2**30)
+    if torch.cuda.is_available():
+        return {"device": torch.cuda.get_device_name(), "peak_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2)}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"device": f"{platform.machine()} CPU", "peak_gib": round(peak, 2)}
 
 
-def do_part(name: str, place: Path, *, tiny: bool) -> dict[str, object]:
-    """One part in a process of its own, watched."""
-    command = commands(place, tiny=tiny).get(name)
-    if command:
-        line = [sys.executable, "-m", "mnatune", *command]
-    else:
-        line = [sys.executable, __file__, "--part", name, "--place", str(place), *(["--tiny"] if tiny else [])]
-    peak, done, began = [0.0], threading.Event(), time.monotonic()
-    watcher = threading.Thread(target=watch, args=(peak, done))
-    watcher.start()
+def in_own_process(name: str, place: Path, *, tiny: bool) -> Found:
+    """One part in a process of its own; its last line of output is the result."""
+    line = [sys.executable, __file__, "--part", name, "--place", str(place), *(["--tiny"] if tiny else [])]
+    began = time.monotonic()
     told = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
-    done.set()
-    watcher.join()
-    found: dict[str, object] = {"seconds": round(time.monotonic() - began, 1), "command": " ".join(line[1:])}
+    found: Found = {"seconds": round(time.monotonic() - began, 1)}
     if told.returncode:
         return found | {"error": (told.stderr or told.stdout)[-600:]}
-    if not command:
-        found |= json.loads(told.stdout.strip().splitlines()[-1])
-    return found | ({"device_peak_gib": round(max(peak), 2)} if max(peak) else {})
+    return found | json.loads(told.stdout.strip().splitlines()[-1])
+
+
+def measure(out: Path, place: Path, *, tiny: bool) -> dict[str, object]:
+    """Do every part that `out` has no result of, and write it after each; this process leaves the card alone."""
+    began = time.monotonic()
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"device": "", "ours": {}}
+    found = {name: part for name, part in kept["ours"].items() if "error" not in part}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    report = {
+        "bench": "gpu",
+        "commit": commit.strip(),
+        "device": kept["device"],
+        "tiny": tiny,
+        "ratio": {},
+        "ours": found,
+    }
+    for name in parts(place, tiny=tiny):
+        if name not in found and time.monotonic() - began < LIMIT:
+            found[name] = in_own_process(name, place, tiny=tiny)
+            report["device"] = found[name].pop("device", report["device"])
+            print(f"{name:<11} {json.dumps(found[name], ensure_ascii=False)}", flush=True)
+            out.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return report
 
 
 def main() -> None:
@@ -163,36 +252,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="results; a later run takes them up")
     parser.add_argument("--place", type=Path, default=Path(tempfile.gettempdir()) / "mnatune-gpu")
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    big, small = args.place / "big", args.place / "small"
+    args.place.mkdir(parents=True, exist_ok=True)
     if args.part:
-        save_model(big, "Qwen/Qwen3-8B", tiny=args.tiny)
-        print(json.dumps(measure_training(big, "nf4" if args.part == "train-nf4" else "none")))
+        found = parts(args.place, tiny=args.tiny)[args.part]()
+        print(json.dumps(found | machine(), ensure_ascii=False))
         return
-    began = time.monotonic()
-    kept = json.loads(args.out.read_text(encoding="utf-8"))["ours"] if args.out.is_file() else {}
-    found = {name: part for name, part in kept.items() if "error" not in part}
-    save_model(small, "Qwen/Qwen3-0.6B", tiny=args.tiny)
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    for name in PARTS:
-        if name not in found and time.monotonic() - began < LIMIT:
-            found[name] = do_part(name, args.place, tiny=args.tiny)
-            print(f"{name:<11} {json.dumps(found[name], ensure_ascii=False)}", flush=True)
-        report = {
-            "bench": "gpu",
-            "commit": commit.strip(),
-            "device": device,
-            "tiny": args.tiny,
-            "ratio": {},
-            "ours": found,
-        }
-        args.out.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    report = measure(args.out, args.place, tiny=args.tiny)
     print(json.dumps(report, ensure_ascii=False))
-    sys.exit(any("error" in part for part in found.values()))
+    sys.exit(any("error" in part for part in report["ours"].values()))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from pathlib import Path
 from rank_bm25 import BM25Okapi
 
 from mnatune.law.building import build
-from mnatune.law.memory import LawIndex, plain_number
+from mnatune.law.law_memory import LawIndex, plain_number
 from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.statistics import wilson

@@ -122,12 +122,17 @@ async def load(port: int, concurrency: int, bodies: list[dict]) -> Round:
     return result
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 class Server:
     """The server in a process of its own, with the engine that the arguments name."""
 
     def __init__(self, *arguments: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, __file__, "--serve", str(self.port), *arguments]
         self._process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
         for _ in range(1200):

@@ -55,7 +55,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_adapter(model: Path, folder: Path, seed: int) -> Path:
+def make_adapter(model: Path, folder: Path, seed: int, strength: float = 0.5) -> Path:
     """A random adapter that changes the model's answers."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -66,7 +66,7 @@ def make_adapter(model: Path, folder: Path, seed: int) -> Path:
     with torch.no_grad():
         for name, weight in tuned.named_parameters():
             if "lora_B" in name:
-                weight.normal_(std=0.5)
+                weight.normal_(std=strength)
     tuned.save_pretrained(folder)
     return folder
 

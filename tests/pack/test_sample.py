@@ -220,7 +220,8 @@ def test_reader_and_curator_report_the_truth(pack, tree, truth, tmp_path):
     facts = done["read"].per_source["aihub-71748"]
     assert done["read"].rows_out == truth["rows"]
     assert facts["split/valid"] == truth["val_rows"]
-    assert facts["members_skipped"] == {"no question-answer records": truth["non_qa_members"]}
+    beside = 1  # truth.json itself lies loose beside the archives
+    assert facts["members_skipped"] == {"no question-answer records": truth["non_qa_members"] + beside}
     assert facts["archives_skipped"]["source side, no labels"] == truth["archives_without_labels"]
     dropped = done["curate"].dropped
     assert dropped["echo"] == truth["rlhf_echo"] + truth["val_echo"]

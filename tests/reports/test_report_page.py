@@ -139,7 +139,7 @@ def test_metrics_answers_and_provenance_are_there(whole_run: Run, outline: Outli
     adapter = whole_run.manifest("train").outputs["adapter/adapter_model.safetensors"]["sha256"]  # type: ignore[union-attr]
     assert adapter in text
     assert "앞 단계가 남긴 파일의 해시와 모두 일치합니다" in text
-    assert "learning_rate: 0.0001" in text
+    assert "max_grad_norm: 0.3" in text
 
 
 def test_the_same_run_gives_the_same_bytes(whole_run: Run, page: str) -> None:

@@ -30,6 +30,7 @@ def open_run(run: Path) -> "tuple[Recipe, LocalEngine, str]":
         UsageError: the run has no trained adapter yet.
     """
     from ..model.engine.local import open_engine
+    from ..model.load import base_quantization
     from ..pack import Pack
     from ..runs.recipe import load_recipe
     from ..runs.workspace import Run
@@ -37,7 +38,8 @@ def open_run(run: Path) -> "tuple[Recipe, LocalEngine, str]":
     adapter = Run(run).require("train", "adapter")
     recipe = load_recipe(run / "recipe.lock.yaml")
     model = recipe.model
-    engine = open_engine(model.id, {"tuned": adapter}, revision=model.revision, quantize=recipe.train.quantize)
+    kind = base_quantization(adapter, recipe.train.quantize)
+    engine = open_engine(model.id, {"tuned": adapter}, revision=model.revision, quantize=kind)
     return recipe, engine, Pack.load(recipe.pack).system_prompt
 
 

@@ -10,7 +10,7 @@ import typer
 from ..runs.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..law.memory import Change, Hit, LawIndex
+    from ..law.law_memory import Change, Hit, LawIndex
 
 Index = Annotated[Path | None, typer.Option("--index", help="A law memory; without it, that of the pack.")]
 PackName = Annotated[str, typer.Option("--pack", help="The pack whose memory, names and glossary are used.")]
@@ -62,7 +62,7 @@ def search(
     pack: PackName = "mna_ko",
 ) -> None:
     """Find the articles (decisions, documents) that a question is about."""
-    from ..law.memory import KINDS
+    from ..law.law_memory import KINDS
 
     wanted = [name for name in KINDS if name in kind.split(",")]
     if not wanted or set(kind.split(",")) - set(KINDS):
@@ -94,7 +94,7 @@ def show(
     pack: PackName = "mna_ko",
 ) -> None:
     """Show the text of an article, as it is in force on a day if that version is known."""
-    from ..law.memory import split_citation
+    from ..law.law_memory import split_citation
 
     memory = _open(index, pack)
     law, number = split_citation(article)
@@ -130,7 +130,7 @@ def diff(
 def _told(change: "Change") -> list[str]:
     import difflib
 
-    from ..law.memory import written
+    from ..law.law_memory import written
 
     head = f"{change.day} {change.kind:<8} {written(change.number)}" + (f"({change.title})" if change.title else "")
     if change.kind != "amended":
@@ -167,7 +167,7 @@ def _why_nothing(memory: "LawIndex", day: str) -> str:
 
 
 def _open(index: Path | None, pack: str) -> "LawIndex":
-    from ..law.memory import LawIndex
+    from ..law.law_memory import LawIndex
     from ..pack import Pack
 
     return LawIndex.open(index or Pack.load(pack).path("law"))

@@ -160,6 +160,16 @@ def attach_adapter(
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
 
 
+def base_quantization(adapter: Path, stated: str) -> str:
+    """How the base was quantised when this adapter was trained; `stated`, the recipe's word, if the adapter lacks it.
+
+    The two differ where nf4 was chosen to fit `train.memory_gb`.
+    """
+    lineage = adapter / "mnatune.json"
+    facts = json.loads(lineage.read_text(encoding="utf-8")) if lineage.is_file() else {}
+    return str(facts.get("quantize", stated))
+
+
 @cache
 def cache_argument() -> str:
     """The name under which a model's forward takes its key-value cache: Transformers 5.24 made `past_key_values` `cache`.

@@ -57,17 +57,12 @@ def under_policy(messages: Sequence[Message]) -> list[Message]:
 
     A server that renders by itself needs nothing else.
     """
-    return [_marked(m) if m["role"] == "user" else m for m in without_control_tokens(messages)]
+    return [_marked(m) if m["role"] == "user" else m for m in _plain(messages)]
 
 
 def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
     """The messages as a server's model of this name needs them: /no_think means something to Qwen3 alone."""
-    return under_policy(messages) if QWEN3.search(model) else list(messages)
-
-
-def without_control_tokens(messages: Sequence[Message]) -> list[Message]:
-    """The messages with `plain` text."""
-    return [{"role": m["role"], "content": plain(m["content"])} for m in messages]
+    return under_policy(messages) if QWEN3.search(model) else _plain(messages)
 
 
 def plain(text: str) -> str:
@@ -110,6 +105,10 @@ def turn_end_id(tokenizer: Any) -> int:
     if ids[0] is None or ids[0] == tokenizer.unk_token_id:
         raise DataError(f"the tokenizer has no {TURN_END}: not a Qwen3-style chat model")
     return int(ids[0])
+
+
+def _plain(messages: Sequence[Message]) -> list[Message]:
+    return [{"role": m["role"], "content": plain(m["content"])} for m in messages]
 
 
 def _marked(message: Message) -> Message:

@@ -188,7 +188,8 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
         return {}
     train = manifest.section.get("train", {})
     model = manifest.section.get("model", {})
-    kind = {"none": "LoRA", "nf4": "QLoRA (nf4)", "fp8": "LoRA (fp8 기반 모델)"}.get(str(train.get("quantize")), "LoRA")
+    quantize = manifest.facts.get("setting", train).get("quantize")
+    kind = {"none": "LoRA", "nf4": "QLoRA (nf4)", "fp8": "LoRA (fp8 기반 모델)"}.get(str(quantize), "LoRA")
     return {
         "기본 모델": str(model.get("id", korean.NONE)),
         "방법": f"{str(train.get('method', 'sft')).upper()} · {kind} · r {train.get('r')}, α {train.get('alpha')}",

@@ -177,16 +177,18 @@ def _engine(
         return EchoEngine(pause=0.02), None
     from ..model.engine.local import open_engine
     from ..model.engine.scheduler import BatchLimits
+    from ..model.load import base_quantization
 
     recipe, model = source.recipe, source.model
     adapter = Run(options.run).require("train", "adapter") if options.run else model.adapter if model else None
     base = recipe.model.id if recipe else (model.lineage.base if model else "") or options.base
     names = _names(base, PRODUCTION if options.registry else "")
+    stated = recipe.train.quantize if recipe else "none"
     engine = open_engine(
         base,
         {names.tuned: adapter} if adapter else {},
         revision=recipe.model.revision if recipe else None,
-        quantize=recipe.train.quantize if recipe else "none",
+        quantize=base_quantization(adapter, stated) if adapter else stated,
         name=names.base,
         new_tokens=generation.max_new_tokens,
         limits=BatchLimits(cache_tokens=options.cache_tokens),

@@ -76,7 +76,8 @@ def asked(pack):
     return [dialogue(str(row["question"]), "당신은 전문가입니다.") for row in rows[:: len(rows) // 80]][:80]
 
 
-def test_every_entry_point_makes_the_same_tokens(tiny_model, tiny_adapters, pack, asked, tmp_path, monkeypatch):
+def tokens_of(entry, asked, place, monkeypatch, quantize="none"):
+    """The token ids that an engine made for each dialogue when asked through one entry point."""
     made: dict[tuple[int, ...], list[int]] = {}
     really = Outgoing.put
 
@@ -85,14 +86,19 @@ def test_every_entry_point_makes_the_same_tokens(tiny_model, tiny_adapters, pack
         if row.finish:
             made[tuple(row.prompt)] = list(row.ids)
 
-    monkeypatch.setattr(Outgoing, "put", put)
+    base, limit = place.recipe.model.id, GREEDY.max_new_tokens
+    with monkeypatch.context() as patch:
+        patch.setattr(Outgoing, "put", put)
+        with open_engine(base, {"tuned": place.adapter}, quantize=quantize, new_tokens=limit) as engine:
+            entry(engine, asked, place)
+            return [made[tuple(prompt_ids(engine.loaded.tokenizer, messages))] for messages in asked]
+
+
+def test_every_entry_point_makes_the_same_tokens(tiny_model, tiny_adapters, pack, asked, tmp_path, monkeypatch):
     found = {}
     for entry in ENTRIES:
-        made.clear()
-        with open_engine(str(tiny_model), {"tuned": tiny_adapters[0]}) as engine:
-            entry(engine, asked, Place(tiny_model, tiny_adapters[0], pack, tmp_path / entry.__name__))
-            tokenizer = engine.loaded.tokenizer
-        found[entry.__name__] = [made[tuple(prompt_ids(tokenizer, messages))] for messages in asked]
+        place = Place(tiny_model, tiny_adapters[0], pack, tmp_path / entry.__name__)
+        found[entry.__name__] = tokens_of(entry, asked, place, monkeypatch)
     assert len(asked) == 80
     assert len({tuple(ids) for ids in found["plain_calls"]}) > 60
     for name, ids in found.items():

@@ -8,6 +8,7 @@ from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Answer, Sampling, Task
 from mnatune.model.engine.refusals import Refusal
 from mnatune.model.prompt import Example, dialogue, prompt_ids
+from mnatune.runs.errors import EnvironmentFault
 
 QUESTIONS = [
     "합병이란 무엇입니까?",
@@ -118,3 +119,22 @@ def test_plain_calls_are_refused_while_the_engine_serves(engine) -> None:
             engine.answers(tasks())
     finally:
         engine._thread = None
+
+
+@pytest.mark.parametrize("call", ["answers", "likelihoods", "choice_costs"])
+def test_a_full_card_is_told_with_the_keys_that_help_and_the_engine_goes_on(engine, monkeypatch, call) -> None:
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    ids = prompt_ids(engine.loaded.tokenizer, dialogue("분할", ""))
+    asked = {
+        "answers": lambda: engine.answers(tasks()),
+        "likelihoods": lambda: engine.likelihoods("base", [Example(ids, ids[:2])]),
+        "choice_costs": lambda: engine.choice_costs("base", [ids], [[ids[:2], ids[:3]]]),
+    }[call]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine.loaded.backbone), "forward", full)
+        with pytest.raises(EnvironmentFault, match="memory is full") as told:
+            asked()
+    assert "train.quantize: nf4" in str(told.value)
+    assert [type(one) for one in engine.answers(tasks(limit=1))] == [Answer] * len(QUESTIONS)

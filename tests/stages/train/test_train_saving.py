@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe, train_job
 
-from mnatune.model.load import load_tokenizer
+from mnatune.model.load import base_quantization, load_tokenizer
 from mnatune.model.prompt import examples, prompt_ids, turn_end_id
 from mnatune.runs.errors import UsageError
 from mnatune.runs.recipe import TrainSection
@@ -113,6 +113,7 @@ def test_preference_training_on_nf4_starts_at_its_reference(whole, tiny_model, t
     ):
         for name in before.keys():  # noqa: SIM118
             assert (after.get_tensor(name) - before.get_tensor(name)).abs().max() < 1e-7, "not rounded to bf16"
+    assert base_quantization(run.folder("train") / "adapter", "none") == "nf4", "the adapter says so"
 
 
 @pytest.mark.slow

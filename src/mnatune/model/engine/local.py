@@ -23,7 +23,7 @@ from ...runs.errors import DataError, log_failure
 from ...runs.workspace import file_hash
 from ..load import LoadedModel
 from ..memory import memory_faults
-from ..prompt import Example, prompt_ids, without_control_tokens
+from ..prompt import Example, prompt_ids
 from .emitter import Emitter
 from .lane_rows import LaneRow, PieceReader, RowPieces
 from .protocol import Answer, Load, ServedModel, Stream, Task, find_model
@@ -263,7 +263,7 @@ class LocalEngine:
             ids = list(tokenizer(task.prompt, add_special_tokens=False)["input_ids"])
         else:
             try:
-                ids = prompt_ids(tokenizer, without_control_tokens(task.messages))
+                ids = prompt_ids(tokenizer, task.messages)
             except DataError as error:
                 raise bad_request(error.what, param="messages") from None
         if not ids:

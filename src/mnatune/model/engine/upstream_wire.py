@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from ..prompt import marked_for, without_control_tokens
+from ..prompt import marked_for
 from .protocol import FinishReason, Piece, Task
 from .refusals import Refusal, engine_down
 
@@ -46,7 +46,7 @@ def request_body(task: Task, model: str, new_tokens: int) -> tuple[str, dict[str
     body |= {"stop": list(sampling.stop)} if sampling.stop else {}
     if task.prompt is not None:
         return "completions", {**body, "prompt": task.prompt}
-    messages = marked_for(model, without_control_tokens(task.messages))
+    messages = marked_for(model, task.messages)
     return "chat/completions", {**body, "messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
 
 

@@ -103,8 +103,8 @@ def require_rendering(subject: Subject) -> Checked:
 def check_merged(subject: Subject, folder: Path, asked: Sequence[list[Message]], answered: int = ANSWERED) -> Checked:
     """Rendering by the folder's own tokenizer and template, and greedy answers against base and adapter.
 
-    The base is loaded unquantised, as for merging. One model is in memory at a time: base and adapter answer first, then the merged one; where the two part, base and
-    adapter are loaded once more for the scores at that place.
+    The base is loaded unquantised, as for merging. One model is in memory at a time: base and adapter answer first, then
+    the merged one; where the two part, base and adapter are loaded once more for the scores at that place.
 
     Args:
         asked: dialogues whose rendering is compared.

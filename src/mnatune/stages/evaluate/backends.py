@@ -15,6 +15,7 @@ from ...model.engine.local import LocalEngine, open_engine
 from ...model.engine.protocol import Answer, Engine, Sampling, Task
 from ...model.engine.refusals import Refusal
 from ...model.engine.upstream import Upstream, UpstreamEngine
+from ...model.load import base_quantization
 from ...model.prompt import Message, prompt_ids
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.job import Job
@@ -130,9 +131,9 @@ def open_sides(job: Job) -> Iterator[dict[str, AskedSide]]:
     if recipe.evaluate.answered_by:
         yield {name: served(recipe.evaluate.answered_by[name], name) for name in ("base", "tuned")}
         return
-    adapters = {"tuned": job.run.require("train", "adapter")}
-    model = recipe.model
-    with open_engine(model.id, adapters, revision=model.revision, quantize=recipe.train.quantize) as engine:
+    adapter, model = job.run.require("train", "adapter"), recipe.model
+    kind = base_quantization(adapter, recipe.train.quantize)
+    with open_engine(model.id, {"tuned": adapter}, revision=model.revision, quantize=kind) as engine:
         yield {name: LocalSide(engine, name, name) for name in ("base", "tuned")}
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, Self
 
 from ...model.engine.local import open_engine
-from ...model.load import base_fingerprint
+from ...model.load import base_fingerprint, base_quantization
 from ...pack import Pack
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
@@ -97,7 +97,7 @@ def adapter_sheet(home: Home, adapter: Path, kept: Path) -> Sheet:
     Args:
         kept: a file that holds the result, so that the same adapter is asked once.
     """
-    subject = Local(home.recipe.model, home.recipe.train.quantize, adapter)
+    subject = Local.of(home.recipe, adapter)
     identity = value_hash([subject.identity, home.recipe.section("evaluate"), home.run.output_hashes("compose")])
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if known.get("identity") != identity:
@@ -221,6 +221,11 @@ class Local:
     quantize: str
     adapter: Path
 
+    @classmethod
+    def of(cls, recipe: Recipe, adapter: Path) -> Self:
+        """An adapter over the recipe's base, quantised as in training."""
+        return cls(recipe.model, base_quantization(adapter, recipe.train.quantize), adapter)
+
     @property
     def identity(self) -> str:
         """Hash of base and adapter."""
@@ -240,13 +245,13 @@ def _local(name: str, run: Run | None, home: Home) -> Local:
     """The adapter of a trained, unevaluated run, or of an adapter folder (over the home's base)."""
     if run:
         recipe = load_recipe(run.root / LOCK)
-        return Local(recipe.model, recipe.train.quantize, run.require("train", "adapter"))
+        return Local.of(recipe, run.require("train", "adapter"))
     if not (Path(name) / "adapter_config.json").is_file():
         raise UsageError(
             f"{name!r} is no run, no adapter folder and no served model",
             next_step="give a run folder, a folder with adapter_config.json, or URL#MODEL",
         )
-    return Local(home.recipe.model, home.recipe.train.quantize, Path(name))
+    return Local.of(home.recipe, Path(name))
 
 
 def _opened(subjects: Mapping[str, Local | ServedSide]) -> Iterator[tuple[str, AskedSide, str]]:

@@ -46,6 +46,7 @@ def lineage(job: Job, identity: dict[str, str]) -> dict[str, Any]:
         "base_sha256": identity["base model"],
         "recipe_sha256": identity["recipe"],
         "data_sha256": identity["data"],
+        "quantize": job.manifest.facts["setting"]["quantize"],
         "thinking": job.recipe.model.thinking,
         "pack": job.recipe.pack,
         "composed": compose.outputs if compose else {},
