@@ -4,7 +4,7 @@
     python bench/redteam.py --load [--quick]
 
 Attacks are the suite's own cases, each counted (a test of 18 refusals is 18 attacks), and attacks drawn from the seed by
-the suite's generators: every shipped pattern on hostile texts, personal numbers, broken archives and documents, requests
+the suite's generators: shipped patterns on hostile texts, personal numbers, broken archives and documents, requests
 bent out of shape. `--quick` leaves out the slow cases and draws a quarter. `--load` serves 50 clients while 1,000 idle,
 50 slow and 20 hostile ones try. Nothing leaves this machine. The last line is JSON; the exit code is 1 if anything broke.
 """
@@ -58,14 +58,14 @@ class Kind:
 # ----------------------------------------------------------------------------------------------- drawn attacks
 
 
-def patterns(draw: random.Random, share: int) -> Iterator[Attack]:
-    """Every regular expression of code and packs (one in `share` of them), on texts made of its own parts."""
+def patterns(draw: random.Random, count: int) -> Iterator[Attack]:
+    """Regular expressions of code and packs, each on texts made of its own parts; the suite tries all of them."""
     import re
 
     from test_pattern_growth import attacks, blows_up, collected
 
     found = list(collected().items())
-    for (source, flags, anchored), where in draw.sample(found, len(found) // share):
+    for (source, flags, anchored), where in draw.sample(found, count):
         pattern = re.compile(source, flags)
         yield where, lambda p=pattern, a=anchored: not any(blows_up(p, attack, a) for attack in attacks(p))  # type: ignore[misc]
 
@@ -228,7 +228,7 @@ def requests(draw: random.Random, count: int) -> Iterator[Attack]:
 KINDS = {
     "1 a request that freezes the server": Kind(
         ("test_pattern_growth.py::test_a_citation_check_is_linear", "test_pattern_growth.py::test_careless_patterns_are_caught"),
-        ((patterns, 1), (citations, 40)),
+        ((patterns, 24), (citations, 20)),
     ),
     "2 what leaves the machine": Kind(
         ("runs/test_journey.py::test_nothing_leaves_the_machine", "documents/test_sandbox.py::test_nothing_outside_is_reached",
@@ -313,8 +313,7 @@ def suite(quick: bool) -> Tally:
 def drawn(kind: Kind, seed: int, quick: bool) -> None:
     """Try the drawn attacks of a kind."""
     for make, count in kind.drawn:
-        amount = (4 if quick else 1) if make is patterns else count // 4 if quick else count
-        for name, held in make(random.Random(f"{seed} {make.__name__}"), amount):
+        for name, held in make(random.Random(f"{seed} {make.__name__}"), count // 4 if quick else count):
             try:
                 fine = held()
             except Exception as error:

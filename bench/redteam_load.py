@@ -37,7 +37,7 @@ class Load:
     """How many of each kind there are, and how many answers each good client asks."""
 
     clients: int = 50
-    answers: int = 12
+    answers: int = 6
     idle: int = 1000
     slow: int = 50
     hostile: int = 20
@@ -162,7 +162,7 @@ async def hostile_client(host: str, port: int, requests: list[bytes], draw: rand
                     tally[f"hostile requests answered {line[9:12].decode('ascii', 'replace') or 'by hanging up'}"] += 1
             finally:
                 writer.transport.abort()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.25)
 
 
 async def phase(url: str, load: Load, attacks: list[Coroutine[Any, Any, None]]) -> Seen:
