@@ -12,7 +12,7 @@ from mnatune.pack import Pack
 from mnatune.runs.errors import DataError
 from mnatune.runs.recipe import bundled
 from mnatune.text.codes import Codes
-from mnatune.text.personal import Personal, fold_digits, suspects
+from mnatune.text.personal import Personal, suspects
 
 RULES = Pack(bundled("packs") / "mna_ko").yaml("pii.yaml")
 KINDS = {kind["kind"]: kind for kind in RULES["kinds"]}
@@ -103,13 +103,6 @@ def test_masking_twice_changes_nothing_more(text):
     assert ALL.mask(once) == once
     found = ALL.find(text)
     assert all(a.end <= b.start for a, b in pairwise(found))
-
-
-@given(st.text(max_size=50))
-def test_folding_keeps_the_length(text):
-    folded = fold_digits(text)
-    assert len(folded) == len(text)
-    assert all(a == b or b.isascii() for a, b in zip(text, folded, strict=True))
 
 
 def test_patterns_without_digits_switch_the_quick_look_off():

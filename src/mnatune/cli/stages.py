@@ -15,6 +15,8 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if it is done.")]
 
+WARNINGS = 8  # of a stage that are shown on the terminal
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -66,6 +68,17 @@ def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     lost = say(f", {dropped:,} dropped", f", {dropped:,}행 뺌") if dropped else ""
     spent = f"{manifest.seconds:.1f}"
     typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
+    told = [
+        *manifest.facts.get("warnings", ()),
+        *(w for s in manifest.per_source.values() for w in s.get("warnings", ())),
+    ]
+    for warning in told[:WARNINGS]:
+        typer.echo(f"    ! {warning}")
+    if len(told) > WARNINGS:
+        more = len(told) - WARNINGS
+        typer.echo(
+            "    ! " + say(f"and {more} more in {stage}'s manifest.json", f"{stage}의 manifest.json에 {more}개 더")
+        )
 
 
 def run(

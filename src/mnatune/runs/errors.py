@@ -8,6 +8,9 @@ MnatuneError
 """
 
 import errno
+import logging
+import traceback
+from pathlib import Path
 
 
 class MnatuneError(Exception):
@@ -66,6 +69,30 @@ def missing_extra(package: str, extra: str) -> EnvironmentFault:
         f"this needs the package {package!r}, which is not installed",
         next_step=f"pip install 'mnatune[{extra}]'",
     )
+
+
+CAUSES = 4  # errors of a chain, and frames of each, that are logged
+FRAMES = 6
+
+
+def log_failure(log: logging.Logger, what: str, error: BaseException) -> None:
+    """Log a failure by kind and place. Its text, which may quote a prompt or an answer, is logged at DEBUG only."""
+    log.error("%s: %s", what, _anonymous(error))
+    log.debug("%s", what, exc_info=error)
+
+
+def _anonymous(error: BaseException) -> str:
+    """Class, code and place of an error and of those that led to it: "OperationalError SQLITE_BUSY at store.py:71"."""
+    told: list[str] = []
+    at: BaseException | None = error
+    while at is not None and len(told) < CAUSES:
+        codes = (getattr(at, name, None) for name in ("sqlite_errorname", "sqlstate", "errno"))
+        code = next((f" {code}" for code in codes if code), "")
+        frames = traceback.extract_tb(at.__traceback__)[-FRAMES:]
+        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+        told.append(f"{type(at).__name__}{code} at {place or 'an unknown place'}")
+        at = at.__cause__ or at.__context__
+    return "; from ".join(told)
 
 
 SYSTEM = {

@@ -133,10 +133,6 @@ def _add_errors(app: FastAPI) -> None:
     async def http(_: Request, error: HTTPException) -> Response:
         return JSONResponse(error_body(Refusal(error.status_code, str(error.detail))), error.status_code, error.headers)
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, __: Exception) -> Response:
-        return JSONResponse(error_body(Refusal(500, "the server failed; its log says why")), 500)
-
 
 def _printable(value: Any) -> Any:
     """The error body without lone surrogates, which no response can carry."""

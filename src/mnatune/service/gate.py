@@ -1,7 +1,7 @@
 """The gate before every route: request ids, who is calling, limits on size and rate, security headers, one log line.
 
 Plain ASGI, so that a disconnect reaches the routes at once. A request without a valid key is refused before its body
-is read. The log line holds no prompt and no answer.
+is read. What is logged holds no prompt and no answer, also when a route fails.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..model.engine.refusals import Refusal
+from ..runs.errors import log_failure
 from .envelope import error_body, error_headers
 from .keys import KeyStore
 from .service import Caller, Service
@@ -68,6 +69,10 @@ class KeyGate:
             await self._app(scope, _limited(receive, self._settings.max_body), outgoing)
         except Refusal as error:
             await _refuse(outgoing, error)
+        except Exception as error:  # were it raised further, the server's log would get its text
+            log_failure(log, f"request {visit.id} failed", error)
+            if not visit.status:
+                await _refuse(outgoing, Refusal(500, "the server failed; its log says where"))
         finally:
             visit.close()
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 
 from ..model.engine.protocol import Task
 from ..model.engine.refusals import Refusal, bad_request
+from ..runs.errors import log_failure
 from .api import DONE, HEARTBEAT, REFUSALS, STREAM, AnswerStream, Calling, Serving, event
 from .api_schema import Body, ChatRequest, Str
 from .envelope import error_body
@@ -257,12 +258,12 @@ async def forget_rater(rater: Identifier, service: Serving, admin: Admin) -> dic
 
 
 async def _store(service: Service, work: Callable[[FeedbackSink], T]) -> T:
-    """Do something with the feedback store outside the event loop; its errors become API errors."""
+    """Work with the feedback store; its errors become API errors."""
     try:
-        return await asyncio.to_thread(work, service.feedback)
+        return await service.in_store(work)
     except UnknownItem as error:
         raise Refusal(404, error.what, code="unknown_item") from None
-    except Exception as error:  # whatever the database raises: the reader is told, the log says why
+    except Exception as error:  # whatever the database raises
         service.metrics.lost_feedback.inc()
-        log.exception("the feedback store failed")
-        raise Refusal(503, "the feedback store failed", code="feedback_store") from error
+        log_failure(log, "the feedback store failed", error)
+        raise Refusal(503, "the feedback store failed", code="feedback_store") from None

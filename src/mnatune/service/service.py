@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, Stream, Task
-from ..model.engine.refusals import Refusal, bad_request
+from ..model.engine.refusals import Refusal, bad_request, engine_down
+from ..runs.errors import EnvironmentFault, log_failure
 from ..runs.recipe import GenerationSection
 from .api_schema import SamplingFields
 from .feedback.sink import FeedbackSink, Generation
@@ -17,6 +19,10 @@ from .keys import Key, Limiter
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+STORE_PATIENCE = 0.25  # seconds that an answer's end waits for its storing; then that goes on by itself
+STORE_QUEUE = 1_000  # what may wait for the store; more is lost, and counted
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -106,6 +112,8 @@ class Service:
         self.limiter = Limiter()
         self.draining = False
         self._background: set[asyncio.Task[None]] = set()
+        self._store = ThreadPoolExecutor(1, "feedback")
+        self._storing = 0
 
     def sampling(self, fields: SamplingFields, limit: int | None, choice: int = 0) -> Sampling:
         """The request's sampling over the server's defaults; each further choice takes the next seed."""
@@ -153,9 +161,21 @@ class Service:
         task.add_done_callback(self._background.discard)
         return task
 
+    async def in_store(self, work: Callable[[FeedbackSink], T]) -> T:
+        """Work with the feedback store on its own thread, in the order of the calls: a database that waits for a lock
+        takes no thread from anything else, and a rating is written after its answer."""
+        if self._storing >= STORE_QUEUE:
+            raise EnvironmentFault("the feedback store does not keep up")
+        self._storing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._store, work, self.feedback)
+        finally:
+            self._storing -= 1
+
     async def settle(self) -> None:
         """Wait for what runs in the background."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)
 
 
 class ServedAnswer:
@@ -194,6 +214,10 @@ class ServedAnswer:
         except Refusal:
             self._failed = True
             raise
+        except Exception as error:
+            self._failed = True
+            log_failure(log, "an answer broke off", error)
+            raise engine_down("the engine failed") from None
 
     async def whole(self) -> "ServedAnswer":
         """Wait for all of it."""
@@ -226,11 +250,15 @@ class ServedAnswer:
         await self.stream.pieces.aclose()
         if self._record is None or self._failed or not self.text:
             return
+        saving = self._service.in_background(self._save(self._generation(self._record, ended)))
+        await asyncio.wait({saving}, timeout=STORE_PATIENCE)
+
+    async def _save(self, generation: Generation) -> None:
         try:
-            await asyncio.to_thread(self._service.feedback.save_generation, self._generation(self._record, ended))
-        except Exception:  # the store's trouble must not take the answer away from its reader
+            await self._service.in_store(lambda sink: sink.save_generation(generation))
+        except Exception as error:  # the store's trouble must not take the answer away from its reader
             self._service.metrics.lost_feedback.inc()
-            log.exception("an answer could not be stored")
+            log_failure(log, "an answer could not be stored", error)
 
     def _generation(self, record: Record, ended: float) -> Generation:
         sampling = self._task.sampling

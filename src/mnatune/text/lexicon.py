@@ -7,11 +7,17 @@ the row, with a penalty. If a term of the field remains, bonuses for numbers and
 Does not: understand. It is there to find candidates cheaply and without a network; the LLM judge is the better reader.
 """
 
-import itertools
 import re
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+from .normalize import folded, normalize
+
+LEAST_PART = 2  # syllables on either side of a space that a term does not have itself
 NUMBER_KINDS = {
     "amount": ("금액", re.compile(r"\d[\d,.]{0,40}+\s?(?:조|억|천만|백만|만|천)?\s?(?:원|달러|유로|엔|위안)")),
     "percent": ("비율", re.compile(r"\d\s?(?:%|％|퍼센트|분의\s?\d)")),
@@ -50,9 +56,8 @@ class Lexicon:
             for row in data[kind]:
                 name = row[key]
                 self._terms[name] = _Term(name, row["weight"], kind == "statutes", row.get("group", ""))
-                first, *rest = name.split(" ")
-                for gaps in itertools.product((" ", ""), repeat=len(rest)):  # 소규모 합병 = 소규모합병
-                    forms.setdefault(first + "".join(g + w for g, w in zip(gaps, rest, strict=True)), name)
+                forms.setdefault("".join(folded(name).split()), name)
+        self._gaps = {name: set(accumulate(map(len, folded(name).split()))) for name in self._terms}
         self._forms = forms
         self._pattern = re.compile(_alternation(forms))
         self._friends = [
@@ -70,7 +75,7 @@ class Lexicon:
         present = {name for _, names, _ in fields for name in names}
         if not present:
             return 0, "분야 용어가 없음"
-        row = f"{question}\n{answer}"
+        row = unicodedata.normalize("NFKC", normalize(f"{question}\n{answer}"))
         penalty, notes = self._cancel(row, fields, present)
         raw = sum(self._terms[name].weight * boost for _, names, boost in fields for name in names)
         if any(not self._terms[name].is_statute for _, names, _ in fields for name in names):
@@ -90,22 +95,54 @@ class Lexicon:
                 return self._terms[max(names, key=lambda name: (self._terms[name].weight, name))].topic
         return ""
 
-    def found(self, text: str) -> dict[str, str]:
-        """Distinct terms of a text by longest match: term → the form seen first."""
-        seen: dict[str, str] = {}
-        for match in self._pattern.finditer(text):
-            form = match.group()
-            name = self._forms[form]
-            before, after = text[max(0, match.start() - 1) : match.start()], text[match.end() : match.end() + 1]
-            if self._terms[name].is_statute and "가" <= before <= "힣":
-                continue  # 보상법 is not 상법
-            if form[0].isascii() and ((before.isascii() and before.isalnum()) or (after.isascii() and after.isalpha())):
-                continue  # "space" is not SPA
-            seen.setdefault(name, form)
+    def found(self, text: str) -> set[str]:
+        """Distinct terms of a text by longest match.
+
+        Width, case and spaces are those of the term or of the text: 주식매수 청구권, M & A and m&a are found.
+        """
+        words = folded(text).split()
+        bare = "".join(words)
+        breaks = [0, *accumulate(map(len, words))]
+        seen: set[str] = set()
+        at = 0
+        while match := self._pattern.search(bare, at):
+            start, end = match.span()
+            at = end
+            name, gaps = self._forms[match[0]], breaks[bisect_right(breaks, start) : bisect_left(breaks, end)]
+            if gaps and any(self._splits(name, match[0], start, end, gaps)):
+                shorter = self._pattern.match(bare, start, gaps[0])
+                at = start + 1
+                if shorter is None:
+                    continue
+                end, at = shorter.end(), shorter.end()
+                name = self._forms[shorter[0]]
+            if self._stands_alone(name, bare, start, end, breaks):
+                seen.add(name)
+            else:
+                at = start + 1
         return seen
 
+    def _splits(self, name: str, form: str, start: int, end: int, gaps: list[int]) -> Iterator[bool]:
+        """For each space within a form, True if the term cannot have it there.
+
+        It can where the term has its own, beside a sign, and between parts of two syllables or more: "이 사회" is not 이사회.
+        """
+        for before, gap, after in zip([start, *gaps], gaps, [*gaps[1:], end], strict=False):
+            signed = not (form[gap - start - 1].isalnum() and form[gap - start].isalnum())
+            yield not (signed or gap - start in self._gaps[name] or min(gap - before, after - gap) >= LEAST_PART)
+
+    def _stands_alone(self, name: str, bare: str, start: int, end: int, breaks: list[int]) -> bool:
+        """False for a statute's name after a Hangul letter (보상법 is not 상법), and for Latin letters within a word."""
+        before = "" if breaks[bisect_left(breaks, start)] == start else bare[start - 1]
+        after = "" if breaks[bisect_left(breaks, end)] == end else bare[end]
+        if self._terms[name].is_statute and "가" <= before <= "힣":
+            return False
+        return not bare[start].isascii() or not (
+            (before.isascii() and before.isalnum()) or (after.isascii() and after.isalpha())
+        )
+
     def _cancel(
-        self, row: str, fields: list[tuple[str, dict[str, str], float]], present: set[str]
+        self, row: str, fields: list[tuple[str, set[str], float]], present: set[str]
     ) -> tuple[float, list[str]]:
         """Take out what false friends cancel; returns the penalty and what to say about it."""
         penalty, notes = 0.0, []
@@ -114,18 +151,17 @@ class Lexicon:
             hit = friend.pattern.search(row) if gone else None
             if hit:
                 for _, names, _ in fields:
-                    for name in gone:
-                        names.pop(name, None)
+                    names.difference_update(gone)
                 penalty += friend.penalty
                 notes.append(f"'{hit.group().strip()}'({friend.why}): {', '.join(gone)} 제외 -{friend.penalty:g}")
         return penalty, notes
 
-    def _name(self, fields: list[tuple[str, dict[str, str], float]]) -> str:
+    def _name(self, fields: list[tuple[str, set[str], float]]) -> str:
         named = []
         for label, names, _ in fields:
             best = sorted(names, key=lambda name: (-self._terms[name].weight, name))
             if best:
-                shown = ", ".join(f"'{names[n]}'({self._terms[n].weight:g})" for n in best[:NAMED_TERMS])
+                shown = ", ".join(f"'{n}'({self._terms[n].weight:g})" for n in best[:NAMED_TERMS])
                 more = f" 외 {len(best) - NAMED_TERMS}개" if len(best) > NAMED_TERMS else ""
                 named.append(f"{label}에 {shown}{more}")
         return ", ".join(named) or "남은 분야 용어가 없음"

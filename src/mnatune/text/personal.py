@@ -1,7 +1,7 @@
 """Masking of Korean personal data by the patterns of a pack's `pii.yaml`.
 
-Digits are folded to ASCII before matching, without changing the length of the text, so that full-width digits hide
-nothing and a match's place is its place in the original.
+Before matching, the text is brought into one writing, so that width, style, kind of dash, invisible characters and line
+breaks hide nothing; a match is masked where it stands in the original.
 
 Does not: find names or street addresses; check check digits (those of resident numbers are random since October 2020).
 """
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..runs.errors import DataError
 from .codes import Bools, Codes
+from .normalize import INVISIBLE
 
 LEAST_DIGITS, WITHIN = 6, 48  # a personal number has six digits within this many characters, and no Hangul among them
 DIGIT, SIGN, BRACKET = 1, 2, 3
+DASHES = "‐‑‒–—―−－﹣﹘⁃➖ㅡᅳ─━"
+SPACES_OF_ALL_KINDS = (
+    "\t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u3164"
+)
+BROKEN_LINE = re.compile(r"(?<=[\d\-.)]) {0,3}[\r\n]{1,2} {0,3}(?=[\d\-.(])")
+LETTERS_OF_AT = np.array([ord("a"), ord("A"), ord("@")])
+SPOKEN = "공일"  # 010 as it is said
 
 
 class Kind(BaseModel):
@@ -34,6 +42,9 @@ class Kind(BaseModel):
     mask: str
     pattern: str
     context: str = ""
+    after: str = ""
+    not_after: str = ""
+    named: bool = False
     enabled: bool = True
     match: list[str] = []
     no_match: list[str] = []
@@ -45,6 +56,7 @@ class PersonalData(BaseModel):
     model_config = ConfigDict(extra="forbid")
     version: int = 1
     context_chars: int = 20
+    labels: str = ""
     kinds: list[Kind]
 
 
@@ -58,6 +70,33 @@ class Found:
     mask: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A kind, compiled."""
+
+    kind: str
+    mask: str
+    pattern: re.Pattern[str]
+    near: tuple[re.Pattern[str] | None, re.Pattern[str] | None]
+    never: re.Pattern[str] | None
+
+    @classmethod
+    def of(cls, kind: Kind, labels: str) -> Self:
+        context, after = (re.compile(text) if text else None for text in (kind.context, kind.after))
+        never = "|".join(filter(None, ("" if kind.named else labels, kind.not_after)))
+        return cls(
+            kind.kind, kind.mask, re.compile(kind.pattern), (context, after), re.compile(never) if never else None
+        )
+
+    def holds(self, before: str, after: str) -> bool:
+        """True if the surroundings confirm the match and no label excludes it."""
+        if self.never and self.never.search(before):
+            return False
+        ahead, behind = self.near
+        near = [bool(p.search(part)) for p, part in ((ahead, before), (behind, after)) if p]
+        return any(near) or not near
+
+
 class Personal:
     """The patterns, compiled.
 
@@ -69,7 +108,7 @@ class Personal:
         try:
             data = PersonalData.model_validate(rules)
             kinds = [kind for kind in data.kinds if kind.enabled or every]
-            self._kinds = [(k, re.compile(k.pattern), re.compile(k.context) if k.context else None) for k in kinds]
+            self._kinds = [_Rule.of(kind, data.labels) for kind in kinds]
         except (ValidationError, re.error) as error:
             raise DataError(f"the patterns of personal data are wrong: {error}", where="pii.yaml") from None
         self._context = data.context_chars
@@ -79,15 +118,16 @@ class Personal:
 
     def find(self, text: str) -> list[Found]:
         """All places, in order; where kinds overlap the one listed first wins."""
-        text = fold_digits(text)
+        plain, places = _folded(text)
         found: list[Found] = []
-        for kind, pattern, context in self._kinds:
-            for match in pattern.finditer(text):
+        taken = bytearray(len(plain))
+        for rule in self._kinds:
+            for match in rule.pattern.finditer(plain):
                 start, end = match.span()
-                if context and not context.search(text[max(0, start - self._context) : start]):
-                    continue
-                if start < end and not any(f.start < end and start < f.end for f in found):
-                    found.append(Found(start, end, kind.kind, kind.mask))
+                around = plain[max(0, start - self._context) : start], plain[end : end + self._context]
+                if start < end and 1 not in taken[start:end] and rule.holds(*around):
+                    taken[start:end] = bytes([1]) * (end - start)
+                    found.append(Found(places[start], places[end - 1] + 1, rule.kind, rule.mask))
         return sorted(found, key=lambda f: f.start)
 
     def mask_all(self, texts: Sequence[str], counts: Counter[str]) -> list[str]:
@@ -124,7 +164,8 @@ def suspects(codes: Codes) -> Bools:
     dense = np.zeros(len(kinds), bool)
     dense[first] = (last - first < WITHIN) & (hangul[last] == hangul[first])
     sign = kinds == SIGN
-    sign[:-1] |= (kinds[:-1] == BRACKET) & (codes.points[1:] == ord("a"))
+    sign[:-1] |= (kinds[:-1] == BRACKET) & np.isin(codes.points[1:], LETTERS_OF_AT)
+    sign[:-1] |= (codes.points[:-1] == ord(SPOKEN[0])) & (codes.points[1:] == ord(SPOKEN[1]))
     return codes.sums(dense | sign) > 0
 
 
@@ -132,29 +173,44 @@ def _all_suspect(codes: Codes) -> Bools:
     return np.ones(len(codes.ends), bool)
 
 
-def fold_digits(text: str) -> str:
-    """The text with every digit of another width or style as an ASCII digit; its length stays."""
-    return text if text.isascii() else text.translate(_folding())
+def _folded(text: str) -> tuple[str, Sequence[int]]:
+    """The text in the one writing that the patterns know, and where each of its characters stands in the original.
+
+    Digits, letters and signs of any width and style become ASCII, every dash "-" and every space " ", also a line break
+    between figures; invisible characters are left out.
+    """
+    places: Sequence[int] = range(len(text))
+    if INVISIBLE.search(text):
+        places = [at for at, sign in enumerate(text) if sign in "\n\t" or not INVISIBLE.match(sign)]
+        text = "".join(map(text.__getitem__, places))
+    text = _foldable().sub(lambda match: _folding()[ord(match[0])], text)
+    return BROKEN_LINE.sub(lambda match: " " * len(match[0]), text) if "\n" in text else text, places
 
 
 @cache
 def _folding() -> dict[int, str]:
-    table: dict[int, str] = {}
-    for block in (range(0x80, 0x10000), range(0x1D7CE, 0x1D800)):
+    table = dict.fromkeys(map(ord, DASHES), "-") | dict.fromkeys(map(ord, SPACES_OF_ALL_KINDS), " ")
+    table |= dict.fromkeys(map(ord, "ㆍ・･‧∙•"), "·")
+    for block in (range(0x80, 0x10000), range(0x1D7CE, 0x1D800), range(0x1F100, 0x1F10B)):
         for code in block:
-            if unicodedata.digit(chr(code), None) is not None:
-                plain = unicodedata.normalize("NFKC", chr(code))
-                if len(plain) == 1 and plain.isascii() and plain.isdigit():
-                    table[code] = plain
+            plain = unicodedata.normalize("NFKC", chr(code))
+            if code not in table and (0xFF01 <= code <= 0xFF5E or unicodedata.digit(chr(code), None) is not None):
+                digit = unicodedata.digit(chr(code), None)
+                table[code] = str(digit) if digit is not None else plain
     return table
+
+
+@cache
+def _foldable() -> re.Pattern[str]:
+    return re.compile(f"[{''.join(re.escape(chr(code)) for code in _folding())}]")
 
 
 @cache
 def _kinds() -> npt.NDArray[np.uint8]:
     """DIGIT, SIGN (of an e-mail address) or 0 for every code point."""
-    table = np.zeros(0x1D801, np.uint8)
+    table = np.zeros(0x1F10B, np.uint8)
     table[ord("0") : ord("9") + 1] = DIGIT
-    table[list(_folding())] = DIGIT
+    table[[code for code, plain in _folding().items() if plain.isdigit() and code < len(table)]] = DIGIT
     table[[ord(char) for char in "@＠골"]] = SIGN
     table[[ord(char) for char in "(["]] = BRACKET
     return table

@@ -42,7 +42,11 @@ def test_rows_that_differ_in_one_number_are_never_merged(curating):
     assert {r["cluster"] for r in out.rows} == set(out.clusters.values())
 
 
-SAME = "주주총회의 특별결의로 승인을 받아야 하며 반대주주에게는 주식매수청구권이 인정된다는 것이 판례의 태도이다. "
+SAME = (
+    "주주총회의 특별결의로 승인을 받아야 하며 반대주주에게는 주식매수청구권이 인정된다는 것이 판례의 태도이다. "
+    "합병계약서에는 존속회사와 소멸회사의 상호와 본점의 소재지를 적고, 이사회가 먼저 이를 의결한다. "
+    "채권자는 공고된 기간에 이의를 제출하며 회사는 변제하거나 담보를 내놓아 그 이익을 지킨다. "
+)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +54,14 @@ SAME = "주주총회의 특별결의로 승인을 받아야 하며 반대주주�
     [("5억 원이다.", "5만 원이다."), ("30일 이내이다.", "20일 이내이다."), ("할 수 있다.", "할 수 없다."), ("1.5배이다.", "15배이다."), ("３개월이다.", "４개월이다.")],
 )  # fmt: skip
 def test_other_facts_are_not_merged(one, other, curating):
-    rows = [{"question": "합병 절차를 설명해 주세요.", "answer": SAME * 3 + end} for end in (one, other)]
+    rows = [{"question": "합병 절차를 설명해 주세요.", "answer": SAME + end} for end in (one, other)]
     out = curating(rows)
     assert len(out.rows) == 2
     assert len(set(out.clusters.values())) == 1
 
 
 def test_the_longest_then_the_best_licensed_stays(curating):
-    text = SAME * 3 + "이는 상법의 규정이다."
+    text = SAME + "이는 상법의 규정이다."
     question = "합병 절차를 설명해 주세요."
     first = [{"question": question, "answer": text}, {"question": question, "answer": text + " 이상입니다."}]
     out = curating(first)
@@ -67,7 +71,7 @@ def test_the_longest_then_the_best_licensed_stays(curating):
     assert [r["source"]["archive"] for r in curating(same, same).rows] == ["source0.jsonl"]
     licensed = curating(same, same, licences=("모름", "CC0 1.0"))
     assert [r["source"]["licence"] for r in licensed.rows] == ["CC0 1.0"]
-    near = [{"question": question, "answer": text.replace("이는", "이것")}]
+    near = [{"question": question, "answer": text.replace("이는", "이가")}]
     assert [r["source"]["licence"] for r in curating(near, same, licences=("AI Hub", "CC BY 4.0")).rows] == [
         "CC BY 4.0"
     ]
@@ -96,7 +100,7 @@ def test_unrelated_short_rows_stay(curating):
 
 
 def test_the_search_can_be_switched_off(curating):
-    rows = [{"question": "합병 절차를 설명해 주세요.", "answer": SAME * 3 + end} for end in ("끝.", "끝이다.")]
+    rows = [{"question": "합병 절차를 설명해 주세요.", "answer": SAME + end} for end in ("끝.", "끝이다.")]
     out = curating(rows, near_duplicates=0)
     assert len(out.rows) == 2
     assert not out.clusters
@@ -121,7 +125,7 @@ def test_the_expressions_for_a_cluster_find_the_same(tmp_path):
     dice = random.Random(11)
     rows = [row(dice, dice.randint(1, 4), numbers=dice.random() < 0.5) for _ in range(150)]
     rows += [edited(dice, dice.choice(rows)) for _ in range(80)]
-    rows += [{"question": "비율은?", "answer": SAME * 2 + f"비율은 {n}이다."} for n in range(40)]
+    rows += [{"question": "비율은?", "answer": SAME + f"비율은 {n}이다."} for n in range(40)]
     dice.shuffle(rows)
     files = []
     for shard in range(2):

@@ -386,7 +386,7 @@ def test_more_members_than_the_limit(tmp_path):
     from mnatune.stages.read.archive import find_archives
 
     write_zip(tmp_path / "Other.zip", {f"{n}.json": b"[]" for n in range(9)})
-    (archive,), _ = find_archives(tmp_path, ".json")
+    (archive,) = find_archives(tmp_path, ".json").archives
     assert zips.entries_of(archive, zips.Limits(members=8)) == ([], "more than 8 members")
 
 

@@ -107,7 +107,9 @@ def test_personal_data_is_masked_in_documents(office, tmp_path, reading, pack):
     )
     (tmp_path / "x").mkdir()
     for kind in ("docx", "pdf", "xlsx"):
-        (tmp_path / "x" / f"연락처.{kind}").write_bytes(office.WRITERS[kind](office.Paper("연락처 목록", [part])))
+        (tmp_path / "x" / f"연락처 010-1234-5678.{kind}").write_bytes(
+            office.WRITERS[kind](office.Paper("연락처 목록", [part]))
+        )
     source = {"kind": "documents", "path": str(tmp_path / "x"), "name": "a"}
     _, _, run = reading(source)
     recipe = Recipe.model_validate({"name": "t", "read": {"sources": [source]}})
@@ -119,6 +121,9 @@ def test_personal_data_is_masked_in_documents(office, tmp_path, reading, pack):
     }
     assert "| 이름 | 전화 |" in masked
     assert [d.source.place for d in documents(run)] == [d.source.place for d in documents(run, "curate")]
+    assert {d.source.member for d in documents(run, "curate")} == {
+        f"연락처 [전화번호].{k}" for k in ("docx", "pdf", "xlsx")
+    }
 
 
 def test_the_preview_says_what_a_folder_gives(room):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from ...runs.errors import DataError
+from ...runs.errors import DataError, log_failure
 from ...runs.workspace import file_hash
 from ..load import LoadedModel
 from ..memory import memory_faults
@@ -295,8 +295,8 @@ class LocalEngine:
             self._working = True
             try:
                 self._round()
-            except Exception:
-                log.exception("the engine failed between steps; everything in flight is told so")
+            except Exception as error:
+                log_failure(log, "the engine failed between steps; everything in flight is told so", error)
                 self._queue.faults += 1
                 self._queue.fail_all(engine_down("the engine had to start anew"))
             finally:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
+from ...runs.errors import log_failure
 from ..device import GIB, free_gb
 from ..load import LoadedModel
 from .lane import Lane
@@ -122,8 +123,8 @@ class Scheduler:
                 self._loaded.activate(slot)
                 for _ in range(TURN):
                     self._step(slot, lane, self._limits)
-            except Exception:
-                log.exception("a step of the engine failed; its requests are told so")
+            except Exception as error:
+                log_failure(log, "a step of the engine failed; its requests are told so", error)
                 self.faults += 1
                 for row in self._joining:
                     self._outgoing.put(row, BATCH_LOST)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from ...pack import Pack
-from ...runs.errors import DataError, UsageError
+from ...runs.errors import DataError, EnvironmentFault, UsageError
 from ...runs.records import content_id
 from ...text.personal import Personal
 from .database import connect
@@ -263,13 +263,23 @@ class FeedbackStore:
         return self._mask(_plain(text))
 
     def _forget_traces(self) -> None:
-        """Empty SQLite's write-ahead log, which may still hold what was erased."""
+        """Empty SQLite's write-ahead log, which may still hold what was erased.
+
+        Raises:
+            EnvironmentFault: somebody has been reading all the while, so that it cannot be emptied.
+        """
         if self.engine.dialect.name == "sqlite":
             handle = self.engine.raw_connection()  # a checkpoint cannot run inside a transaction
             try:
-                handle.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, *_ = handle.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 handle.close()
+            if busy:
+                raise EnvironmentFault(
+                    "erased, but the write-ahead log still holds it: another process is reading the database",
+                    where=str(self.engine.url.database),
+                    next_step="end that process and erase again",
+                )
 
 
 def _own_generation(session: Session, generation: str, rater: str, *, lock: bool = False) -> GenerationRow:

@@ -3,6 +3,7 @@
 Does not: cut long rows (they are dropped with a reason), or mix rows of one source document over two splits.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ from ...model.prompt import Message, dialogue, examples
 from ...runs.job import Job
 from ...runs.records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
 from ...runs.workspace import write_json, write_jsonl
+from ...text.normalize import sameness
 from .card import write_card
-from .splits import SPLITS, assign_splits, leakage
+from .splits import SPLITS, assign_splits, empty_sides, leakage
 
 __all__ = ["compose"]
 
@@ -36,18 +38,22 @@ def compose(job: Job) -> None:
     )
 
     sides = assign_splits(rows, job.recipe.compose.splits, job.recipe.seed)
+    warning = empty_sides(rows, sides, job.recipe.compose.splits)
     system = job.pack.system_prompt
     counts = {}
     for name in SPLITS:
         chosen = [row for row, side in zip(rows, sides, strict=True) if side == name]
         counts[name] = write_jsonl(job.path(f"{name}.jsonl"), (_example(row, system) for row in chosen))
     pairs = [row for row, side in zip(rows, sides, strict=True) if side == "train" and row.alternatives]
+    left_out: Counter[str] = Counter()
     if pairs:
-        counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system))
+        counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system, left_out))
     write_json(job.path("leakage.json"), leakage(rows, sides))
     job.manifest.rows_out = len(rows)
     job.manifest.facts = {
         "splits": counts,
+        "preferences_left_out": dict(sorted(left_out.items())),
+        **({"warnings": [warning]} if warning else {}),
         "per_category": _count(r.category for r in rows),
         "licences": sorted({r.source.licence for r in rows if r.source.licence}),
     }
@@ -106,25 +112,28 @@ def _example(row: QA, system: str) -> dict[str, Any]:
     }
 
 
-def _preferences(rows: list[QA], system: str) -> Iterator[dict[str, Any]]:
+def _preferences(rows: list[QA], system: str, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     """Pairs for preference training in TRL's conversational form: the kept answer against each lower-ranked one.
 
-    `margin` is the difference in rank (1 = next best), so that training can ask for clear differences only.
+    `margin` is the difference in rank (1 = next best), so that training can ask for clear differences only. An
+    alternative that is empty, or that says what the answer or a better alternative says, is left out and counted.
     """
     for row in rows:
+        seen = {sameness(row.answer)}
         for margin, alternative in enumerate(row.alternatives, 1):
-            if alternative.strip():
-                yield {
-                    "id": row.id,
-                    "prompt": _asked(row, system),
-                    "chosen": [{"role": "assistant", "content": row.answer}],
-                    "rejected": [{"role": "assistant", "content": alternative}],
-                    "margin": margin,
-                }
+            same = sameness(alternative)
+            if not same or same in seen:
+                left_out["same-answer" if same else "empty"] += 1
+                continue
+            seen.add(same)
+            yield {
+                "id": row.id,
+                "prompt": _asked(row, system),
+                "chosen": [{"role": "assistant", "content": row.answer}],
+                "rejected": [{"role": "assistant", "content": alternative}],
+                "margin": margin,
+            }
 
 
 def _count(values: Iterator[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(values).items()))

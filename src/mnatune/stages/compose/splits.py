@@ -1,14 +1,17 @@
 """Splits that cannot leak: whole groups and near-duplicate clusters, spread evenly over sources and categories."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from ...runs.errors import DataError
 from ...runs.records import QA, asked
+from ...text.normalize import sameness
 
 SPLITS = ("train", "valid", "test")
+TRIAL = 50  # rows below which near-duplicates that leave a side empty are only a warning
 
 
 def assign_splits(rows: Sequence[QA], shares: Sequence[float], seed: int) -> list[str]:
@@ -48,17 +51,43 @@ def assign_splits(rows: Sequence[QA], shares: Sequence[float], seed: int) -> lis
     return sides
 
 
+def empty_sides(rows: Sequence[QA], sides: Sequence[str], shares: Sequence[float]) -> str:
+    """Why splits with a share hold no row, in words; empty if none is empty.
+
+    Raises:
+        DataError: rows that may not be divided leave a side empty: training would go through, and evaluation fail.
+    """
+    empty = [name for name, share in zip(SPLITS, shares, strict=True) if share > 0 and name not in sides]
+    if not empty:
+        return ""
+    told = f"the {' and '.join(empty)} split would be empty: "
+    kind, value, held = "", "", 1
+    for name in ("group", "cluster"):
+        found, count = max(Counter(getattr(row, name) for row in rows).items(), key=itemgetter(1), default=("", 0))
+        if count > held and found:
+            kind, value, held = name, found, count
+    if not kind or (kind == "cluster" and len(rows) < TRIAL):
+        return f"{told}{len(rows)} rows are too few" + (f", and {held} are near-duplicates" if kind else "")
+    label = next(row.reference or value for row in rows if getattr(row, kind) == value) if kind == "group" else value
+    raise DataError(
+        f"{told}the {kind} {label!r} holds {held} of {len(rows)} rows, which stay on one side",
+        where="5-compose",
+        next_step="name each row's own document in its source (출처) or group (문서) column, or leave the column empty; "
+        "or set the share to 0 in compose.splits",
+    )
+
+
 def leakage(rows: Sequence[QA], sides: Sequence[str]) -> dict[str, Any]:
     """Proof that nothing spans two splits; raises `DataError` if something does.
 
-    Checked: group, near-duplicate cluster, and the question's own text.
+    Checked: group, near-duplicate cluster, and the question, whatever its punctuation, width, case and spacing.
     """
     seen: dict[str, dict[str, set[str]]] = {"group": {}, "cluster": {}, "question": {}}
     for row, side in zip(rows, sides, strict=True):
         for kind, value in (
             ("group", row.group),
             ("cluster", row.cluster),
-            ("question", "".join(asked(row.history, row.question).split())),
+            ("question", sameness(asked(row.history, row.question))),
         ):
             if value:
                 seen[kind].setdefault(value, set()).add(side)
@@ -74,7 +103,7 @@ def leakage(rows: Sequence[QA], sides: Sequence[str]) -> dict[str, Any]:
 
 
 def _units(rows: Sequence[QA]) -> list[int]:
-    """A unit number for each row: connected components over group, cluster and identical question text."""
+    """A unit number for each row: connected components over group, cluster and the question's letters."""
     parent = list(range(len(rows)))
 
     def root(i: int) -> int:
@@ -85,7 +114,7 @@ def _units(rows: Sequence[QA]) -> list[int]:
 
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
-        for key in (("g", row.group), ("c", row.cluster), ("q", "".join(asked(row.history, row.question).split()))):
+        for key in (("g", row.group), ("c", row.cluster), ("q", sameness(asked(row.history, row.question)))):
             if key[1]:
                 parent[root(i)] = root(first.setdefault(key, i))
     return [root(i) for i in range(len(rows))]

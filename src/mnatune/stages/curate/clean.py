@@ -1,6 +1,7 @@
 """The first pass, one call per shard: tidy and mask every row, judge it, and set the dropped ones aside."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, asked, content_ids
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, asked, content_id, content_ids
+from ...text.model_marks import marks_of, without_switches, without_thoughts
 from ...text.normalize import normalize_all
 from ...text.personal import Personal
 from ...text.shingles import ExamOverlap
@@ -18,6 +20,7 @@ from .rules import Drops, Rules
 
 BATCH = 4096
 CLEAN_SCHEMA = QA_SCHEMA.append(pa.field("row", pa.int64()))
+HIDDEN = "\x00"  # before the hash that stands for a group named by personal data
 ROWS_PER_SHARD = 1 << 32  # row number = shard number × this + position
 
 
@@ -31,6 +34,7 @@ class Cleaned:
         licences: their licences, as positions in `licence_names`.
         counts: source → split → what happened → rows.
         masked: kind of personal data → occurrences.
+        thoughts: answers from which a reasoning trace was taken out.
     """
 
     ids: npt.NDArray[np.bytes_]
@@ -39,6 +43,7 @@ class Cleaned:
     licence_names: list[str]
     counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     masked: Counter[str] = field(default_factory=Counter)
+    thoughts: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,14 @@ def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped:
         pq.ParquetWriter(dropped, DROPPED_SCHEMA, compression="zstd", compression_level=1) as drop,
     ):
         for batch in file.iter_batches(batch_size=BATCH):
-            table = _tidy(batch, personal, result.masked)
+            table = _tidy(batch, personal, result)
             answers = table["answer"].to_pylist()
-            questions = list(map(asked, table["history"].to_pylist(), table["question"].to_pylist()))
+            histories = table["history"].to_pylist()
+            questions = list(map(asked, histories, table["question"].to_pylist()))
             reasons = rules.reasons(questions, answers, table["category"].to_pylist())
+            for row, history in enumerate(histories):
+                if not all(history):  # a turn was nothing but reasoning, or a switch
+                    reasons[row] = reasons[row] or "empty-turn"
             for row in exam.find([f"{q}\n{a}" for q, a in zip(questions, answers, strict=True)]):
                 reasons[row] = reasons[row] or "exam-overlap"
             _count(table, reasons, result.counts)
@@ -99,32 +108,78 @@ def clean_shard(cleaner: Cleaner, shard: Path, number: int, kept: Path, dropped:
     return result
 
 
-def _tidy(batch: pa.RecordBatch, personal: Personal | None, masked: Counter[str]) -> pa.Table:
-    """The batch with its texts normalised and masked, and its ids made anew."""
+def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> pa.Table:
+    """The batch with its texts normalised, masked and free of reasoning traces, and its ids made anew."""
     columns = {name: batch.column(name) for name in QA_SCHEMA.names}
 
     def tidy(texts: list[str]) -> list[str]:
         texts = normalize_all(texts)
-        return personal.mask_all(texts, masked) if personal else texts
+        return personal.mask_all(texts, result.masked) if personal else texts
 
-    questions, answers = tidy(columns["question"].to_pylist()), tidy(columns["answer"].to_pylist())
-    texts = {"question": pa.array(questions, pa.string()), "answer": pa.array(answers, pa.string())}
-    for name in ("alternatives", "history"):
-        if len(columns[name].values):
-            columns[name] = pa.ListArray.from_arrays(
-                columns[name].offsets, pa.array(tidy(columns[name].values.to_pylist()), pa.string())
-            )
-    ids = content_ids(texts["question"], texts["answer"], columns["history"])
-    columns |= texts | {
-        "id": ids,
-        "cluster": ids,
-        "group": pa.compute.if_else(pa.compute.equal(columns["group"], columns["id"]), ids, columns["group"]),
-        "category": pa.array(normalize_all(columns["category"].to_pylist()), pa.string()),
-    }
+    def asking(texts: list[str]) -> list[str]:
+        return [without_switches(text) for text in tidy(texts)]
+
+    def answering(texts: list[str]) -> list[str]:
+        freed = [without_thoughts(text) for text in normalize_all(texts)]
+        result.thoughts += sum(had for _, had in freed)
+        return tidy([text for text, _ in freed])
+
+    questions = pa.array(asking(columns["question"].to_pylist()), pa.string())
+    answers = pa.array(answering(columns["answer"].to_pylist()), pa.string())
+    if len(columns["alternatives"].values):
+        others = answering(columns["alternatives"].values.to_pylist())
+        columns["alternatives"] = _listed(columns["alternatives"], ["" if marks_of(text) else text for text in others])
+    if len(columns["history"].values):
+        turns = columns[
+            "history"
+        ].values.to_pylist()  # a user's and an assistant's in turn, so every row has an even number
+        turns[::2], turns[1::2] = asking(turns[::2]), answering(turns[1::2])
+        columns["history"] = _listed(columns["history"], turns)
+    ids = content_ids(questions, answers, columns["history"])
+    own = pa.compute.equal(columns["group"], columns["id"])
     for name in ("reference", "system"):
         if any(columns[name].to_pylist()):
             columns[name] = pa.array(tidy(columns[name].to_pylist()), pa.string())
+    columns |= {
+        "id": ids,
+        "cluster": ids,
+        "question": questions,
+        "answer": answers,
+        "group": pa.compute.if_else(own, ids, _groups(columns["group"], personal)),
+        "category": _names(columns["category"], tidy),
+        "source": masked_places(columns["source"], tidy),
+    }
     return pa.Table.from_arrays([columns[name] for name in QA_SCHEMA.names], schema=QA_SCHEMA)
+
+
+def _listed(column: pa.ListArray, texts: list[str]) -> pa.ListArray:
+    """The column of lists with other texts."""
+    return pa.ListArray.from_arrays(column.offsets, pa.array(texts, pa.string()))
+
+
+def _names(column: pa.Array, tidy: Callable[[list[str]], list[str]]) -> pa.Array:
+    """A column of few different texts, each tidied once."""
+    coded = column.dictionary_encode()
+    return pa.array(tidy(coded.dictionary.to_pylist()), pa.string()).take(coded.indices)
+
+
+def masked_places(sources: pa.StructArray, tidy: Callable[[list[str]], list[str]]) -> pa.StructArray:
+    """Where the rows came from, with masked names of files and members; they go on into cards and manifests."""
+    fields = list(sources.type)
+    named = ("name", "archive", "member")
+    parts = [_names(sources.field(f.name), tidy) if f.name in named else sources.field(f.name) for f in fields]
+    return pa.StructArray.from_arrays(parts, fields=fields)
+
+
+def _groups(groups: pa.Array, personal: Personal | None) -> pa.Array:
+    """The groups; names with personal data become hashes until `result` numbers them."""
+    if personal is None:
+        return groups
+    coded = groups.dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    masked = personal.mask_all(names, Counter())
+    hidden = [HIDDEN + content_id(name) if name != mask else name for name, mask in zip(names, masked, strict=True)]
+    return pa.array(hidden, pa.string()).take(coded.indices)
 
 
 def _count(table: pa.Table, reasons: list[str], counts: dict[tuple[str, str], Counter[str]]) -> None:

@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from ...runs.errors import EnvironmentFault, missing_extra
 from ...text.shingles import resemblance
+from ...text.wording import same_statement
 from .near import BANDS, HASHES, SLACK, Components, band_keys, frame, neighbours, next_of
 
 
 def connect_on_ray(
     files: Sequence[Path], limit: float, left_out: Sequence[int], address: str
 ) -> tuple[Components, Components]:
-    """The components of similar rows, and of those that also state the same facts.
+    """The components of similar rows, and of those that also say the same.
 
     Args:
         left_out: numbers of rows that take no part: exact duplicates.
@@ -55,7 +56,7 @@ def connect_in_daft(files: Sequence[Path], limit: float, left_out: Sequence[int]
 
 
 def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: str) -> list[tuple[int, int, bool]]:
-    """Checked pairs of rows among the long or the short texts, and whether they state the same facts."""
+    """Checked pairs of rows among the long or the short texts, and whether they say the same."""
     import daft
     from daft import DataType, col
 
@@ -91,6 +92,11 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
         texts = zip(near.tolist(), here.to_pylist(), there.to_pylist(), strict=True)
         return daft.Series.from_pylist([close and resemblance(a, b) >= limit for close, a, b in texts])
 
+    @daft.func.batch(return_dtype=DataType.bool())  # type: ignore[untyped-decorator]
+    def equal(one: daft.Series, other: daft.Series, here: daft.Series, there: daft.Series) -> Any:
+        rows = zip(*(series.to_pylist() for series in (one, other, here, there)), strict=True)
+        return daft.Series.from_pylist([first == second and same_statement(a, b) for first, second, a, b in rows])
+
     signed = _signed(files, left_out, name)
     pairs = _pairs(signed, bands, close)
     sides = [
@@ -104,7 +110,7 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
     ]
     joined = pairs.join(sides[0], on="one").join(sides[1], on="other")
     checked = joined.where(alike(col("values_one"), col("values_other"), col("text_one"), col("text_other")))
-    same = (col("facts_one") == col("facts_other")).alias("same")
+    same = equal(col("facts_one"), col("facts_other"), col("text_one"), col("text_other")).alias("same")
     result = checked.select(col("one"), col("other"), same).sort(["one", "other"]).to_pydict()
     return list(zip(result["one"], result["other"], result["same"], strict=True))
 

@@ -1,8 +1,9 @@
 """Near-duplicates of Korean rows: MinHash by Daft, bands of equal hashes, exact check, connected components.
 
 Two questions are answered at once. *Clusters* join rows whose character n-grams resemble each other, whatever their
-numbers: a split keeps them together. *Merges* join only rows of a cluster that also state the same facts (numbers with
-units, negations; see `text.shingles`): all but one of them are dropped.
+numbers: a split keeps them together. *Merges* join only rows of a cluster that say the same but for particles, endings,
+spacing and punctuation (`text.wording`): all but one of them are dropped. A hash of the numbers and negations puts rows
+that may say the same next to each other.
 
 Signatures: 100 MinHash values (Broder 1997) in 20 bands of 5, so that a pair of similarity s shares a band with
 probability 1 - (1 - s^5)^20: 0.9996 at 0.8, 0.47 at 0.5. Within a band's bucket a row is compared with the next rows in
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...text.shingles import LONG, NEGATIONS, NUMBERS, SHORT, SHORT_BELOW, resemblance
+from ...text.wording import same_statement
 
 BANDS, WIDTH = 20, 5
 HASHES = BANDS * WIDTH
@@ -198,14 +200,14 @@ class Components:
 def connect(
     pairs: npt.NDArray[np.int64], texts: dict[int, str], facts: dict[int, Any], limit: float
 ) -> tuple[Components, Components]:
-    """Check the pairs exactly; returns the components of similar rows, and of those that state the same facts too."""
+    """Check the pairs exactly; returns the components of similar rows, and of those that say the same."""
     clusters, merges = Components(), Components()
     for one, other in pairs.tolist():
-        mergeable = facts[one] == facts[other]
-        if merges.root(one) == merges.root(other) or (not mergeable and clusters.root(one) == clusters.root(other)):
+        alike = facts[one] == facts[other]
+        if merges.root(one) == merges.root(other) or (not alike and clusters.root(one) == clusters.root(other)):
             continue
         if resemblance(texts[one], texts[other]) >= limit:
             clusters.join(one, other)
-            if mergeable:
+            if alike and same_statement(texts[one], texts[other]):
                 merges.join(one, other)
     return clusters, merges

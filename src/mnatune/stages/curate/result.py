@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...runs.job import Job
 from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA
 from ...runs.workspace import atomic_path
-from .clean import ROWS_PER_SHARD, Cleaned
+from .clean import HIDDEN, ROWS_PER_SHARD, Cleaned
 
 KEPT, DUPLICATE, NEAR_DUPLICATE = range(3)
 REASONS = ("", "duplicate", "near-duplicate")
@@ -54,6 +55,7 @@ class Fate:
 def write(job: Job, kept: Sequence[Path], lost: Sequence[Path], fate: Fate) -> Counts:
     """Write qa, dropped and clusters; returns the numbers of duplicates per source and split."""
     counts: Counts = {}
+    hidden: dict[str, str] = {}
     with (
         atomic_path(job.path("qa.parquet")) as good_path,
         atomic_path(job.path("dropped.parquet")) as bad_path,
@@ -64,10 +66,22 @@ def write(job: Job, kept: Sequence[Path], lost: Sequence[Path], fate: Fate) -> C
     ):
         for kept_file, lost_file in zip(kept, lost, strict=True):
             for batch in pq.ParquetFile(lost_file).iter_batches():
-                bad.write_batch(batch)
+                bad.write_table(_numbered(pa.Table.from_batches([batch]), hidden))
             for batch in pq.ParquetFile(kept_file).iter_batches():
-                _write_batch(pa.Table.from_batches([batch]), fate, (good, bad, clusters), counts)
+                _write_batch(_numbered(pa.Table.from_batches([batch]), hidden), fate, (good, bad, clusters), counts)
     return counts
+
+
+def _numbered(table: pa.Table, hidden: dict[str, str]) -> pa.Table:
+    """The table with hidden group names replaced by numbers in order of appearance."""
+    groups = table["group"]
+    if not pc.any(pc.starts_with(groups, HIDDEN)).as_py():
+        return table
+    names = [
+        hidden.setdefault(name, f"개인정보 {len(hidden) + 1}") if name.startswith(HIDDEN) else name
+        for name in groups.to_pylist()
+    ]
+    return table.set_column(QA_SCHEMA.get_field_index("group"), "group", pa.array(names, pa.string()))
 
 
 def _write_batch(table: pa.Table, fate: Fate, writers: tuple[Any, Any, Any], counts: Counts) -> None:
@@ -118,6 +132,7 @@ def report(job: Job, cleaned: Sequence[Cleaned], duplicates: Counts) -> None:
                 manifest.drop(reason, number)
     manifest.facts["funnel"] = {split: funnel(count) for split, count in sorted(splits.items())}
     manifest.facts["masked"] = dict(sorted(masked.items()))
+    manifest.facts["thoughts_removed"] = sum(c.thoughts for c in cleaned)
 
 
 def funnel(count: Counter[str]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """`read`: sources → `QA` and `Document` records in Parquet, with the place of every row and a reason for every loss."""
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -10,16 +10,18 @@ from ...runs.errors import DataError, UsageError
 from ...runs.records import DROPPED_SCHEMA, Document, iter_qa
 from ...runs.workers import cores, spread
 from ...runs.workspace import atomic_path
+from ...text.personal import Personal
 from .archive import find_archives
 from .counts import ReadTally
 from .deal_room import read_documents
 from .fieldmap import load_map
 from .law import read_law
 from .members import shape_of
+from .paths import name_of
 from .precedent import LICENCE as DECISIONS
 from .precedent import read_precedents
 from .qa_files import read_tables
-from .shards import DocumentWriter, Origin, ShardWriter, write_dropped
+from .shards import DocumentWriter, Origin, ShardWriter
 from .tasks import ReadTask, batches_of, cost, read_task
 from .zips import entries_of
 
@@ -40,10 +42,12 @@ def read(job: "Job") -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     manifest = job.manifest
+    personal = Personal(job.pack.yaml("pii.yaml"))  # names of files and members stand in warnings
     with DocumentWriter(job.path("documents.parquet")) as documents:
         for number, source in enumerate(job.recipe.read.sources):
             tally = _read_source(job, source, f"{number:02d}", documents)
-            name = source_name(job, source)
+            name = personal.mask(source_name(job, source))
+            tally.warnings = [personal.mask(warning) for warning in tally.warnings]
             manifest.per_source[name if name not in manifest.per_source else f"{name}#{number}"] = tally.facts()
             manifest.rows_out += tally.rows + tally.documents
             manifest.rows_in += tally.rows + tally.documents + tally.dropped.total()
@@ -51,7 +55,8 @@ def read(job: "Job") -> None:
                 manifest.drop(reason, count)
     with atomic_path(job.path("dropped.parquet")) as partial, pq.ParquetWriter(partial, DROPPED_SCHEMA) as writer:
         for file in sorted(job.path(".work").glob("*.parquet")):
-            writer.write_table(pq.read_table(file, schema=DROPPED_SCHEMA))
+            for batch in pq.ParquetFile(file).iter_batches():
+                writer.write_batch(batch)
     shutil.rmtree(job.path(".work"))
 
 
@@ -79,9 +84,9 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
             tally.documents += 1
     else:
         licence = source.licence or (DECISIONS if source.kind == "precedent" else "")
-        with ShardWriter(job.path(f"qa/{number}-00000.parquet"), Origin(name, path.name, licence, "")) as writer:
+        origin, shard = Origin(name, name_of(path, path.parent), licence, ""), f"{number}-00000.parquet"
+        with ShardWriter(job.path(f"qa/{shard}"), origin, job.path(f".work/{shard}")) as writer:
             (read_precedents if source.kind == "precedent" else read_tables)(path, writer)
-        write_dropped(job.path(f".work/{number}-00000.parquet"), writer.columns.drops)
         tally = writer.columns.tally
     if not tally.rows + tally.documents:
         losses = ", ".join(f"{reason} ({n})" for reason, n in (tally.members_skipped + tally.dropped).items())
@@ -119,18 +124,27 @@ def _read_archives(job: "Job", source: "SourceSection", number: str) -> ReadTall
 
 
 def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) -> list[ReadTask]:
-    """The tasks of a source; what is skipped on the way is counted."""
+    """The tasks of a source. Skipped files are counted and listed as warnings."""
     field_map = load_map(source.map, job.pack)
-    archives, others = find_archives(Path(source.path), Path(field_map.members).suffix)
-    for _, reason in others:
-        tally.archives_skipped[reason] += 1
+    root = Path(source.path)
+    found = find_archives(root, Path(field_map.members).suffix)
+    tally.leave_out(found.skipped)
+    for name, reason in found.damaged:
+        tally.archives_damaged[reason] += 1
+        tally.warn(f"{name}: {reason}")
     tasks: list[ReadTask] = []
-    for archive in archives:
-        rule = field_map.rule_for(archive.name)
+    zipped: set[tuple[str, int]] = set()
+    for archive in found.archives:
+        folder = root if root.is_dir() else root.parent
+        rule = field_map.rule_for(archive.name, root=folder.resolve().name, folder=bool(archive.members))
         entries, fault = ([], rule.skip) if rule.skip else entries_of(archive)
+        if archive.members and zipped.issuperset(archive.members):
+            entries, fault = [], "unpacked copy of a zip that is read"
+        elif not archive.members:
+            zipped.update((PurePosixPath(entry.name).name, entry.size) for entry in entries)
         if fault:
             (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
-            tally.warnings.append(f"{archive.name}: {fault}")
+            tally.warn(f"{archive.name}: {fault}")
         origin = Origin(source_name(job, source), archive.name, source.licence or field_map.licence, rule.split)
         for batch in batches_of(entries):
             shard = f"{number}-{len(tasks):05d}.parquet"

@@ -1,4 +1,4 @@
-"""Finding archives, without a second copy on disk: zips, zips in parts, both inside a tar, and trees of loose files.
+"""Finds archives, without a second copy on disk: zips, zips in parts, both inside a tar, and trees of loose files.
 
 AI Hub delivers a tar of `X.zip.part0`, `X.zip.part1073741824`, …; a part's number is its offset in the whole. A tar's
 members lie uncompressed at known offsets, so every archive is a list of (file, offset, size) spans, read as one stream.
@@ -6,27 +6,19 @@ members lie uncompressed at known offsets, so every archive is a list of (file, 
 
 import io
 import re
-import tarfile
-import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from ...runs.errors import DataError
+from .paths import files_below, name_of
+from .tars import ByteSpan, tar_parts
 
 PART = re.compile(r"^(?P<stem>.+\.zip)\.part(?P<number>\d+)$", re.IGNORECASE)
 OPEN_FILES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ByteSpan:
-    """A stretch of a file, in bytes."""
-
-    file: Path
-    offset: int
-    size: int
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".egg", ".alz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,64 +93,73 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
-def find_archives(root: Path, loose: str) -> tuple[list[Archive], list[tuple[str, str]]]:
-    """All archives of a file or folder, in name order, and the other files, each with the reason why it is none.
+@dataclass(frozen=True, slots=True)
+class ArchiveSearch:
+    """Archives below a root in name order, with skipped and damaged files and their reasons."""
+
+    archives: list[Archive]
+    skipped: list[tuple[str, str]]
+    damaged: list[tuple[str, str]]
+
+
+def find_archives(root: Path, loose: str) -> ArchiveSearch:
+    """All archives of a file or folder, zips first.
 
     Args:
-        loose: suffix of loose files (".json") that are read as members where the tree has no zip at all.
+        loose: suffix of loose files (".json"), which are read as the members of their folder.
     """
-    named, skipped = _files(root)
-    whole = {name for name, _ in named if name.lower().endswith(".zip")}
+    named, skipped, damaged = _files(root)
+    whole = {file.name for file in named if file.name.lower().endswith(".zip")}
     zips: dict[str, list[tuple[int, ByteSpan]]] = {}
     others: list[tuple[str, ByteSpan]] = []
-    for name, span in named:
-        part = PART.match(name)
+    for file in named:
+        part = PART.match(file.name)
         if part and part["stem"] in whole:
-            skipped.append((name, "part of a zip that is there whole"))
+            skipped.append((file.name, "part of a zip that is there whole"))
         elif part:
-            zips.setdefault(part["stem"], []).append((int(part["number"]), span))
-        elif name.lower().endswith(".zip"):
-            zips.setdefault(name, []).append((0, span))
+            zips.setdefault(part["stem"], []).append((int(part["number"]), file.span))
+        elif file.name.lower().endswith(".zip"):
+            zips.setdefault(file.name, []).append((0, file.span))
         else:
-            others.append((name, span))
-    archives = [_assemble(name, parts) for name, parts in sorted(zips.items())]
-    if not archives:
-        archives, others = _folders(others, loose)
-    return archives, [*skipped, *((name, "not an archive") for name, _ in others)]
+            others.append((file.name, file.span))
+    folders, others = _folders(others, loose)
+    archives = [*(_assemble(name, parts) for name, parts in sorted(zips.items())), *folders]
+    return ArchiveSearch(archives, [*skipped, *((name, "not an archive") for name, _ in others)], damaged)
 
 
-def _files(root: Path) -> tuple[list[tuple[str, ByteSpan]], list[tuple[str, str]]]:
-    """Every file below the root and within its tars."""
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    base = root if root.is_dir() else root.parent
-    named: list[tuple[str, ByteSpan]] = []
+class _File(NamedTuple):
+    """A file on disk or within a tar; `container` is the tar's name."""
+
+    name: str
+    span: ByteSpan
+    container: str
+
+
+def _files(root: Path) -> tuple[list[_File], list[tuple[str, str]], list[tuple[str, str]]]:
+    """Every file below the root and inside its tars. Clashing names inside tars are prefixed with the tar's name."""
+    found: list[_File] = []
     skipped: list[tuple[str, str]] = []
-    for file in files:
-        name = unicodedata.normalize("NFC", file.relative_to(base).as_posix())
+    damaged: list[tuple[str, str]] = []
+    for file in files_below(root):
+        name = name_of(file, root)
         lower = name.lower()
         if lower.endswith(".tar"):
-            named += _tar_members(name, file)
-        elif lower.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".egg", ".alz")):
+            for part in tar_parts(file):
+                if part.span:
+                    found.append(_File(part.name, part.span, name))
+                elif part.reason:
+                    (damaged if part.damage else skipped).append((f"{name}: {part.name}", part.reason))
+        elif lower.endswith(PACKED):
             skipped.append((name, "compressed archive of another kind: unpack it first"))
         else:
-            named.append((name, ByteSpan(file, 0, file.stat().st_size)))
-    return named, skipped
-
-
-def _tar_members(name: str, file: Path) -> Iterator[tuple[str, ByteSpan]]:
-    size = file.stat().st_size
-    try:
-        with tarfile.open(file, "r:") as tar:
-            for member in tar:
-                if member.isreg() and not member.issparse():
-                    inner = unicodedata.normalize("NFC", member.name.lstrip("./"))
-                    yield inner, ByteSpan(file, member.offset_data, max(0, min(member.size, size - member.offset_data)))
-    except tarfile.TarError as error:
-        raise DataError(f"the tar cannot be read: {error}", where=name, next_step="download the file again") from error
+            found.append(_File(name, ByteSpan(file, 0, file.stat().st_size), ""))
+    again = {name for name, count in Counter(file.name for file in found).items() if count > 1}
+    clear = [f._replace(name=f"{f.container}/{f.name}") if f.container and f.name in again else f for f in found]
+    return clear, skipped, damaged
 
 
 def _assemble(name: str, parts: list[tuple[int, ByteSpan]]) -> Archive:
-    """A zip from its parts; what follows a gap is left out and named as a fault."""
+    """A zip assembled from its parts, up to the first missing one, which becomes its fault."""
     parts.sort(key=lambda part: part[0])
     numbers = [number for number, _ in parts]
     starts = [0, *accumulate(span.size for _, span in parts)][:-1]

@@ -1,8 +1,11 @@
-"""What became of a source's rows: read, dropped by reason, per split; and its members: read or skipped by reason."""
+"""Counts per source: rows read and dropped, members read and skipped, each by reason."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+MOST_WARNINGS = 50
 
 
 @dataclass
@@ -23,9 +26,24 @@ class ReadTally:
     warnings: list[str] = field(default_factory=list)
     unknown: tuple[str, bytes] | None = None
 
+    def warn(self, text: str) -> None:
+        """Record a warning, up to `MOST_WARNINGS`."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(text)
+
     def see(self, member: str, data: bytes) -> None:
         """Remember the first member that no layout describes, to show its shape."""
         self.unknown = self.unknown or (member, data[: 1 << 20])
+
+    def leave_out(self, files: Iterable[tuple[str, str]], kind: Literal["members", "archives"] = "archives") -> None:
+        """Count skipped files by reason, with one warning per reason."""
+        skipped = self.members_skipped if kind == "members" else self.archives_skipped
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in files:
+            by_reason.setdefault(reason, []).append(name)
+        for reason, names in by_reason.items():
+            skipped[reason] += len(names)
+            self.warn(f"{names[0]}{f' and {len(names) - 1:,} more' if names[1:] else ''}: {reason}")
 
     def add(self, other: "ReadTally") -> None:
         """Add another tally's counts."""
@@ -33,7 +51,7 @@ class ReadTally:
         self.members += other.members
         for name in ("splits", "layouts", "dropped", "members_skipped", "archives_skipped", "archives_damaged"):
             getattr(self, name).update(getattr(other, name))
-        self.warnings += other.warnings
+        self.warnings += other.warnings[: max(0, MOST_WARNINGS - len(self.warnings))]
         self.unknown = self.unknown or other.unknown
 
     def facts(self) -> dict[str, Any]:
@@ -51,5 +69,5 @@ class ReadTally:
             "members_skipped": dict(sorted(self.members_skipped.items())),
             "archives_skipped": dict(sorted(self.archives_skipped.items())),
             "archives_damaged": dict(sorted(self.archives_damaged.items())),
-            "warnings": self.warnings[:50],
+            "warnings": self.warnings,
         }

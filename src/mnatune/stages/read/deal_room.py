@@ -2,7 +2,6 @@
 
 import hashlib
 import tempfile
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from ...runs.records import Document, Source, content_id
 from ...runs.workers import cores
 from .archive import Archive, find_archives
 from .counts import ReadTally
+from .paths import name_of
 from .zips import Limits, MemberFault, ZipEntry, chunks_of, entries_of
 
 SYSTEM = ("~$", "._", ".~", ".DS_Store", "Thumbs.db", "desktop.ini")  # prefixes of system and lock files
@@ -64,7 +64,7 @@ def _count(tally: ReadTally, file: ReadFile) -> None:
 
 def _skip(tally: ReadTally, member: str, reason: str, detail: str = "") -> None:
     tally.members_skipped[reason] += 1
-    tally.warnings.append(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
+    tally.warn(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
 
 
 def _spread(items: list[T], most: int | None) -> list[T]:
@@ -78,20 +78,22 @@ def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[s
     if loose:
         yield root.name, _distinct(_spread(loose, most), tally)
     for name, path in packed:
-        archives, others = find_archives(path, "")
-        for member, reason in others:
+        found = find_archives(path, "")
+        for member, reason in found.skipped:
             _skip(tally, f"{name}/{member}", reason)
-        for archive in archives:
+        for member, reason in found.damaged:
+            tally.archives_damaged[reason] += 1
+            tally.warn(f"{name}/{member}: {reason}")
+        for archive in found.archives:
             yield from _unpacked(archive, name, tally, most)
 
 
 def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Named]]:
     """The loose files of a folder, and its archives."""
-    base = root if root.is_dir() else root.parent
     loose: list[Named] = []
     packed: list[Named] = []
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-        name = unicodedata.normalize("NFC", path.relative_to(base).as_posix())
+        name = name_of(path, root)
         if path.is_symlink():
             _skip(tally, name, "symbolic link")
         elif not path.is_file():
@@ -127,7 +129,7 @@ def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -
     entries, fault = entries_of(archive)
     if fault:
         (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
-        tally.warnings.append(f"{archive.name}: {fault}")
+        tally.warn(f"{archive.name}: {fault}")
     entries = _spread(entries, most)
     for start in range(0, len(entries), AT_ONCE):
         with tempfile.TemporaryDirectory() as folder:

@@ -33,10 +33,13 @@ def dialogue_of(row: Mapping[str, Any]) -> Dialogue | None:
     Raises:
         Malformed: turns are missing, out of order, or not text.
     """
-    name = next((name for name in LISTS if isinstance(row.get(name), list)), None)
-    if name is None:
-        return None
-    return _dialogue(*_turns(row[name]))
+    name = turns_column(row)
+    return _dialogue(*_turns(row[name])) if name else None
+
+
+def turns_column(row: Mapping[str, Any]) -> str:
+    """The key of a row's list of turns; empty if the row holds none."""
+    return next((name for name in LISTS if isinstance(row.get(name), list)), "")
 
 
 def history_of(value: Any) -> list[str]:
@@ -45,7 +48,7 @@ def history_of(value: Any) -> list[str]:
     Raises:
         Malformed: it has another shape.
     """
-    if value in (None, []):
+    if not value:
         return []
     texts: list[str] = []
     for pair in value if isinstance(value, list) else [value]:

@@ -86,11 +86,19 @@ class FieldMap:
     members: str = "*.json"
     rules: list[Rule] = field(default_factory=list)
 
-    def rule_for(self, path: str) -> Rule:
-        """The first rule that matches an archive's path from the root; by default it is read without a split."""
-        name = PurePosixPath(path).name
+    def rule_for(self, path: str, *, root: str = "", folder: bool = False) -> Rule:
+        """The first rule that matches an archive, without regard to case; by default it is read without a split.
+
+        Args:
+            path: from the source's root.
+            root: name of the source's own folder, for rules that name a folder.
+            folder: the archive is a folder of loose files.
+        """
+        path = path.casefold() + ("/" if folder else "")
         for rule in self.rules:
-            if fnmatchcase(path, rule.match) or fnmatchcase(name, rule.match):
+            match = rule.match.casefold()
+            names = [path, PurePosixPath(path).name, *([f"{root.casefold()}/{path}"] if "/" in match else [])]
+            if any(fnmatchcase(name, match) for name in names):
                 return rule
         return Rule(match="*")
 

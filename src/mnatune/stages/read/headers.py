@@ -1,10 +1,12 @@
 """Finds the header of tables as people keep them: below title lines, and maybe with a name twice."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
+
+from ...runs.errors import DataError
+from ...text.normalize import folded
 
 ALIASES = {
     "question": (
@@ -18,18 +20,22 @@ ALIASES = {
     "reference": ("source", "reference", "references", "citation", "출처", "근거", "참고", "참조"),
     "category": ("topic", "category", "subject", "분야", "주제", "분류", "카테고리"),
     "group": ("group", "document", "doc_id", "문서", "그룹"),
+    "passage": ("input", "context", "passage", "지문", "본문", "입력", "맥락"),
+    "history": ("history", "earlier", "이력", "이전대화"),
 }  # fmt: skip
 TITLE_LINES = 30  # rows searched for a header
 
 
 def columns_of(names: Iterable[Any]) -> dict[str, str]:
-    """Field → the row's own name for it, by the order of the aliases."""
+    """Field → the row's own name for it, by the order of the aliases; a passage alone is the question."""
     plain = {plain_name(name): name for name in reversed(list(names))}
     found = {}
     for field, aliases in ALIASES.items():
         name = next((alias for alias in aliases if alias in plain), None)
         if name is not None:
             found[field] = plain[name]
+    if "question" not in found and "passage" in found:
+        found["question"] = found.pop("passage")
     return found
 
 
@@ -45,8 +51,7 @@ def more_answers(names: Iterable[Any], answer: str) -> list[str]:
 
 def plain_name(name: Any) -> str:
     """A column's name in lower case, without spaces, marks and text in parentheses."""
-    text = unicodedata.normalize("NFC", str(name)).lstrip("\ufeff")
-    return re.sub(r"\([^)]*\)|[\s*:]", "", text).lower()
+    return re.sub(r"\([^)]*\)|[\s*:]", "", folded(str(name)))
 
 
 def is_header(row: Iterable[Any]) -> bool:
@@ -56,33 +61,47 @@ def is_header(row: Iterable[Any]) -> bool:
     return "question" in found and ("answer" in found or bool(more_answers(names, "")))
 
 
-def records(rows: Iterable[list[str]]) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """(row, values by column, reason) of every row below the header, or below the first row if none looks like a header.
+def records(rows: Iterable[tuple[str, list[str]]], where: str) -> Iterator[tuple[str, Any, str]]:
+    """(place, values by column, reason) of every row below the header, or below the first row if none looks like one.
 
-    `reason` is "too-many-columns" for a row longer than the header. A repeated name is numbered: the second 답변 is 답변2.
+    A row longer than the header comes as its cells, with the reason. A second answer column of the same name is numbered:
+    답변2. A column without a name is named by its number where it is filled.
+
+    Args:
+        rows: each row with its place in the file.
+
+    Raises:
+        DataError: a column other than the answer stands twice.
     """
     rest = iter(rows)
     first = list(islice(rest, TITLE_LINES))
-    at = next((n for n, row in enumerate(first) if is_header(row)), None)
+    at = next((n for n, (_, row) in enumerate(first) if is_header(row)), None)
     if at is None:
-        at = next((n for n, row in enumerate(first) if any(row)), 0)
+        at = next((n for n, (_, row) in enumerate(first) if any(row)), 0)
     if at >= len(first):
         return
-    names = _unique(first[at])
-    for number, row in enumerate(chain(first[at + 1 :], rest), at + 1):
+    place, header = first[at]
+    names = _unique(header, f"{where}:{place}")
+    for place, row in chain(first[at + 1 :], rest):
         if not any(row):
             continue
-        extra = any(row[len(names) :]) if len(row) > len(names) else False
+        if any(row[len(names) :]):
+            yield place, row, "too-many-columns"
+            continue
         cells = [*row, *[None] * (len(names) - len(row))]
-        values = {name: cell for name, cell in zip(names, cells, strict=False) if name}
-        yield number, values, "too-many-columns" if extra else ""
+        columns = enumerate(zip(names, cells, strict=False), 1)
+        yield place, {name or f"column {n}": cell for n, (name, cell) in columns if name or cell}, ""
 
 
-def _unique(names: list[str]) -> list[str]:
+def _unique(header: list[str], where: str) -> list[str]:
     counts: dict[str, int] = {}
     found = []
-    for name in names:
-        name = name.strip()
+    header = [name.strip() for name in header]
+    for name in header:
         counts[name] = counts.get(name, 0) + 1
-        found.append(name if not name or counts[name] == 1 else f"{name}{counts[name]}")
+        again = bool(name) and counts[name] > 1
+        if again and plain_name(name) not in ALIASES["answer"]:
+            told = f"the column {name!r} stands {header.count(name)} times: one would hide the other"
+            raise DataError(told, where=where, next_step="give each column a name of its own")
+        found.append(f"{name}{counts[name]}" if again else name)
     return found

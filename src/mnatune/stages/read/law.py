@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...runs.records import Document, Source, content_id
 from .counts import ReadTally
-from .markdown import Page, fact, pages, plain
+from .markdown import Page, fact, iso_date, pages, plain
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(법령)"
 HEADING = re.compile(r"^(#{1,6}) ++([^ \n]++(?: ++[^ \n]++)*+) *+$", re.MULTILINE)
@@ -19,7 +19,7 @@ DELETED = re.compile(r"^삭제\b|^삭제 *<|^$")
 
 
 def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[Document]:
-    """The articles of every law below `root`; what is left out is counted in the tally."""
+    """The articles of every law below `root`; skipped files are counted in the tally."""
     laws: Counter[str] = Counter()
     index = 0
     for file, page in pages(root):
@@ -27,6 +27,9 @@ def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[
             tally.members_skipped["not a law"] += 1
             continue
         tally.members += 1
+        in_force = iso_date(fact(page, "시행일자"))
+        if fact(page, "시행일자") and not in_force:
+            tally.warn(f"{file}: 시행일자 {fact(page, '시행일자')[:40]!r} is no date, so its articles have none")
         for title, heading, text in articles(page):
             if DELETED.match(text):
                 tally.dropped["deleted-article"] += 1
@@ -34,7 +37,7 @@ def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[
             source = Source(name, root.name, file, index, licence or LICENCE)
             group = f"{title} {ARTICLE.match(heading)[1]}"  # type: ignore[index]
             whole = f"{title} {heading}"
-            yield Document(content_id(whole, text), whole, text, group, source, fact(page, "시행일자"))
+            yield Document(content_id(whole, text), whole, text, group, source, in_force)
             laws[title] += 1
             index += 1
     tally.laws.update(laws)

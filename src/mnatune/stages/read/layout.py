@@ -1,7 +1,9 @@
 """A layout compiled: a typed decoder that skips what no path names, and functions that fetch a row's fields."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -13,14 +15,26 @@ import numpy.typing as npt
 from .fieldmap import JsonLayout, Paths
 
 STEP = re.compile(r"([^.\[\]]+)|\[(\d*)\]")
+RANK = re.compile(r"\s*(\d{1,3})(?:\.0{1,6})?\s*(?:위|등|순위)?\s*")
 Steps = list[str | int | None]
 Trail = tuple[Any, ...]
 Getter = Callable[[Trail], Any]
+WRONG = object()  # stands for the rows that should lie where something else lies
 
 
 def steps_of(path: str) -> Steps:
     """The steps of a path: a name, an index, or None for every element of a list."""
     return [name or (int(index) if index else None) for name, index in STEP.findall(path)]
+
+
+def rank_of(value: Any) -> int | None:
+    """A rank as a number: 1, 1.0, "1" and "1위" are the same. None if it cannot be read."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        match = RANK.fullmatch(unicodedata.normalize("NFKC", value))
+        return int(match[1]) if match else None
+    return value if type(value) is int else None
 
 
 class _Node:
@@ -41,6 +55,12 @@ class _Node:
                 node.each = node.each or _Node()
                 node = node.each
         node.leaf = True
+
+    def take_whole(self) -> None:
+        """Decode this and all below it into plain Python values."""
+        self.leaf = True
+        for node in [*self.fields.values(), *([self.each] if self.each else [])]:
+            node.take_whole()
 
     @property
     def typed(self) -> bool:
@@ -111,11 +131,15 @@ def pick(value: Any, steps: list[tuple[str, Any]]) -> Any:
 class Reader:
     """A layout, ready to decode records and to fetch the fields of their rows.
 
+    Args:
+        typed: records are decoded into structs, which refuse a value of the wrong kind anywhere in them. `untyped` is
+            the same layout for records as plain values: there a wrong value costs its own row alone.
+
     Raises:
         ValueError: a path climbs higher than the record.
     """
 
-    def __init__(self, layout: JsonLayout) -> None:
+    def __init__(self, layout: JsonLayout, *, typed: bool = True) -> None:
         self.layout = layout
         self.under = [step for step in steps_of(layout.unit) if isinstance(step, str)]
         self.listed = layout.unit.endswith("[]")
@@ -123,6 +147,8 @@ class Reader:
         self._root = _Node()
         for path in self._paths():
             self._root.add(self._absolute(path))
+        if not typed:
+            self._root.take_whole()
         record = self._root.type()
         self.decode_record = msgspec.json.Decoder(record).decode
         self.decode_records = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
@@ -142,6 +168,11 @@ class Reader:
             self._lists = [attrgetter(".".join(name for _, name in steps)) for steps in self._levels]
             self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
         self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
+
+    @cached_property
+    def untyped(self) -> "Reader":
+        """The same layout for records that are plain dicts and lists."""
+        return Reader(self.layout, typed=False)
 
     def fits(self, head: bytes) -> bool:
         """True if a member that begins like this can have the layout."""
@@ -179,18 +210,19 @@ class Reader:
         """How many rows a record has."""
         return _count(record, self._levels)
 
-    def ranked(self, trail: Trail) -> list[Any]:
-        """The ranked answers, best first; empty if the layout or the row has none."""
+    def ranked(self, trail: Trail) -> list[Any] | None:
+        """The ranked answers, best first; [] without a ranking, None if the best is ambiguous."""
         rule = self.layout.ranked
         if rule is None:
             return []
         found = []
         for order, get in enumerate(self._ranked):
             entry = get(trail)
-            if isinstance(entry, dict):
-                rank = entry.get(rule.rank)
-                place = rank if isinstance(rank, int) else len(self._ranked) + order
-                found.append((place, order, entry.get(rule.text)))
+            if isinstance(entry, dict) and entry.get(rule.text) is not None:
+                found.append((rank_of(entry.get(rule.rank)), order, entry[rule.text]))
+        places = [place for place, _, _ in found]
+        if len(found) > 1 and (None in places or places.count(min(places)) > 1):  # type: ignore[type-var]
+            return None
         return [text for _, _, text in sorted(found, key=lambda f: f[:2])]
 
     def getter(self, paths: Paths) -> Getter:
@@ -306,6 +338,8 @@ def _descend(trail: Trail, levels: list[list[tuple[str, Any]]]) -> Iterator[Trai
         else:
             for element in inner:
                 yield from _descend((*trail, element), levels[1:])
+    elif inner is not None or trail[-1] is None or isinstance(trail[-1], (str, int, float, list)):
+        yield (*trail, *[WRONG] * len(levels))
 
 
 def _count(value: Any, levels: list[list[tuple[str, Any]]]) -> int:

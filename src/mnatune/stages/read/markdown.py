@@ -1,16 +1,23 @@
 """The public `legalize-kr` and `precedent-kr` layouts: Markdown with a YAML head, one file per law or decision."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .paths import files_below, name_of
+
 FRONT = re.compile(r"\A\ufeff?---\n(.*?)\n---\n", re.DOTALL)
 ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!<>~|])")
+# A sentence, a remark such as (적극), a heading in brackets; a bracket that closes a citation goes on.
+ENDED = re.compile(r"(?:[.?!:;。…]|(?:적극|소극|여부|사례)[)）]|[\]」』”】])[\"'”’]*$|사례$|여부$|의미$|기준$|방법$")
+MARKED = re.compile(
+    r"[\[［【<〈(（]?\s*(?:\d{1,3}|[가-하]|[ⅰ-ⅹⅠ-Ⅹ]|다수의견|반대의견|별개의견|보충의견)\s*[\]］】>〉)）.]|[①-⑳㉠-㉾⑴-⒇■□○●◎◇◆※*·-]"
+)
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
@@ -24,18 +31,22 @@ class Page:
 
 
 def pages(root: Path) -> Iterator[tuple[str, Page | None]]:
-    """Name and page of every Markdown file of a folder in name order; None for a file without a head."""
-    files = sorted(root.rglob("*.md")) if root.is_dir() else [root]
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for file in files:
-        name = unicodedata.normalize("NFC", file.relative_to(root).as_posix() if root.is_dir() else file.name)
+    """Name and page of every Markdown file of a folder in name order; None for a file without a head.
+
+    Values of the head are text as written: a date that no calendar has is no error here.
+    """
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    for file in files_below(root):
+        if file.suffix.lower() != ".md" and root.is_dir():
+            continue
         text = file.read_text(encoding="utf-8-sig", errors="replace").replace("\r\n", "\n")
         head = FRONT.match(text)
         try:
             facts = yaml.load(head[1], loader) if head else None
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             facts = None
-        yield name, Page(name, facts, text[head.end() :]) if head and isinstance(facts, dict) else None
+        named = Page(name_of(file, root), facts, text[head.end() :]) if head and isinstance(facts, dict) else None
+        yield name_of(file, root), named
 
 
 def plain(text: str) -> str:
@@ -44,7 +55,29 @@ def plain(text: str) -> str:
     return "\n".join(line.strip() for line in text.split("\n")).strip()
 
 
+def joined(text: str) -> str:
+    """The text with the line breaks taken out that fall within a sentence ("제530조의2 제1항,⏎제2항").
+
+    A line goes on in the next unless it ends as a sentence or heading does, or the next begins with a number or mark.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if lines and line and lines[-1] and not ENDED.search(lines[-1]) and not MARKED.match(line):
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 def fact(page: Page, name: str) -> str:
-    """A value of the head as text; empty if it is not there."""
+    """A scalar of the front matter, or ""."""
     value = page.facts.get(name)
-    return "" if value is None else str(value)
+    return value if isinstance(value, str) else ""
+
+
+def iso_date(text: str) -> str:
+    """The date, or "" if it is not a valid ISO 8601 date."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        return ""

@@ -1,5 +1,6 @@
-"""One JSON member → rows. The fast way decodes it whole and typed; what that refuses is taken record by record."""
+"""One JSON member → rows. The fast path decodes it whole and typed; the slow path goes record by record."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -7,31 +8,53 @@ from typing import Any
 
 import msgspec
 
-from .layout import Reader, Trail
+from .layout import WRONG, Reader, Trail
 from .shards import Columns, ReadRow, ShardWriter
-from .split import Broken, split_records
+from .split import RECORD_BYTES, Broken, split_records
 from .wholesale import repeats, take
+from .zips import TRUNCATED, MemberFault
 
 WHOLE = 24 << 20  # bytes up to which a member is decoded at once
 UTF8_BOM, UTF16_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 NO_ROWS = "no question-answer records"
 SHAPE_DEPTH = 6
-STRETCH = 1000  # records of a big member that are taken at once
+STRETCH, STRETCH_BYTES = 1000, 8 << 20  # records of a big member that are taken at once
 
 
 class Bad:
-    """A record that cannot be decoded, with the reason."""
+    """A record that cannot be decoded: the reason, and an estimate of its rows."""
 
-    def __init__(self, reason: str, text: bytes) -> None:
+    def __init__(self, reason: str, text: bytes, reader: Reader) -> None:
         self.reason = reason
         self.shown = text[:8000].decode("utf-8", "replace")
+        self.rows = max(1, *(text.count(b'"' + key.encode() + b'"') for key in reader.keys))
+
+
+class Plain:
+    """A record with a wrong type or a repeated key, decoded to plain dicts and lists."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Twice(dict[str, Any]):
+    """An object that holds a key twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; `Twice` if a key stands in it more than once."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Twice(found)
 
 
 def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], writer: ShardWriter) -> str:
-    """Add a member's rows to the writer; returns "", or why the member holds none.
+    """Add a member's rows to the writer; returns "", or why it was not read completely.
 
-    A member up to `WHOLE` bytes is read to its end before its first row is added: a fault in it costs all of it.
+    A member up to `WHOLE` bytes is read to its end before its first row is added: a fault in it costs all of it. Of a
+    member that is cut the records before the cut are kept.
     """
+    cut: list[str] = []
+    chunks = _until_cut(chunks, cut)
     data, whole = _gather(chunks)
     head = data[: 1 << 20].lstrip()
     reader = next((r for r in readers if r.fits(head)), None)
@@ -49,17 +72,29 @@ def read_member(chunks: Iterator[bytes], name: str, readers: list[Reader], write
             continue
         for record in records:
             if isinstance(record, Bad):
-                columns.drop(name, index, record.reason, record.shown)
+                columns.drop(name, index, record.reason, record.shown, rows=record.rows)
                 index += 1
+            elif isinstance(record, Plain):
+                index += add_rows(columns, name, index, reader.untyped, record.value)
             else:
                 index += add_rows(columns, name, index, reader, record)
             writer.flush()
     if not columns.count and not columns.tally.rows:
         columns.tally.see(name, data)
     if not index:
-        return NO_ROWS
+        return cut[0] if cut else NO_ROWS
     columns.tally.layouts[reader.layout.name] += index
-    return ""
+    return cut[0] if cut else ""
+
+
+def _until_cut(chunks: Iterator[bytes], cut: list[str]) -> Iterator[bytes]:
+    """The chunks up to a truncation, which is reported in `cut`."""
+    try:
+        yield from chunks
+    except MemberFault as fault:
+        if str(fault) != TRUNCATED:
+            raise
+        cut.append(TRUNCATED)
 
 
 def _gather(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
@@ -90,16 +125,16 @@ def _stretches(
         yield data, _together(data, reader.decode_member, _pieces(data, iter(()), reader), reader)
         return
     waiting: list[bytes] = []
+    size = 0
     for piece in _pieces(data, chunks, reader):
+        if isinstance(piece, Broken) or len(waiting) == STRETCH or size > STRETCH_BYTES:
+            yield from _stretch(waiting, reader)
+            waiting, size = [], 0
         if isinstance(piece, Broken):
-            yield from _stretch(waiting, reader)
             yield b"", [_decoded(piece, reader)]
-            waiting = []
-        elif len(waiting) == STRETCH:
-            yield from _stretch(waiting, reader)
-            waiting = [piece]
         else:
             waiting.append(piece)
+            size += len(piece)
     yield from _stretch(waiting, reader)
 
 
@@ -112,11 +147,22 @@ def _stretch(pieces: list[bytes], reader: Reader) -> Iterator[tuple[bytes, Itera
 
 
 def _pieces(data: bytes, chunks: Iterator[bytes], reader: Reader) -> Iterator[bytes]:
-    """The text of each record of a member."""
+    """The text of each record of a member.
+
+    Raises:
+        MemberFault: the whole member is one record, and larger than a record may be.
+    """
     if reader.listed:
         yield from split_records(chain((data,), chunks), reader.under)
-    else:
-        yield b"".join([data, *chunks])
+        return
+    parts = [data]
+    size = len(data)
+    for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > RECORD_BYTES:
+            raise MemberFault(f"a record larger than {RECORD_BYTES:,} bytes")
+    yield b"".join(parts)
 
 
 def _together(
@@ -136,42 +182,35 @@ def _together(
 def _decoded(piece: bytes, reader: Reader) -> Any:
     """One record; text that is not UTF-8 is taken as cp949."""
     if isinstance(piece, Broken):
-        return Bad("truncated", piece)
+        return Bad(piece.reason, piece, reader)
     try:
-        record = reader.decode_record(piece)
+        piece.decode()
     except UnicodeDecodeError:
         try:
-            record = reader.decode_record(piece.decode("cp949").encode())
+            piece = piece.decode("cp949").encode()
         except UnicodeDecodeError:
-            return Bad("undecodable-text", piece)
-        except (msgspec.MsgspecError, RecursionError):
-            return Bad("invalid-json", piece)
-    except RecursionError:
-        return Bad("too-deep", piece)
-    except msgspec.ValidationError:
-        return Bad("wrong-type", piece)
-    except msgspec.DecodeError:
-        return Bad("invalid-json", piece)
-    if repeats(piece, reader.count(record), reader) and has_repeated_key(piece):
-        return Bad("duplicate-key", piece)
-    return record
-
-
-def has_repeated_key(text: bytes) -> bool:
-    """True if any object of a JSON text holds a key twice."""
-    import json
-
-    found = False
-
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        nonlocal found
-        found = found or len({key for key, _ in pairs}) < len(pairs)
-
+            return Bad("undecodable-text", piece, reader)
     try:
-        json.loads(text, object_pairs_hook=look)
-    except (ValueError, RecursionError):
-        return False
-    return found
+        record = reader.decode_record(piece)
+        if not repeats(piece, reader.count(record), reader):
+            return record
+    except RecursionError:
+        return Bad("too-deep", piece, reader)
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError:
+        return Bad("invalid-json", piece, reader)
+    return _plain(piece, reader)
+
+
+def _plain(piece: bytes, reader: Reader) -> Any:
+    try:
+        value = json.loads(piece, object_pairs_hook=unique)
+    except ValueError:
+        return Bad("invalid-json", piece, reader)
+    except RecursionError:
+        return Bad("too-deep", piece, reader)
+    return Plain(value) if isinstance(value, dict) else Bad("wrong-type", piece, reader)
 
 
 def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: Any) -> int:
@@ -179,13 +218,23 @@ def add_rows(columns: Columns, name: str, index: int, reader: Reader, record: An
     first = index
     plain = reader.plain
     for trail in reader.trails(record):
+        wrong = trail[-1] is WRONG or isinstance(trail[-1], (str, int, float, list))
+        if wrong or any(type(part) is Twice for part in trail):
+            columns.drop(name, index, "wrong-type" if wrong else "duplicate-key", _shown(trail))
+            index += 1
+            continue
         question, answer = reader.question(trail), reader.answer(trail)
         alternatives: list[str] = []
+        unclear = False
         if answer is None and reader.layout.ranked:
-            answer, *others = reader.ranked(trail) or [None]
+            ranked = reader.ranked(trail)
+            unclear = ranked is None
+            answer, *others = ranked or [None]
             alternatives = [text for text in others if isinstance(text, str)]
         category, group = reader.category(trail), reader.group(trail)
         reason = _fault(reader, trail, question, answer, category, group)
+        if unclear and reason == "missing-answer":
+            reason = "unclear-ranking"
         if reason:
             columns.drop(name, index, reason, _text(answer), _text(question))
         elif plain:
@@ -217,6 +266,12 @@ def _fault(reader: Reader, trail: Trail, question: Any, answer: Any, category: A
         elif type(value) is not str and type(value) is not int:
             return "wrong-type"
     return ""
+
+
+def _shown(trail: Trail) -> str:
+    """The innermost decoded part of a trail, as JSON."""
+    part = next((part for part in reversed(trail) if part is not WRONG), None)
+    return msgspec.json.encode(part).decode()
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ...text.shingles import spaceless
-from .markdown import Page, fact, pages, plain
+from .markdown import Page, fact, joined, pages, plain
 from .shards import ReadRow, ShardWriter
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(판결)"
@@ -47,7 +47,7 @@ def sections(page: Page) -> dict[str, str]:
     """Title → text of the sections."""
     marks = list(SECTION.finditer(page.body))
     ends = [*(mark.start() for mark in marks[1:]), len(page.body)]
-    return {mark[1]: plain(page.body[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)}
+    return {mark[1]: joined(plain(page.body[mark.end() : end])) for mark, end in zip(marks, ends, strict=True)}
 
 
 def numbered(text: str) -> dict[int, str] | None:

@@ -24,6 +24,7 @@ from ...runs.workspace import atomic_path
 from .counts import ReadTally
 
 SHOWN = 2000  # characters of a dropped row that are kept
+DROPS_AT_ONCE = 2000  # dropped rows that gather before they are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ class Columns:
         self._tables.append(table)
         self.characters += sum(table[name].nbytes for name in ("question", "answer")) // 3
 
-    def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "") -> None:
-        """Count a row that cannot become a record, and keep the beginning of its text."""
-        self.tally.dropped[reason] += 1
+    def drop(self, member: str, index: int, reason: str, shown: str = "", question: str = "", *, rows: int = 1) -> None:
+        """Count `rows` rejected rows under a reason and keep the beginning of their text."""
+        self.tally.dropped[reason] += rows
         origin = self.origin
         source = {
             "name": origin.name,
@@ -180,12 +181,13 @@ def _lists(values: Sequence[Sequence[str]]) -> pa.Array:
 class ShardWriter:
     """Writes a shard in row groups as rows come, under its name only when closed without an error."""
 
-    def __init__(self, path: Path, origin: Origin, flush_at: int = 3_000_000) -> None:
+    def __init__(self, path: Path, origin: Origin, dropped: Path | None = None, flush_at: int = 3_000_000) -> None:
         self.columns = Columns(origin)
         self._path = path
         self._flush_at = flush_at
         self._context = atomic_path(path)
         self._writer: pq.ParquetWriter | None = None
+        self._dropped = DropWriter(dropped) if dropped else None
 
     def __enter__(self) -> "ShardWriter":
         self._partial = self._context.__enter__()
@@ -209,6 +211,8 @@ class ShardWriter:
     def flush(self, least: int | None = None) -> None:
         """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
         columns = self.columns
+        if self._dropped and len(columns.drops) >= DROPS_AT_ONCE:
+            self._dropped.write(columns.drops)
         if not columns.count or columns.characters < (self._flush_at if least is None else least):
             return
         if self._writer is None:
@@ -225,7 +229,30 @@ class ShardWriter:
                 self._writer = self._open()
         if self._writer is not None:
             self._writer.close()
+        if self._dropped:
+            self._dropped.write(self.columns.drops)
+            self._dropped.close()
         self._context.__exit__(*error)
+
+
+class DropWriter:
+    """Writes rejected rows with their reasons; creates no file without any."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, drops: list[dict[str, Any]]) -> None:
+        """Write the rows and forget them."""
+        if drops:
+            self._writer = self._writer or pq.ParquetWriter(self._path, DROPPED_SCHEMA, compression="zstd")
+            self._writer.write_table(pa.Table.from_pylist(drops, schema=DROPPED_SCHEMA))
+            drops.clear()
+
+    def close(self) -> None:
+        """End the file."""
+        if self._writer:
+            self._writer.close()
 
 
 class DocumentWriter:
@@ -256,9 +283,3 @@ class DocumentWriter:
             self._flush()
         self._writer.close()
         self._context.__exit__(*error)
-
-
-def write_dropped(path: Path, drops: list[dict[str, Any]]) -> None:
-    """Write the rows that could not be read, each with its reason."""
-    with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(drops, schema=DROPPED_SCHEMA), partial, compression="zstd")

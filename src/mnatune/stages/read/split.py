@@ -18,8 +18,17 @@ WINDOW = 1 << 20  # bytes that are looked at together
 Places = npt.NDArray[np.int64]
 
 
+RECORD_BYTES = 32 << 20  # a record may have at most; genuine ones have a few kilobytes
+
+
 class Broken(bytes):
-    """A piece between or after the records that is none: what follows a cut, or a bare value."""
+    """The beginning of a truncated or oversized record, with the reason."""
+
+    reason = "truncated"
+
+
+class _Oversized(Broken):
+    reason = f"larger than {RECORD_BYTES:,} bytes"
 
 
 def quotes_of(data: bytes, start: int = 0) -> tuple[Places, Places]:
@@ -52,18 +61,32 @@ class _Splitter:
 
     def run(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         buffer, waiting, size, least = b"", [], 0, WINDOW
+        skip: _Skip | None = None
         for chunk in (piece[at : at + WINDOW] for piece in chunks for at in range(0, len(piece), WINDOW)):
+            if skip is not None:
+                end = skip.feed(chunk)
+                if end < 0:
+                    continue
+                chunk, skip = chunk[end:], None
             waiting.append(chunk)
             size += len(chunk)
             if size >= least:
                 buffer = b"".join([buffer[self._at :], *waiting])
                 self._at, waiting, size = 0, [], 0
                 yield from self._scan(buffer)
-                least = max(WINDOW, len(buffer) - self._at)  # an element larger than a window is not cut in vain
+                if len(buffer) - self._at > RECORD_BYTES:
+                    yield _Oversized(buffer[self._at : self._at + WINDOW])
+                    if not self._wanted:  # one text fills the window, and the list has not begun
+                        return
+                    skip = _Skip()
+                    skip.feed(buffer[self._at :])
+                    buffer, self._at = b"", 0
+                # An element larger than a window is not cut in vain.
+                least = min(max(WINDOW, len(buffer) - self._at), RECORD_BYTES // 4)
         buffer = b"".join([buffer[self._at :], *waiting])
         self._at = 0
         yield from self._scan(buffer)
-        if self._kinds:
+        if self._kinds and skip is None:
             yield Broken(buffer[self._at :])
 
     def _scan(self, buffer: bytes) -> Iterator[bytes]:
@@ -97,12 +120,7 @@ class _Splitter:
 
     def _elements(self, buffer: bytes) -> Iterator[bytes]:
         """The elements that end within the buffer; at the list's end the search for another begins."""
-        letters = np.frombuffer(buffer, np.uint8)[self._at :]
-        quotes, _ = quotes_of(buffer, self._at)
-        brackets = np.flatnonzero((letters & 0xD9) == 0x59)  # []{} and four more: Y, y, _ and DEL
-        brackets = brackets[np.isin(letters[brackets], np.frombuffer(b"[]{}", np.uint8))]
-        brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]  # those in strings mean nothing
-        opening = (letters[brackets] & 0x06) == 0x02
+        brackets, opening, _ = _brackets(buffer, self._at)
         depth = np.cumsum(np.where(opening, 1, -1))
         end = np.flatnonzero(depth < 0)[:1]  # of the list
         until = int(end[0]) if len(end) else len(brackets)
@@ -119,3 +137,34 @@ class _Splitter:
             self._at = begins[-1]
         elif ends:
             self._at = ends[-1]
+
+
+class _Skip:
+    """Skips an element window by window without buffering it."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._before = b""  # what the next window has to follow to be understood: a quote if it begins within a string
+
+    def feed(self, window: bytes) -> int:
+        """Where in the window the element ends, or -1."""
+        text = self._before + window
+        brackets, opening, strings = _brackets(text)
+        depth = self._depth + np.cumsum(np.where(opening, 1, -1))
+        end = np.flatnonzero(depth == 0)
+        if len(end):
+            return int(brackets[end[0]]) + 1 - len(self._before)
+        self._depth = int(depth[-1]) if len(depth) else self._depth
+        escaped = (len(text) - len(text.rstrip(b"\\"))) % 2
+        self._before = (b'"' + b"\\" * escaped) if strings % 2 else b""
+        return -1
+
+
+def _brackets(data: bytes, start: int = 0) -> tuple[Places, npt.NDArray[np.bool_], int]:
+    """Where brackets stand outside of strings, counted from `start`, which of them open, and how many quotes there are."""
+    letters = np.frombuffer(data, np.uint8)[start:]
+    quotes, _ = quotes_of(data, start)
+    brackets = np.flatnonzero((letters & 0xD9) == 0x59)  # []{} and four more: Y, y, _ and DEL
+    brackets = brackets[np.isin(letters[brackets], np.frombuffer(b"[]{}", np.uint8))]
+    brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]
+    return brackets, (letters[brackets] & 0x06) == 0x02, len(quotes)

@@ -13,7 +13,7 @@ from .counts import ReadTally
 from .fieldmap import FieldMap
 from .layout import Reader
 from .members import WHOLE, read_member
-from .shards import Origin, ShardWriter, write_dropped
+from .shards import Origin, ShardWriter
 from .zips import MemberFault, ZipEntry, chunks_of
 
 TASK_BYTES = 32 << 20
@@ -64,13 +64,11 @@ def _read_members(task: ReadTask) -> ReadTally:
     with task.archive.open() as stream:
         alone = len(task.entries) == 1 and task.entries[0].size > WHOLE
         try:
-            with ShardWriter(task.shard, task.origin) as writer:
+            with ShardWriter(task.shard, task.origin, task.dropped) as writer:
                 for entry in task.entries:
                     _read_entry(stream, entry, task.field_map, readers, writer, alone=alone)
         except MemberFault as fault:  # only of a member alone in its shard, which is then not written at all
             return ReadTally(members_skipped=Counter({str(fault): 1}), warnings=[f"{task.entries[0].name}: {fault}"])
-    if writer.columns.drops:
-        write_dropped(task.dropped, writer.columns.drops)
     return writer.columns.tally
 
 
@@ -90,7 +88,7 @@ def _read_entry(
             reason = str(fault)
     if reason:
         tally.members_skipped[reason] += 1
-        tally.warnings.append(f"{entry.name}: {reason}")
+        tally.warn(f"{entry.name}: {reason}")
     else:
         tally.members += 1
 

@@ -6,15 +6,16 @@ The directory is read by `zipfile`, the members by this module, because Python b
 Does not: decrypt; read nested archives; inflate methods other than deflate and stored.
 """
 
+import io
 import stat
 import struct
 import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import IO
 
+import numpy as np
 from isal.igzip_lib import DECOMP_DEFLATE, IgzipDecompressor
 from isal.isal_zlib import crc32, error
 
@@ -24,9 +25,11 @@ LOCAL = struct.Struct("<4s5H3I2H")
 STORED, DEFLATED = 0, 8
 ENCRYPTED, DESCRIPTOR, UTF8 = 0x1, 0x8, 0x800
 CHUNK = 1 << 20
+END_RECORD = 66_000  # bytes at the end within which a zip's end record begins
 PIECE = 4 << 20
 AT_ONCE = 24 << 20  # bytes of a member that are inflated in one piece
 NESTED = (".zip", ".tar", ".gz", ".7z", ".rar", ".egg", ".alz")
+TRUNCATED = "truncated"
 UNKNOWN = -1  # size of a member whose directory entry is lost
 
 
@@ -38,6 +41,7 @@ class Limits:
     ratio: int = 200
     ratio_from: int = 1 << 20
     members: int = 2_000_000
+    directory_bytes: int = 28 << 20  # of a zip; each of its entries takes at least 46, and some 700 in memory
 
 
 LIMITS = Limits()
@@ -67,9 +71,12 @@ def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[ZipEntry
     if archive.members:
         return _loose(archive), ""
     with archive.open() as stream:
+        if _directory_bytes(stream) > limits.directory_bytes:
+            return [], f"a directory larger than {limits.directory_bytes >> 20} MiB: unpack it, loose files are read"
         try:
             with zipfile.ZipFile(stream) as file:
                 infos, start = file.infolist(), file.start_dir
+            del file  # which holds every entry too
             if any(not 0 <= info.header_offset < start for info in infos):
                 raise zipfile.BadZipFile("the directory points beyond the members")
         except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, OSError, EOFError):
@@ -79,7 +86,8 @@ def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[ZipEntry
             return found, fault
     if len(infos) > limits.members:
         return [], f"more than {limits.members:,} members"
-    return _check(infos, start, limits), archive.fault or ("" if infos else "empty archive")
+    fault = archive.fault or ("" if infos else "empty archive")
+    return _check(infos, start, limits), fault
 
 
 def _loose(archive: Archive) -> list[ZipEntry]:
@@ -91,27 +99,44 @@ def _loose(archive: Archive) -> list[ZipEntry]:
 
 
 def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[ZipEntry]:
-    """Directory entries in their order, each with its fault."""
-    offsets = sorted({info.header_offset for info in infos} | {start})
-    following = dict(pairwise(offsets))
+    """Directory entries in their order, each with its fault; empties the list on the way, which may be long."""
+    offsets = np.unique(np.fromiter((info.header_offset for info in infos), np.int64, len(infos)))
+    taken = np.zeros(len(offsets), bool)
     entries: list[ZipEntry] = []
     names: set[str] = set()
-    taken: set[int] = set()
-    for info in infos:
+    infos.reverse()
+    while infos:
+        info = infos.pop()
         if info.is_dir():
             continue
         name = member_name(info.filename, bool(info.flag_bits & UTF8))
-        end = following.get(info.header_offset, start)
+        place = int(np.searchsorted(offsets, info.header_offset))
+        end = int(offsets[place + 1]) if place + 1 < len(offsets) else start
         fault = _fault(info, name, limits)
         if not fault and name in names:
             fault = "duplicate name"
-        if not fault and (info.header_offset in taken or info.header_offset + LOCAL.size + info.compress_size > end):
+        if not fault and (taken[place] or info.header_offset + LOCAL.size + info.compress_size > end):
             fault = "overlapping entries"
         names.add(name)
-        taken.add(info.header_offset)
+        taken[place] = True
         packed, size = info.compress_size, info.file_size
         entries.append(ZipEntry(name, info.header_offset, packed, size, info.compress_type, info.CRC, end, fault))
     return entries
+
+
+def _directory_bytes(stream: IO[bytes]) -> int:
+    """Size of a zip's directory as its end record gives it; 0 if there is none."""
+    stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, stream.tell() - END_RECORD))
+    tail = stream.read(END_RECORD)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 16:
+        return 0
+    size = int(struct.unpack_from("<I", tail, at + 12)[0])
+    wide = tail.rfind(b"PK\x06\x06", 0, at)
+    if size == 0xFFFFFFFF and wide >= 0 and len(tail) >= wide + 48:
+        size = int(struct.unpack_from("<Q", tail, wide + 40)[0])
+    return size
 
 
 def _fault(info: zipfile.ZipInfo, name: str, limits: Limits) -> str:
@@ -169,7 +194,7 @@ def chunks_of(stream: IO[bytes], entry: ZipEntry, limits: Limits = LIMITS) -> It
     except error as fault:  # type: ignore[misc]  # isal's stub calls the class a value
         raise MemberFault("damaged data") from fault
     if entry.size != UNKNOWN and size != entry.size:
-        raise MemberFault("truncated" if size < entry.size else "larger than declared")
+        raise MemberFault(TRUNCATED if size < entry.size else "larger than declared")
     if not entry.raw and entry.packed != UNKNOWN and crc != entry.crc:
         raise MemberFault("bad CRC")
 
@@ -203,7 +228,7 @@ def _inflated(stream: IO[bytes], entry: ZipEntry) -> Iterator[bytes]:
             block = stream.read(min(max(CHUNK, at_once // 2), left))
             left -= len(block)
             if not block:
-                raise MemberFault("truncated")
+                raise MemberFault(TRUNCATED)
         piece = inflate.decompress(block, at_once)
         if piece:
             yield piece
