@@ -108,7 +108,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     if quantize != "none":
         options["quantization_config"] = _quantization(quantize)
     try:
-        return AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
+        model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
         raise EnvironmentFault(
             f"{model_id} does not fit the GPU's memory",
@@ -119,6 +119,8 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
             f"the model {model_id!r} cannot be loaded: {_first_line(error)}",
             next_step="check the name and the network (mnatune doctor), or use model.id: starter",
         ) from error
+    _keep_as_quantised(model)
+    return model
 
 
 def attach_adapter(
@@ -329,6 +331,17 @@ def _quantization(kind: str) -> Any:
     from torchao.quantization import Float8WeightOnlyConfig
 
     return TorchAoConfig(Float8WeightOnlyConfig())
+
+
+def _keep_as_quantised(model: Any) -> None:
+    """Keep bitsandbytes from repacking nf4 weights at the first forward in evaluation mode on a CPU with AVX512-BF16.
+
+    Repacking rounds the scales to bf16: a training that has evaluated would go on over another base than one that is
+    resumed.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _refuse_old_torchao() -> None:

@@ -77,6 +77,23 @@ def test_the_merged_model_answers_nearly_as_the_quantised_one(starter, pack, row
     assert divergence <= MOST_DIVERGENCE < of_adapter / 2, "an adapter left out would be seen"
 
 
+def test_answering_leaves_the_quantised_weights_as_they_are(tiny_model) -> None:
+    """bitsandbytes would repack them on some CPUs, with coarser scales, and a resumed training would differ."""
+
+    def scales(model):
+        layers = [layer.weight for layer in model.backbone.modules() if hasattr(layer, "quant_state")]
+        assert layers
+        return [(weight.data.clone(), weight.quant_state.absmax.clone()) for weight in layers]
+
+    with open_engine(str(tiny_model), quantize="nf4") as engine, engine.variant("base") as model:
+        before = scales(model)
+        with torch.inference_mode():
+            model.causal(input_ids=torch.tensor([[5, 6, 7]]))
+        for one, other in zip(before, scales(model), strict=True):
+            assert torch.equal(one[0], other[0])
+            assert torch.equal(one[1], other[1])
+
+
 def test_who_loads_a_trained_adapter_quantises_as_training_did(
     tiny_model, tiny_adapters, pack, tmp_path, monkeypatch
 ) -> None:
