@@ -6,9 +6,10 @@ import re
 import shutil
 import threading
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
-from served_app import make_app
+from served_app import make_app, wait_for
 
 from mnatune.law import LawIndex
 from mnatune.law.support import check_citations
@@ -31,6 +32,7 @@ WORDS = EvidenceWords.of(PACK.prompts)
 QUESTION = "합병에 반대하는 주주는 언제까지 매수를 청구합니까?"
 GOOD = "합병에 반대하는 주주는 주주총회 결의일부터 20일 이내에 주식의 매수를 청구할 수 있습니다(상법 제522조의3)."
 MISSING = "합병 반대주주의 매수청구는 상법 제999조에 따릅니다."
+LONG = " ".join(f"낱말{i}" for i in range(400))
 CONTRADICTS = "반대주주는 상법 제522조의3에 따라 3개월 이내에 매수를 청구합니다."
 
 
@@ -201,8 +203,13 @@ def test_a_stream_tells_the_passages_first_and_sends_whole_sentences(law):
 
 
 def test_tokens_of_rewriting_are_counted(law):
-    plain = ask(answers(says(MISSING, ""), law))["usage"]["completion_tokens"]
-    assert ask(answers(says(MISSING, GOOD), law))["usage"]["completion_tokens"] == plain + len(GOOD.split())
+    asked = []
+    plain = ask(answers(says(MISSING.replace("999", "522"), ""), law))["usage"]
+    client = answers(lambda task: asked.append(task) or says(MISSING, GOOD)(task), law)
+    mended = ask(client)["usage"]
+    assert mended["completion_tokens"] == plain["completion_tokens"] + len(GOOD.split())
+    assert len(asked) == 2
+    assert mended["prompt_tokens"] == sum(len(task.messages[-1]["content"].split()) for task in asked)
 
 
 def test_search_and_check_stay_off_the_event_loop(law):
@@ -292,3 +299,21 @@ def test_tokens_are_those_of_training_and_evaluation(law, starter):
     assert row.prompt == prompt_ids(tokenizer, asked) == prompt_ids(tokenizer, seen[-1].messages)
     assert row.prompt == template_ids(tokenizer, policy_template())(asked)
     assert row.prompt != prompt_ids(tokenizer, dialogue(QUESTION, "체계"))
+
+
+@pytest.mark.parametrize("mending", [False, True])
+def test_a_client_that_leaves_ends_the_answer_and_its_rewriting(law, serve_live, caplog, mending):
+    def reply(task):
+        again = "고칠 문장" in task.messages[-1]["content"]
+        return f"{GOOD} {MISSING} {LONG}" if again or not mending else f"{MISSING} {LONG}"
+
+    engine = EchoEngine(("m",), reply=reply, pause=0.02)
+    server = serve_live(make_app(engine, law=law))
+    body = {"messages": [{"role": "user", "content": QUESTION}], "evidence": True, "stream": True}
+    with httpx.stream("POST", server.url + CHAT, json=body, timeout=30) as response:
+        lines = response.iter_lines()
+        next(lines)
+        assert wait_for(lambda: engine.load().running == 1 + mending, 10)
+    assert wait_for(lambda: engine.load().running == 0, 10)
+    assert wait_for(lambda: server.gauge("mnatune_answers_in_flight") == 0, 10)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

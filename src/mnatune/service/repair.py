@@ -97,6 +97,8 @@ class CheckedPieces:
         self._sent = ""
         self._tries = 0
         self._spent = 0  # tokens of rewriting that no piece has told yet
+        self._prompt = stream.prompt_tokens
+        self._read = 0  # prompt tokens of rewriting
         self._made = self._run()
 
     def __aiter__(self) -> Self:
@@ -121,7 +123,8 @@ class CheckedPieces:
             if piece.finish and waiting:
                 settled += await self._settled(waiting)
             spent, self._spent = self._spent, 0
-            yield replace(piece, text=settled, tokens=piece.tokens + spent)
+            read = (piece.prompt_tokens or self._prompt) + self._read if piece.finish else piece.prompt_tokens
+            yield replace(piece, text=settled, tokens=piece.tokens + spent, prompt_tokens=read)
 
     async def _settled(self, text: str) -> str:
         """What is sent in place of a sentence."""
@@ -178,16 +181,18 @@ class CheckedPieces:
             stream = await self._grounded.engine.open(task)
         except Refusal:
             return ""
-        text = ""
+        text, read = "", stream.prompt_tokens
         try:
             async for piece in stream.pieces:
                 text += piece.text
                 self._spent += piece.tokens
+                read = piece.prompt_tokens or read
                 if piece.finish == "length":
                     return ""
         except Refusal:
             return ""
         finally:
+            self._read += read
             self._grounded.background(_closed(stream.pieces))
         return text.strip()
 
