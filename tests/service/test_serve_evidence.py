@@ -7,6 +7,7 @@ import shutil
 import threading
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from served_app import make_app, wait_for
@@ -161,6 +162,20 @@ def test_an_article_not_in_force_on_the_day_is_struck(law):
     )
 
 
+def test_the_day_of_an_earlier_question_holds_until_another_is_named(law):
+    turns = ["2016년에 체결한 합병 계약은?", "매수 청구는?", "2020-03-05 현재 매수 청구는?"]
+    told = []
+    with answers(says(GOOD), law) as client:
+        for end in (2, 3):
+            messages = [
+                m
+                for text in turns[:end]
+                for m in ({"role": "user", "content": text}, {"role": "assistant", "content": "답"})
+            ]
+            told.append(client.post(CHAT, json={"messages": messages[:-1], "evidence": True}).json()["evidence"]["at"])
+    assert told == ["2016-12-31", "2020-03-05"]
+
+
 def test_a_sentence_that_denies_an_article_is_marked_and_kept(law):
     denial = "상법 제999조는 존재하지 않습니다."
     reply = ask(answers(says(denial, GOOD), law))
@@ -249,7 +264,7 @@ def test_a_memory_that_fails_is_told_and_the_question_answered(law):
     assert "~~" in nothing["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "not json", "empty"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "not json", "empty", "no rows"])
 def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
     root = tmp_path / "pack"
     shutil.copytree(PACK.root, root)
@@ -261,6 +276,11 @@ def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
         (law / "articles.parquet").write_bytes(articles[: len(articles) // 2])
     elif damage == "not json":
         (law / "law.json").write_text("{", encoding="utf-8")
+    elif damage == "no rows":
+        pq.write_table(pq.read_table(law / "articles.parquet").slice(0, 0), law / "articles.parquet")
+        facts = json.loads((law / "law.json").read_text(encoding="utf-8"))
+        facts["files"]["articles.parquet"] = (law / "articles.parquet").stat().st_size
+        (law / "law.json").write_text(json.dumps(facts), encoding="utf-8")
     else:
         shutil.rmtree(law)
         law.mkdir()

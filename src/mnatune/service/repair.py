@@ -35,7 +35,7 @@ class GroundedEngine:
     law: LawEvidence
     background: Background
 
-    async def open(self, task: Task, evidence: Evidence) -> "tuple[Stream, Evidence]":
+    async def open(self, task: Task, evidence: Evidence) -> tuple[Stream, Evidence]:
         """Have the engine accept the task with the passages, with one, or with none, as many as its context takes."""
         if self.law.words is None or evidence.status == "unavailable":
             return await self.engine.open(task), evidence
