@@ -258,13 +258,13 @@ def test_a_memory_that_fails_is_told_and_the_question_answered(law):
             assert told["status"] == "unavailable"
             assert told["note"]
             last = (reply[-1] if stream else reply)["choices"][0]
-            assert (last["unchecked"], last["citations"]) == (True, [])
+            assert (last["unchecked"], len(last["citations"])) == ((True, 0) if broken is None else (False, 1))
     nothing = ask(answers(says(MISSING), law), "날씨는?")
     assert nothing["evidence"]["status"] == "nothing"
     assert "~~" in nothing["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "not json", "empty", "no rows"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "not json", "empty", "no rows", "no words"])
 def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
     root = tmp_path / "pack"
     shutil.copytree(PACK.root, root)
@@ -281,6 +281,9 @@ def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
         facts = json.loads((law / "law.json").read_text(encoding="utf-8"))
         facts["files"]["articles.parquet"] = (law / "articles.parquet").stat().st_size
         (law / "law.json").write_text(json.dumps(facts), encoding="utf-8")
+    elif damage == "no words":
+        text = (root / "prompts.yaml").read_text(encoding="utf-8")
+        (root / "prompts.yaml").write_text(text.replace("evidence_user:", "other_user:"), encoding="utf-8")
     else:
         shutil.rmtree(law)
         law.mkdir()
@@ -289,7 +292,9 @@ def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
     reply = ask(client, evidence=None)
     assert reply["evidence"]["status"] == "unavailable"
     assert reply["choices"][0]["message"]["content"] == QUESTION
-    assert client.get("/api/page").json()["evidence"] is False
+    facts = client.get("/api/page").json()
+    assert facts["evidence"] is False
+    assert facts["citations"] is (damage == "no words")
 
 
 def test_what_is_stored_is_the_question_and_what_was_sent(law):

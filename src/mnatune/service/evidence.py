@@ -79,17 +79,19 @@ class LawEvidence:
             memory = LawIndex.open(pack.root)
             if not memory.statutes.laws:
                 return cls(None, None, "법 기억이 비어 있습니다.")
-            return cls(memory, EvidenceWords.of(pack.prompts))
         except MnatuneError as error:
             log.error("answers have no evidence: %s", error)
+            return cls(None, None, "법 기억을 읽을 수 없습니다.")
+        try:
+            return cls(memory, EvidenceWords.of(pack.prompts))
         except KeyError as error:
             log.error("answers have no evidence: prompts.yaml of %s lacks %s", pack.root, error)
-        return cls(None, None, "법 기억을 읽을 수 없습니다.")
+            return cls(memory, None, "팩의 prompts.yaml에 근거를 보여 줄 말이 없습니다.")
 
     @property
     def usable(self) -> bool:
         """Whether questions can be asked with evidence."""
-        return self.memory is not None
+        return self.memory is not None and self.words is not None
 
     async def warm(self) -> None:
         """Load the analyser and the arrays before the first question needs them."""
@@ -100,13 +102,19 @@ class LawEvidence:
         """The articles for the last question, as of the day that it or an earlier question names."""
         questions = [message["content"] for message in messages if message["role"] == "user"]
         memory = self.memory
-        if memory is None:
+        if memory is None or self.words is None:
             return Evidence("unavailable", note=self.fault)
+        told = await self._apart(lambda: _day_of(questions, memory.today))
+        asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
-            return await self._apart(lambda: _search(memory, questions))
+            found = await self._apart(lambda: memory.search(asked.question, asked.day, top=PASSAGES))
         except Exception:  # whatever a damaged memory raises: the question is answered without it
             log.exception("the law memory cannot be searched")
-            return Evidence("unavailable", note="법 기억에서 찾지 못했습니다.")
+            return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
+        hits = tuple(hit for hit in found if hit.text)
+        if not hits:
+            return replace(asked, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
+        return replace(asked, hits=hits)
 
     async def check(self, text: str, start: int, evidence: Evidence) -> list[CheckedCitation] | None:
         """The citations of a text that end behind `start`; None if they cannot be checked."""
@@ -156,13 +164,10 @@ def citation_report(citation: CheckedCitation, *, struck: bool, hits: Sequence[H
     return asdict(citation) | {"label": citation.label, "struck": struck, "passage": passage}
 
 
-def _search(memory: LawIndex, questions: Sequence[str]) -> Evidence:
-    today = memory.today
+def _day_of(questions: Sequence[str], today: str) -> FactDate:
+    """The day that the last question to name one is about; today if none does."""
     dated = (fact_date(question, today) for question in reversed(questions))
-    told = next((found for found in dated if found), None) or FactDate(today, "")
-    hits = tuple(hit for hit in memory.search(questions[-1], told.day, top=PASSAGES) if hit.text)
-    evidence = Evidence("found", questions[-1], told.day, told.words, memory.as_of, hits=hits)
-    return evidence if hits else replace(evidence, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
+    return next((found for found in dated if found), None) or FactDate(today, "")
 
 
 def _passage_report(number: int, hit: Hit, day: str) -> dict[str, Any]:

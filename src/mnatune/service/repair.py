@@ -37,7 +37,7 @@ class GroundedEngine:
 
     async def open(self, task: Task, evidence: Evidence) -> tuple[Stream, Evidence]:
         """Have the engine accept the task with the passages, with one, or with none, as many as its context takes."""
-        if self.law.words is None or evidence.status == "unavailable":
+        if self.law.words is None or not self.law.usable:
             return await self.engine.open(task), evidence
         for hits in dict.fromkeys((evidence.hits, evidence.hits[:1], ())):
             messages = self.law.words.dialogue(task.messages, passages(hits, evidence))
