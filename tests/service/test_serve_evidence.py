@@ -1,10 +1,11 @@
 """Answers with evidence: passages, the day that is meant, verdicts, repair before sending, and a memory that fails."""
 
+import asyncio
 import json
 import random
 import re
 import shutil
-import threading
+from contextlib import suppress
 
 import httpx
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from mnatune.model.export.merged import policy_template
 from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import dialogue, examples, prompt_ids
 from mnatune.pack import Pack
+from mnatune.service import evidence
 from mnatune.service.api_schema import ChatCompletion
 from mnatune.service.evidence import LawEvidence
 from mnatune.service.server import ServeOptions, build
@@ -40,10 +42,7 @@ CONTRADICTS = "반대주주는 상법 제522조의3에 따라 3개월 이내에 
 class Finds(LawIndex):
     """The pack's memory with a search that knows one article, so that no test waits for the analyser."""
 
-    threads: set
-
     def search(self, question, at="", top=5, kinds=("article",)):
-        self.threads = getattr(self, "threads", set()) | {threading.current_thread() is threading.main_thread()}
         hit = self.article("상법", "522의3", at or self.today)
         return [hit] if "합병" in question or "매수" in question else []
 
@@ -227,10 +226,24 @@ def test_tokens_of_rewriting_are_counted(law):
     assert mended["prompt_tokens"] == sum(len(task.messages[-1]["content"].split()) for task in asked)
 
 
-def test_search_and_check_stay_off_the_event_loop(law):
+def test_search_and_check_stay_off_the_event_loop(law, monkeypatch):
+    seen = []
+
+    def watched(name, work):
+        def run(*args, **kwargs):
+            with suppress(RuntimeError):  # no loop runs in this thread
+                asyncio.get_running_loop()
+                seen.append(f"{name} on the event loop")
+            seen.append(name)
+            return work(*args, **kwargs)
+
+        return run
+
+    for name in ("check_citations", "fact_date"):
+        monkeypatch.setattr(f"mnatune.service.evidence.{name}", watched(name, getattr(evidence, name)))
+    monkeypatch.setattr(Finds, "search", watched("search", Finds.search))
     ask(answers(says(MISSING, GOOD), law))
-    assert law.memory.threads == {False}
-    assert law.memory.threads
+    assert set(seen) == {"check_citations", "fact_date", "search"}
 
 
 def test_a_context_too_short_for_the_passages_leaves_them_out(law):

@@ -229,6 +229,7 @@ function setConsent(yes) {
   $("consent-notice").hidden = true;
   $("compare").hidden = facts.models.length < 2 || !yes;
   if (!yes) $("compare").setAttribute("aria-pressed", "false");
+  $("evidence").disabled = Boolean(busy) || comparing();
 }
 
 function setEvidence(on) {
