@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from mnatune.model.engine.echo import EchoEngine
 from mnatune.model.engine.protocol import Engine
 from mnatune.service.app import create_app
+from mnatune.service.evidence import LawEvidence
 from mnatune.service.feedback.store import FeedbackStore
 from mnatune.service.keys import KeyStore
 from mnatune.service.service import Checker, Service, Settings
@@ -37,10 +38,11 @@ def make_app(
     keys: KeyStore | None = None,
     settings: Settings | None = None,
     checker: Checker | None = None,
+    law: LawEvidence | None = None,
 ) -> FastAPI:
     """The app over an echo engine, unless told otherwise, and an empty store."""
     store = FeedbackStore("sqlite://", lambda text: text)
-    return create_app(engine or EchoEngine(), store, keys, settings or Settings(system="체계"), checker)
+    return create_app(engine or EchoEngine(), store, keys, settings or Settings(system="체계"), checker, law)
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 import json
 import re
-import shutil
 from datetime import UTC, datetime
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from pages import DESK, PHONE, answered, ask, axe_findings, ready
 from served_app import make_app, wait_for
 
 from mnatune.model.engine.echo import EchoEngine
@@ -16,8 +14,6 @@ from mnatune.service.service import Settings
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 800}
 LONG = " ".join(f"낱말{i}" for i in range(400))
 ANSWER = "**합병**은 상법 제522조에 따릅니다.\n\n1. 첫째\n2. 둘째\n\n| 가 | 나 |\n|---|---|\n| 1 | 2 |"
 ATTACKS = [
@@ -47,58 +43,9 @@ class Titled:
         return [Mark(start, end, verdict=verdict, title=title) for start, end, verdict, title in found]
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(chromium, serve_live):
-    """Opens a page on a fresh server and fails on any script error or policy violation."""
-    faults, contexts = [], []
-
-    def open_page(app, path="/", viewport=DESK, consent=True, **options):
-        server = app if hasattr(app, "url") else serve_live(app)
-        context = chromium.new_context(viewport=viewport, locale="ko-KR", **options)
-        contexts.append(context)
-        if consent:
-            context.add_init_script("localStorage.setItem('mnatune.consent', 'yes')")
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda m: faults.append(m.text) if "Content Security Policy" in m.text else None)
-        page.goto(server.url + path)
-        return page, server
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
 def app_saying(answer=ANSWER, pause=0.0, **more):
     names = more.pop("names", ("tuned", "base"))
     return make_app(EchoEngine(names, pause=pause, reply=lambda task: answer), checker=Titled(), **more)
-
-
-def ready(page):
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
-def ask(page, question="합병이란?"):
-    ready(page).fill("#question", question)
-    page.press("#question", "Enter")
-
-
-def answered(page, nth=0):
-    page.locator(".tools").nth(nth).wait_for()
 
 
 def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
@@ -111,7 +58,7 @@ def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
     cite = page.locator(".cite.valid")
     assert page.locator(".tip").is_hidden()
     cite.hover()
-    assert page.locator(".tip").text_content() == "확인된 조문: 상법 합병계약서와 그 승인결의"
+    assert page.locator(".tip").text_content() == "실재 · 근거는 확인하지 않음: 상법 합병계약서와 그 승인결의"
     page.mouse.move(0, 0)
     page.locator(".tip").wait_for(state="hidden")
     assert page.locator("#chat-title").text_content() == "합병이란?"
@@ -466,17 +413,6 @@ def test_review_on_the_admin_page(visit):
     card.get_by_role("button", name="승인").click()
     assert wait_for(lambda: server.store.review_queue("approved").total == 1, 5)
     assert server.store.review_queue("approved").items[0].value == "다듬은 답"
-
-
-def axe_findings(page):
-    """axe-core's serious and critical findings on what is shown now."""
-    if find_spec("axe_playwright_python") is None:
-        pytest.skip("axe-playwright-python is not installed")
-    import axe_playwright_python
-
-    page.evaluate(Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html)]))")
-    return [finding for finding in found if finding[0] in ("serious", "critical")]
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESK), ("dark", PHONE)], ids=["desk", "phone"])

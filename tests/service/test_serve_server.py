@@ -137,7 +137,7 @@ def test_a_registered_model_is_served_as_its_recipe_says_and_a_promotion_meanwhi
         return Follows()
 
     monkeypatch.setattr("mnatune.model.engine.local.open_engine", load)
-    monkeypatch.setattr(server, "create_app", lambda engine, feedback, keys, settings, checker: Seen(engine, settings))
+    monkeypatch.setattr(server, "create_app", lambda engine, feedback, keys, settings, *_: Seen(engine, settings))
     seen = build(options(tmp_path, echo=False, registry=registry.root))
     values = {"revision": "abc", "quantize": "nf4", "name": "M", "new_tokens": 99, "limits": BatchLimits()}
     assert loaded == [("Org/M", {"production": one.adapter}, values)]

@@ -37,6 +37,9 @@ def serve(
     cache_tokens: Annotated[
         int, typer.Option(min=0, help="Tokens of all answers in the making; 0 takes what is free after loading.")
     ] = 0,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Answer with articles unless a request says not to.")
+    ] = False,
     drain: Annotated[int, typer.Option(min=0, help="Seconds that answers may still take after SIGTERM.")] = 60,
 ) -> None:
     """Serve the API, the chat page at / and the admin page at /admin."""
@@ -59,7 +62,8 @@ def serve(
     )
     options = ServeOptions(
         run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
-        host=host, port=port, feedback=feedback, keys=keys, cache_tokens=cache_tokens, drain_seconds=drain,
+        host=host, port=port, feedback=feedback, keys=keys, cache_tokens=cache_tokens, evidence=evidence,
+        drain_seconds=drain,
     )  # fmt: skip
     run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))
 

@@ -12,6 +12,7 @@ Does not: check whether the sentence says what the article says.
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, Self
@@ -148,6 +149,12 @@ class CitationChecker:
         checker = cls.__new__(cls)
         checker._set(table, index, at)
         return checker
+
+    def on(self, day: str) -> Self:
+        """The same checker, judging "in force" for another day."""
+        dated = copy(self)
+        dated.at = day
+        return dated
 
     def _set(self, table: Mapping[str, Any], index: StatuteIndex, at: str) -> None:
         self.index = index

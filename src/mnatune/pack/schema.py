@@ -366,6 +366,9 @@ PLACEHOLDERS = {
     "pairwise_system": (),
     "pairwise_user": ("question", "answer_a", "answer_b"),
     "choice_user": ("question", "a", "b", "c", "d"),
+    "evidence_user": ("passages", "question"),
+    "evidence_passage": ("number", "name", "in_force", "text"),
+    "evidence_rewrite": ("passages", "question", "sentence", "faults"),
 }
 """Prompts that a pack must have, and the places in them that code fills."""
 

@@ -15,6 +15,7 @@ from ..model.engine.protocol import ServedModel, Task, find_model
 from ..model.engine.refusals import Refusal
 from .api_schema import ChatCompletion, ChatRequest, Completion, CompletionRequest, ErrorBody, ModelCard, ModelList
 from .envelope import error_body
+from .evidence import Evidence
 from .service import Caller, Record, ServedAnswer, Service, merged
 
 T = TypeVar("T")
@@ -86,7 +87,8 @@ async def chat_completions(body: ChatRequest, request: Request, service: Serving
     ]
     conversation = (body.metadata or {}).get("conversation", "")
     records = [Record(reply.id if len(tasks) == 1 else f"{reply.id}-{i}", conversation) for i in range(len(tasks))]
-    answers = await _accept(service, caller, tasks, records if body.store else [])
+    evidence = await service.evidence(body, dialogue)
+    answers = await _accept(service, caller, tasks, records if body.store else [], evidence)
     return await _respond(request, service, answers, reply, stream=bool(body.stream))
 
 
@@ -108,14 +110,18 @@ async def completions(body: CompletionRequest, request: Request, service: Servin
 
 
 async def _accept(
-    service: Service, caller: Caller, tasks: Sequence[Task], records: Sequence[Record]
+    service: Service,
+    caller: Caller,
+    tasks: Sequence[Task],
+    records: Sequence[Record],
+    evidence: Evidence | None = None,
 ) -> list[ServedAnswer]:
     """Have all tasks accepted, or none."""
     service.count_answers(caller, len(tasks))
     answers: list[ServedAnswer] = []
     try:
         for at, task in enumerate(tasks):
-            answers.append(await service.open(caller, task, records[at] if records else None))
+            answers.append(await service.open(caller, task, records[at] if records else None, evidence))
     except BaseException:
         for answer in answers:
             answer.close()
@@ -203,15 +209,18 @@ class _Reply:
             content = (
                 {"message": {"role": "assistant", "content": answer.text}} if self._chat else {"text": answer.text}
             )
-            choices.append({"index": at, **content, "logprobs": None, "finish_reason": answer.finish})
-        return {**self._head(answers[0].model, chunk=False), "choices": choices, "usage": _usage(answers)}
+            facts = {"logprobs": None, "finish_reason": answer.finish, **answer.checked()}
+            choices.append({"index": at, **content, **facts})
+        head = self._head(answers[0].model, chunk=False)
+        return {**head, "choices": choices, "usage": _usage(answers), **_evidence(answers[0])}
 
     async def events(self, service: Service, answers: Sequence[ServedAnswer]) -> AsyncIterator[bytes]:
         """The stream of a reply."""
         head = self._head(answers[0].model, chunk=True)
         if self._chat:
             for at in range(len(answers)):
-                yield event({**head, "choices": [self._choice(at, {"role": "assistant", "content": ""}, None)]})
+                opening = self._choice(at, {"role": "assistant", "content": ""}, None)
+                yield event({**head, "choices": [opening], **_evidence(answers[at])})
         try:
             async for item in merged(answers, service.settings.heartbeat):
                 if item is None:
@@ -221,7 +230,8 @@ class _Reply:
                 if piece.text:
                     yield event({**head, "choices": [self._choice(at, {"content": piece.text}, None)]})
                 if piece.finish:
-                    yield event({**head, "choices": [self._choice(at, {}, piece.finish)]})
+                    last = self._choice(at, {}, piece.finish) | answers[at].checked()
+                    yield event({**head, "choices": [last]})
         except Refusal as error:
             yield event(error_body(error))
         else:
@@ -248,6 +258,11 @@ class _Reply:
 def fingerprint(model: ServedModel) -> str:
     """What made an answer, in short: the adapter's hash, or the base's name."""
     return f"fp_{model.adapter_hash[:12]}" if model.adapter_hash else f"fp_{model.revision.rpartition('/')[2]}"
+
+
+def _evidence(answer: ServedAnswer) -> dict[str, Any]:
+    """The extension field of a reply that was made with evidence."""
+    return {} if answer.evidence is None else {"evidence": answer.evidence.report()}
 
 
 def _usage(answers: Sequence[ServedAnswer]) -> dict[str, int]:

@@ -127,6 +127,7 @@ class ChatRequest(SamplingFields):
     metadata: Metadata | None = None
     response_format: TextFormat | None = None
     logprobs: Literal[False] | None = None
+    evidence: bool | None = None  # ours: answer with articles and check the citations; None takes the server's default
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
     functions: Annotated[list[Any], Field(max_length=0)] | None = None
 
@@ -180,13 +181,61 @@ class ChatReply(BaseModel):
     content: str
 
 
+class CheckedMark(BaseModel):
+    """A citation of an answer with evidence; `start` and `end` are its place in the content."""
+
+    start: int
+    end: int
+    text: str
+    law: str
+    article: str
+    title: str
+    verdict: Literal["valid", "invalid", "unresolved"]
+    support: Literal["supported", "unsupported", "unchecked"]
+    fault: Literal["", "missing", "not_in_force", "unsupported"]
+    note: str
+    denied: bool
+    label: str
+    struck: bool
+    passage: int | None
+
+
 class ChatChoice(BaseModel):
-    """One answer."""
+    """One answer; the last three fields come with evidence only."""
 
     index: int
     message: ChatReply
     logprobs: None = None
     finish_reason: Literal["stop", "length"]
+    citations: list[CheckedMark] = []
+    rewritten: int = 0
+    unchecked: bool = False
+
+
+class EvidencePassage(BaseModel):
+    """An article that the question was asked with."""
+
+    number: int
+    name: str
+    law: str
+    article: str
+    title: str
+    text: str
+    in_force: str
+    since: str
+    until: str
+    note: str
+
+
+class EvidenceReport(BaseModel):
+    """What an answer was made with, and the day whose law was meant."""
+
+    status: Literal["found", "nothing", "no_room", "unavailable"]
+    at: str
+    at_words: str
+    as_of: str
+    note: str
+    passages: list[EvidencePassage]
 
 
 class ChatCompletion(BaseModel):
@@ -199,6 +248,7 @@ class ChatCompletion(BaseModel):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: Usage
+    evidence: EvidenceReport | None = None
 
 
 class TextChoice(BaseModel):

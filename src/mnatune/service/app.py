@@ -18,6 +18,7 @@ from ..model.engine.refusals import Refusal
 from ..runs.errors import MnatuneError
 from . import api, page_api
 from .envelope import error_body, error_headers, what_is_wrong
+from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
 from .gate import KeyGate
 from .gauges import CONTENT_TYPE
@@ -36,14 +37,16 @@ def create_app(
     keys: KeyStore | None = None,
     settings: Settings | None = None,
     checker: Checker | None = None,
+    law: LawEvidence | None = None,
 ) -> FastAPI:
     """The server as an ASGI application; `app.state.service` holds its parts.
 
     Args:
         keys: needed by every request to /v1 and /api; None serves without keys (loopback only).
         checker: marks statute citations in the page; None leaves them unmarked.
+        law: what answers with evidence rest on; None answers without.
     """
-    service = Service(engine, feedback, settings or Settings(), checker)
+    service = Service(engine, feedback, settings or Settings(), checker, law)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -52,6 +55,7 @@ def create_app(
         except MnatuneError as error:  # `serve` ends with it; any other ASGI server goes on, not ready
             app.state.failure = error
             log.error("the engine did not start: %s", error)
+        await service.law.warm()  # here, not later: loading the analyser holds the event loop, in a thread too
         yield
         await service.settle()
         await engine.stop()

@@ -116,6 +116,8 @@ async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
             "tags": REASON_TAGS,
             "examples": list(service.settings.examples),
             "citations": service.checker is not None,
+            "evidence": service.law.usable,
+            "evidence_default": service.settings.evidence,
         }
     return facts
 

@@ -20,9 +20,10 @@ from ..runs.errors import EnvironmentFault, MnatuneError, UsageError
 from ..runs.recipe import GenerationSection, Recipe, load_recipe
 from ..runs.workspace import Run
 from .app import create_app
+from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
 from .keys import KeyStore
-from .service import LOOPBACK_HOSTS, Checker, Service, Settings
+from .service import LOOPBACK_HOSTS, Service, Settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -50,6 +51,7 @@ class ServeOptions:
         feedback: database of the feedback store: a file or URL; empty keeps feedback in memory only.
         keys: the file of API keys; once it holds one, every request needs a key.
         cache_tokens: tokens of all answers in the making; 0 takes what is free after loading.
+        evidence: answer with evidence unless a request says otherwise.
         drain_seconds: how long answers in flight may take after SIGTERM.
     """
 
@@ -64,6 +66,7 @@ class ServeOptions:
     feedback: str = "feedback.db"
     keys: Path = field(default_factory=lambda: Path("keys.json"))
     cache_tokens: int = 0
+    evidence: bool = False
     drain_seconds: int = 60
 
 
@@ -103,10 +106,12 @@ def build(options: ServeOptions) -> "FastAPI":
         require_keys=keys is not None,
         open_while_keyless=_is_loopback(options.host),
         hosts=LOOPBACK_HOSTS,
+        evidence=options.evidence,
     )
     engine, follow = _engine(options, source, settings.generation)
     feedback: FeedbackSink = FeedbackStore(options.feedback or "sqlite://", _mask(pack))
-    app = create_app(engine, feedback, keys, settings, _checker(pack))
+    law = LawEvidence.of(pack)
+    app = create_app(engine, feedback, keys, settings, law.memory.checker if law.memory else None, law)
     app.state.follow = follow
     return app
 
@@ -252,13 +257,6 @@ def _mask(pack: Pack) -> Callable[[str], str]:
     from ..text.personal import Personal
 
     return Personal(pack.yaml("pii.yaml")).mask
-
-
-def _checker(pack: Pack) -> Checker | None:
-    """The citation checker, if the pack brings an index of statutes."""
-    from ..law.citations import CitationChecker
-
-    return CitationChecker(pack) if (pack.root / "law").is_dir() else None
 
 
 def _listen(options: ServeOptions) -> socket.socket:

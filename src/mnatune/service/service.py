@@ -10,12 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, Stream, Task
 from ..model.engine.refusals import Refusal, bad_request, engine_down
+from ..model.prompt import Message
 from ..runs.errors import EnvironmentFault, log_failure
 from ..runs.recipe import GenerationSection
-from .api_schema import SamplingFields
+from .api_schema import ChatRequest, SamplingFields
+from .evidence import Evidence, LawEvidence
 from .feedback.sink import FeedbackSink, Generation
 from .gauges import Metrics
 from .keys import Key, Limiter
+from .repair import CheckedPieces, GroundedEngine
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Settings:
         hosts: Host headers that are answered while no key is required (against DNS rebinding); empty means any.
         max_body: bytes of a request body.
         max_characters: of all messages or prompts of a request; more is refused before it is tokenized.
+        evidence: answer with evidence unless a request says otherwise.
         deadline: seconds that an answer may take, queue included.
         heartbeat: seconds of silence after which a stream gets a comment, so that proxies keep it open.
     """
@@ -51,6 +55,7 @@ class Settings:
     hosts: frozenset[str] = frozenset()
     max_body: int = 8 * 2**20
     max_characters: int = 200_000
+    evidence: bool = False
     deadline: float = 300.0
     heartbeat: float = 15.0
 
@@ -102,12 +107,18 @@ class Service:
     """The server's parts, and the way from a task to a measured, charged and stored answer."""
 
     def __init__(
-        self, engine: Engine, feedback: FeedbackSink, settings: Settings, checker: Checker | None = None
+        self,
+        engine: Engine,
+        feedback: FeedbackSink,
+        settings: Settings,
+        checker: Checker | None = None,
+        law: LawEvidence | None = None,
     ) -> None:
         self.engine = engine
         self.feedback = feedback
         self.settings = settings
         self.checker = checker
+        self.law = law or LawEvidence(None, None, "이 서버에는 법 기억이 없습니다.")
         self.metrics = Metrics(engine.load)
         self.limiter = Limiter()
         self.draining = False
@@ -143,12 +154,24 @@ class Service:
         if caller.key:
             self.limiter.count(caller.key, answers - 1)
 
-    async def open(self, caller: Caller, task: Task, record: Record | None = None) -> "ServedAnswer":
+    async def evidence(self, fields: ChatRequest, dialogue: Sequence[Message]) -> Evidence | None:
+        """What the last question of a dialogue can be answered with; None if the request wants no evidence."""
+        wanted = self.settings.evidence if fields.evidence is None else fields.evidence
+        return await self.law.gather(dialogue) if wanted else None
+
+    async def open(
+        self, caller: Caller, task: Task, record: Record | None = None, evidence: Evidence | None = None
+    ) -> "ServedAnswer":
         """Have the engine accept a task; the answer must be closed, whatever happens."""
         begun = time.monotonic()
         if self.draining:
             raise Refusal(503, "the server is shutting down", code="draining", retry_after=5.0)
-        return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
+        if evidence is None:
+            return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
+        stream, evidence = await GroundedEngine(self.engine, self.law, self.in_background).open(task, evidence)
+        answer = ServedAnswer(self, caller, task, stream, record, begun)
+        answer.evidence = evidence
+        return answer
 
     def deadline(self) -> float:
         """The monotonic time at which an answer that begins now is given up."""
@@ -185,6 +208,7 @@ class ServedAnswer:
         self, service: Service, caller: Caller, task: Task, stream: Stream, record: Record | None, begun: float
     ) -> None:
         self.stream = stream
+        self.evidence: Evidence | None = None
         self.model = stream.model
         self.text = ""
         self.tokens = 0
@@ -218,6 +242,13 @@ class ServedAnswer:
             self._failed = True
             log_failure(log, "an answer broke off", error)
             raise engine_down("the engine failed") from None
+
+    def checked(self) -> dict[str, Any]:
+        """What a choice tells of its citations; empty for an answer without evidence."""
+        pieces = self.stream.pieces
+        if not isinstance(pieces, CheckedPieces):
+            return {} if self.evidence is None else {"citations": [], "rewritten": 0, "unchecked": True}
+        return {"citations": pieces.citations, "rewritten": pieces.rewritten, "unchecked": pieces.unchecked}
 
     async def whole(self) -> "ServedAnswer":
         """Wait for all of it."""

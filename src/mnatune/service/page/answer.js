@@ -3,7 +3,7 @@
 import { copy, el, say } from "./dom.js";
 import { explain, request } from "./client.js";
 import { markdown } from "./markdown.js";
-import { markCitations } from "./citations.js";
+import { markCitations, showCitations } from "./citations.js";
 
 const GOOD = ["accurate", "well_cited", "clear"];
 
@@ -25,12 +25,13 @@ export function answerBody(label) {
       text += piece;
       due ||= requestAnimationFrame(paint);
     },
-    /** No more text: paint the rest and mark the citations. */
-    async end({ citations }) {
+    /** No more text: paint the rest and mark the citations, those that the server has checked or those that it finds now. */
+    async end({ citations, checked }) {
       cancelAnimationFrame(due);
       paint();
       body.classList.remove("waiting");
-      if (citations) await markCitations(body, text).catch(() => say("조문을 확인하지 못했습니다."));
+      if (checked && !checked.unchecked) showCitations(body, checked.citations);
+      else if (citations) await markCitations(body, text).catch(() => say("조문을 확인하지 못했습니다."));
     },
     name(label) { node.querySelector(".who").textContent = label; },
     tell(message, kind = "note") { node.append(el("p", { class: kind, role: kind === "error" ? "alert" : null }, message)); },

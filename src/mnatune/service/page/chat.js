@@ -3,10 +3,12 @@
 import { $, el, say } from "./dom.js";
 import { dropKey, events, explain, hasKey, request, signIn } from "./client.js";
 import { answerBody, answerTools } from "./answer.js";
+import { evidencePanel } from "./evidence.js";
 import { pairTools, showPair, streamPair } from "./compare.js";
 import { chats, forget, keep, newChat } from "./history.js";
 
 const CONSENT = "mnatune.consent";
+const EVIDENCE = "mnatune.evidence";
 
 let facts;
 let chat = newChat();
@@ -78,20 +80,39 @@ async function askOne(asked, place, signal) {
   place.append(answer.node);
   const turn = { role: "assistant", content: "", model, id: "" };
   let failure = null;
+  let panel = null;
   try {
-    const body = { model, messages: sent(asked), stream: true, store: asked.consent, metadata: { conversation: asked.id } };
+    const body = { model, messages: sent(asked), stream: true, store: asked.consent, metadata: { conversation: asked.id }, ...evidenceWish() };
     for await (const event of events("/v1/chat/completions", body, signal)) {
+      const choice = event.choices[0];
       if (body.store) turn.id = event.id;
-      answer.add(event.choices[0]?.delta.content || "");
+      if (event.evidence) panel = showEvidence(place, turn, event.evidence);
+      if (choice?.citations) turn.checked = { citations: choice.citations, rewritten: choice.rewritten, unchecked: choice.unchecked };
+      answer.add(choice?.delta.content || "");
     }
   } catch (error) {
     failure = error;
   }
   turn.content = answer.text.trim();
   if (turn.content) asked.turns.push(turn);
-  await answer.end({ citations: facts.citations });
+  await answer.end({ citations: facts.citations, checked: turn.checked });
+  if (turn.checked) panel?.cited(turn.checked);
   finished(answer.node, failure, asked);
   if (turn.content) place.append(answerTools(turn, { tags: facts.tags, changed: () => save(asked) }));
+}
+
+/** What a request says of evidence; nothing where the server has none to offer. */
+function evidenceWish() {
+  return facts.evidence ? { evidence: $("evidence").getAttribute("aria-pressed") === "true" } : {};
+}
+
+/** The articles beside an answer; they stay with its turn. */
+function showEvidence(place, turn, report) {
+  turn.evidence = report;
+  const panel = evidencePanel(report);
+  place.classList.add("grounded");
+  place.append(panel.node);
+  return panel;
 }
 
 async function askPair(asked, place, signal) {
@@ -133,6 +154,7 @@ function working(controller) {
   $("send").hidden = Boolean(controller);
   $("stop").hidden = !controller;
   $("model").disabled = $("compare").disabled = Boolean(controller);
+  $("evidence").disabled = Boolean(controller) || comparing();
   if (controller) say("답변을 쓰고 있습니다.");
   else $("question").focus({ preventScroll: true });
 }
@@ -164,7 +186,9 @@ async function openChat(next) {
       const answer = answerBody(turn.model);
       place.append(answer.node);
       answer.add(turn.content);
-      await answer.end({ citations: facts.citations });
+      const panel = turn.evidence && showEvidence(place, turn, turn.evidence);
+      await answer.end({ citations: facts.citations, checked: turn.checked });
+      if (turn.checked) panel?.cited(turn.checked);
       place.append(answerTools(turn, { tags: facts.tags, changed: () => save(shown) }));
     }
   }
@@ -205,6 +229,12 @@ function setConsent(yes) {
   $("consent-notice").hidden = true;
   $("compare").hidden = facts.models.length < 2 || !yes;
   if (!yes) $("compare").setAttribute("aria-pressed", "false");
+  $("evidence").disabled = Boolean(busy) || comparing();
+}
+
+function setEvidence(on) {
+  localStorage.setItem(EVIDENCE, on ? "yes" : "no");
+  $("evidence").setAttribute("aria-pressed", String(on));
 }
 
 function grow() {
@@ -253,7 +283,9 @@ function listen() {
   $("compare").addEventListener("click", () => {
     $("compare").setAttribute("aria-pressed", String(!comparing()));
     $("model-pick").hidden = comparing();
+    $("evidence").disabled = comparing(); // a blind comparison is of what the models say by themselves
   });
+  $("evidence").addEventListener("click", () => setEvidence($("evidence").getAttribute("aria-pressed") !== "true"));
   $("consent").addEventListener("change", (event) => setConsent(event.target.checked));
   $("consent-yes").addEventListener("click", () => setConsent(true));
   $("consent-no").addEventListener("click", () => setConsent(false));
@@ -282,6 +314,8 @@ async function begin() {
   $("model").replaceChildren(...facts.models.map((name) => el("option", { value: name }, name)));
   $("admin-link").hidden = !facts.admin;
   $("sign-out").hidden = !hasKey();
+  $("evidence").hidden = !facts.evidence;
+  $("evidence").setAttribute("aria-pressed", String((localStorage.getItem(EVIDENCE) || (facts.evidence_default ? "yes" : "no")) === "yes"));
   const decided = localStorage.getItem(CONSENT);
   setConsentShown(decided);
   $("examples").replaceChildren(...facts.examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(text) }, text))));

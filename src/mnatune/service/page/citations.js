@@ -1,14 +1,20 @@
-// Marks statute citations in a rendered answer: does the article exist, and what is its title (shown on hover and focus).
+// Marks statute citations in a rendered answer: does the article exist, does it carry the sentence, what is its title (shown
+// on hover and focus).
 
 import { el } from "./dom.js";
 import { request } from "./client.js";
 
-const WORDS = { valid: "확인된 조문", invalid: "없는 조문", unresolved: "확인할 수 없는 조문" };
+const WORDS = { valid: "실재", invalid: "없는 조문", unresolved: "확인할 수 없는 조문" };
+const SUPPORT = { supported: "근거 확인", unsupported: "근거와 다름", unchecked: "근거는 확인하지 않음" };
 
-/** Look up the citations of `text` and mark them inside `root`, in the order in which they stand. */
+/** Look up the citations of `text` and mark them inside `root`. */
 export async function markCitations(root, text) {
   if (!/제\s*\d+\s*조/.test(text)) return;
-  const { citations } = await request("POST", "/api/citations", { text });
+  showCitations(root, (await request("POST", "/api/citations", { text })).citations);
+}
+
+/** Mark citations inside `root`, in the order in which they stand. */
+export function showCitations(root, citations) {
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   let node = walker.nextNode();
   let from = 0;
@@ -31,9 +37,11 @@ export async function markCitations(root, text) {
   }
 }
 
-function badge({ text, verdict, title, note, law }) {
-  const told = [WORDS[verdict], title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
-  const node = el("span", { class: `cite ${verdict}`, tabIndex: 0, onpointerenter: () => showTip(node, told), onpointerleave: hideTip,
+function badge({ text, verdict, title, note, law, support, label }) {
+  const marks = label || (verdict === "valid" ? `${WORDS.valid} · ${SUPPORT[support || "unchecked"]}` : WORDS[verdict]);
+  const told = [marks, title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
+  const kind = label ? "invalid" : `${verdict} ${support || ""}`;
+  const node = el("span", { class: `cite ${kind}`, tabIndex: 0, onpointerenter: () => showTip(node, told), onpointerleave: hideTip,
     onfocus: () => showTip(node, told), onblur: hideTip }, text, el("span", { class: "sr" }, ` (${told})`));
   return node;
 }

@@ -10,7 +10,7 @@ const ITEM = /^(\s*)([-*+•]|\d{1,9}[.)])\s+(.*)$/;
 const QUOTE = /^ {0,3}>\s?(.*)$/;
 const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*$/;
 const INLINE =
-  /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*(?=\S)([\s\S]*?\S)\*\*|__(?=\S)([\s\S]*?\S)__|\*(?=[^\s*])([^*\n]*?[^\s*])\*|\[([^\]\n]+)\]\(([^()\s]+)\)|(https?:\/\/[^\s<>"'）)\]]+)/;
+  /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*(?=\S)([\s\S]*?\S)\*\*|__(?=\S)([\s\S]*?\S)__|\*(?=[^\s*])([^*\n]*?[^\s*])\*|\[([^\]\n]+)\]\(([^()\s]+)\)|(https?:\/\/[^\s<>"'）)\]]+)|~~(?=\S)([\s\S]*?\S)~~/;
 const DEEPEST = 8; // nesting of lists, quotes and emphasis; what is deeper stays plain text
 
 /** The text as a fragment. */
@@ -120,10 +120,11 @@ function inline(text, parent, depth) {
     const found = depth < DEEPEST ? INLINE.exec(rest) : null;
     if (!found) break;
     parent.append(rest.slice(0, found.index));
-    const [whole, , code, strong, strong2, em, label, target, address] = found;
+    const [whole, , code, strong, strong2, em, label, target, address, gone] = found;
     if (code !== undefined) parent.append(el("code", {}, code.trim()));
     else if (label !== undefined) link(parent, label, target, whole);
     else if (address !== undefined) link(parent, address, address, whole);
+    else if (gone !== undefined) nested(parent, "del", gone, depth);
     else nested(parent, em === undefined ? "strong" : "em", strong ?? strong2 ?? em, depth);
     rest = rest.slice(found.index + whole.length);
   }

@@ -1,0 +1,91 @@
+"""The one rendering of a question with evidence: numbered passages, then the question, in the words of the pack.
+
+The result is the text of a user turn. Training, evaluation, serving and exports put it into a dialogue and render that with
+`prompt.prompt_ids`, so one question with the same passages has the same tokens everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from ..text.untrusted import fill, without_markers
+from .prompt import Message
+
+if TYPE_CHECKING:
+    from ..law import Hit
+
+LONGEST_PASSAGE = 1_200  # characters of one passage; the rest is left out and marked as such
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedPassage:
+    """A passage that an answer may rest on.
+
+    Attributes:
+        name: how it is cited: "상법 제522조의3(합병반대주주의 주식매수청구권)".
+        in_force: from when on its text is in force, in words: "2016-03-02부터 시행".
+    """
+
+    name: str
+    in_force: str
+    text: str
+
+    @classmethod
+    def of(cls, hit: "Hit", day: str) -> Self:
+        """An article for a question about a day; what is to be known of its version stands before its text."""
+        return cls(hit.name, in_force(hit, day), f"({hit.note})\n{hit.text}" if hit.note else hit.text)
+
+
+def in_force(hit: "Hit", day: str) -> str:
+    """Since when the text of an article is in force; of a text known from a later day only, that it already was."""
+    since = hit.since or hit.first
+    return f"{since}부터 시행" if since <= day or hit.note else f"{day} 시행 중"
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceWords:
+    """The pack's words around the evidence (`prompts.yaml`), read once."""
+
+    user: str
+    passage: str
+    rewrite: str
+    markers: tuple[str, str]
+
+    @classmethod
+    def of(cls, prompts: Mapping[str, Any]) -> Self:
+        """The words of a pack's prompts."""
+        user, passage, rewrite = (str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite"))
+        return cls(user, passage, rewrite, (str(prompts["data_begin"]), str(prompts["data_end"])))
+
+    def question(self, question: str, passages: Sequence[NumberedPassage]) -> str:
+        """The user turn that asks with passages; without any it is the question itself."""
+        if not passages:
+            return question
+        return fill(self.user, {"passages": self._numbered(passages), "question": question})
+
+    def rewriting(self, question: str, sentence: str, faults: str, passages: Sequence[NumberedPassage]) -> str:
+        """The user turn that asks for a sentence anew, because its citation does not hold."""
+        outside = {name: self._bare(text) for name, text in (("sentence", sentence), ("question", question))}
+        return fill(self.rewrite, {"passages": self._numbered(passages), "faults": faults, **outside})
+
+    def dialogue(self, messages: Sequence[Message], passages: Sequence[NumberedPassage]) -> list[Message]:
+        """A dialogue whose last question is asked with passages; earlier turns stay as they are."""
+        *earlier, last = messages
+        return [*earlier, {"role": last["role"], "content": self.question(last["content"], passages)}]
+
+    def _numbered(self, passages: Sequence[NumberedPassage]) -> str:
+        return "\n\n".join(
+            fill(
+                self.passage,
+                {
+                    "number": str(number),
+                    "name": self._bare(one.name),
+                    "in_force": one.in_force,
+                    "text": self._bare(one.text),
+                },
+            )
+            for number, one in enumerate(passages, 1)
+        )
+
+    def _bare(self, text: str) -> str:
+        return without_markers(text, self.markers, LONGEST_PASSAGE)

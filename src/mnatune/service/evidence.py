@@ -1,0 +1,185 @@
+"""Evidence for an answer: the articles that fit the question, on the day that it is about, and the check of citations.
+
+Without a usable law memory everything goes on without evidence, and the reply says why. Search and checks hold the processor
+for milliseconds and the memory's analyser for good, so they run in a thread, one at a time, never on the event loop.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self, TypeVar
+
+from ..law import Hit, LawIndex
+from ..law.fact_date import FactDate, fact_date
+from ..law.support import CheckedCitation, check_citations
+from ..model.evidence_prompt import EvidenceWords, NumberedPassage, in_force
+from ..model.prompt import Message
+from ..pack import Pack
+from ..runs.errors import MnatuneError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+PASSAGES = 4  # articles that a question is asked with
+MORE_PASSAGES = 2  # further ones that a faulty sentence itself leads to
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found for a question.
+
+    Attributes:
+        status: "found"; "nothing" if no word of the question is known; "no_room" if the model's context cannot take the
+            passages; "unavailable" if there is no usable law memory.
+        day: the day whose law is meant; `words` of the question say so, empty if it is today.
+        note: in Korean, what the reader is to know.
+    """
+
+    status: str
+    question: str = ""
+    day: str = ""
+    words: str = ""
+    as_of: str = ""
+    note: str = ""
+    hits: tuple[Hit, ...] = ()
+
+    def report(self) -> dict[str, Any]:
+        """The `evidence` field of a reply."""
+        return {
+            "status": self.status,
+            "at": self.day,
+            "at_words": self.words,
+            "as_of": self.as_of,
+            "note": self.note,
+            "passages": [_passage_report(number, hit, self.day) for number, hit in enumerate(self.hits, 1)],
+        }
+
+
+@dataclass
+class LawEvidence:
+    """A law memory at the server's service.
+
+    Attributes:
+        memory: None if the pack has none that can be used; `fault` then says why, in Korean.
+    """
+
+    memory: LawIndex | None
+    words: EvidenceWords | None
+    fault: str = ""
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, pack: Pack) -> Self:
+        """The law memory of a pack; a missing or damaged one is logged and named in every reply that wants evidence."""
+        if not (pack.root / "law").is_dir():
+            return cls(None, None, "이 팩에는 법 기억이 없습니다.")
+        try:
+            memory = LawIndex.open(pack.root)
+            if not memory.statutes.laws:
+                return cls(None, None, "법 기억이 비어 있습니다.")
+        except MnatuneError as error:
+            log.error("answers have no evidence: %s", error)
+            return cls(None, None, "법 기억을 읽을 수 없습니다.")
+        try:
+            return cls(memory, EvidenceWords.of(pack.prompts))
+        except KeyError as error:
+            log.error("answers have no evidence: prompts.yaml of %s lacks %s", pack.root, error)
+            return cls(memory, None, "팩의 prompts.yaml에 근거를 보여 줄 말이 없습니다.")
+
+    @property
+    def usable(self) -> bool:
+        """Whether questions can be asked with evidence."""
+        return self.memory is not None and self.words is not None
+
+    async def warm(self) -> None:
+        """Load the analyser and the arrays before the first question needs them."""
+        if self.memory is not None:
+            await self.gather([{"role": "user", "content": "합병"}])
+
+    async def gather(self, messages: Sequence[Message]) -> Evidence:
+        """The articles for the last question, as of the day that it or an earlier question names."""
+        questions = [message["content"] for message in messages if message["role"] == "user"]
+        memory = self.memory
+        if memory is None or self.words is None:
+            return Evidence("unavailable", note=self.fault)
+        told = await self._apart(lambda: _day_of(questions, memory.today))
+        asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
+        try:
+            found = await self._apart(lambda: memory.search(asked.question, asked.day, top=PASSAGES))
+        except Exception:  # whatever a damaged memory raises: the question is answered without it
+            log.exception("the law memory cannot be searched")
+            return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
+        hits = tuple(hit for hit in found if hit.text)
+        if not hits:
+            return replace(asked, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
+        return replace(asked, hits=hits)
+
+    async def check(self, text: str, start: int, evidence: Evidence) -> list[CheckedCitation] | None:
+        """The citations of a text that end behind `start`; None if they cannot be checked."""
+        memory = self.memory
+        if memory is None:
+            return None
+        try:
+            return await self._apart(
+                lambda: check_citations(memory, text, day=evidence.day, question=evidence.question, start=start)
+            )
+        except Exception:
+            log.exception("citations cannot be checked")
+            return None
+
+    async def better(self, sentence: str, cited: Sequence[CheckedCitation], evidence: Evidence) -> list[Hit]:
+        """The passages to rewrite a sentence from: what it leads to itself, then what the question led to."""
+        memory = self.memory
+        if memory is None:
+            return list(evidence.hits)
+        for one in cited:  # a wrong citation would put the wrong article first
+            sentence = sentence.replace(one.text, " ")
+        try:
+            found = await self._apart(lambda: memory.search(sentence, evidence.day, top=MORE_PASSAGES))
+        except Exception:
+            log.exception("the law memory cannot be searched")
+            found = []
+        return list({hit.name: hit for hit in [*found, *evidence.hits]}.values())
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        def alone() -> T:
+            with self._one_at_a_time:
+                return work()
+
+        return await asyncio.to_thread(alone)
+
+
+def passages(hits: Sequence[Hit], evidence: Evidence) -> list[NumberedPassage]:
+    """The hits as the prompt shows them, for the day of the question."""
+    return [NumberedPassage.of(hit, evidence.day) for hit in hits]
+
+
+def citation_report(citation: CheckedCitation, *, struck: bool, hits: Sequence[Hit]) -> dict[str, Any]:
+    """A citation of the `citations` field of a choice."""
+    passage = next(
+        (at for at, hit in enumerate(hits, 1) if (hit.law, hit.article) == (citation.law, citation.article)), None
+    )
+    return asdict(citation) | {"label": citation.label, "struck": struck, "passage": passage}
+
+
+def _day_of(questions: Sequence[str], today: str) -> FactDate:
+    """The day that the last question to name one is about; today if none does."""
+    dated = (fact_date(question, today) for question in reversed(questions))
+    return next((found for found in dated if found), None) or FactDate(today, "")
+
+
+def _passage_report(number: int, hit: Hit, day: str) -> dict[str, Any]:
+    return {
+        "number": number,
+        "name": hit.name,
+        "law": hit.law,
+        "article": hit.article,
+        "title": hit.title,
+        "text": hit.text,
+        "in_force": in_force(hit, day),
+        "since": hit.since or hit.first,
+        "until": hit.last,
+        "note": hit.note,
+    }

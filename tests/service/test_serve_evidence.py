@@ -1,0 +1,357 @@
+"""Answers with evidence: passages, the day that is meant, verdicts, repair before sending, and a memory that fails."""
+
+import asyncio
+import json
+import random
+import re
+import shutil
+from contextlib import suppress
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from served_app import make_app, wait_for
+
+from mnatune.law import LawIndex
+from mnatune.law.support import check_citations
+from mnatune.model.engine.echo import EchoEngine
+from mnatune.model.engine.refusals import bad_request
+from mnatune.model.evidence_prompt import EvidenceWords, NumberedPassage
+from mnatune.model.export.comparison import template_ids
+from mnatune.model.export.merged import policy_template
+from mnatune.model.load import load_tokenizer
+from mnatune.model.prompt import dialogue, examples, prompt_ids
+from mnatune.pack import Pack
+from mnatune.service import evidence
+from mnatune.service.api_schema import ChatCompletion
+from mnatune.service.evidence import LawEvidence
+from mnatune.service.server import ServeOptions, build
+from mnatune.service.service import Settings
+
+CHAT = "/v1/chat/completions"
+PACK = Pack.load("mna_ko")
+WORDS = EvidenceWords.of(PACK.prompts)
+QUESTION = "합병에 반대하는 주주는 언제까지 매수를 청구합니까?"
+GOOD = "합병에 반대하는 주주는 주주총회 결의일부터 20일 이내에 주식의 매수를 청구할 수 있습니다(상법 제522조의3)."
+MISSING = "합병 반대주주의 매수청구는 상법 제999조에 따릅니다."
+LONG = " ".join(f"낱말{i}" for i in range(400))
+CONTRADICTS = "반대주주는 상법 제522조의3에 따라 3개월 이내에 매수를 청구합니다."
+
+
+class Finds(LawIndex):
+    """The pack's memory with a search that knows one article, so that no test waits for the analyser."""
+
+    def search(self, question, at="", top=5, kinds=("article",)):
+        hit = self.article("상법", "522의3", at or self.today)
+        return [hit] if "합병" in question or "매수" in question else []
+
+
+@pytest.fixture(scope="module")
+def memory():
+    return Finds(PACK.root / "law")
+
+
+@pytest.fixture
+def law(memory):
+    return LawEvidence(memory, WORDS)
+
+
+def answers(reply, law, **settings):
+    engine = EchoEngine(("tuned",), reply=reply)
+    return TestClient(make_app(engine, settings=Settings(system="체계", **settings), law=law))
+
+
+def says(first, again=""):
+    """An engine that answers `first`, and `again` when it is asked to mend a sentence."""
+    return lambda task: again if "고칠 문장" in task.messages[-1]["content"] else first
+
+
+def ask(client, question=QUESTION, **fields):
+    body = {"messages": [{"role": "user", "content": question}], "evidence": True, **fields}
+    with client:
+        reply = client.post(CHAT, json=body)
+        assert reply.status_code == 200, reply.text
+    if not fields.get("stream"):
+        return reply.json()
+    return [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: {")]
+
+
+def streamed(events):
+    return "".join(event["choices"][0]["delta"].get("content", "") for event in events if event["choices"])
+
+
+def test_the_engine_gets_the_prompt_and_the_reply_tells_passages_and_verdicts(law):
+    seen = []
+    reply = ask(answers(lambda task: seen.append(task) or GOOD, law))
+    hit = law.memory.article("상법", "522의3")
+    (passage,) = reply["evidence"]["passages"]
+    assert (passage["name"], passage["text"], passage["since"]) == (hit.name, hit.text, hit.since)
+    assert reply["evidence"]["status"] == "found"
+    assert reply["evidence"]["at"] == law.memory.today
+    choice = reply["choices"][0]
+    assert choice["message"]["content"] == GOOD
+    (cited,) = choice["citations"]
+    assert GOOD[cited["start"] : cited["end"]] == cited["text"] == "상법 제522조의3"
+    assert (cited["verdict"], cited["support"], cited["fault"], cited["passage"]) == ("valid", "supported", "", 1)
+    system, user = seen[-1].messages
+    assert system["content"] == "체계"
+    assert passage["name"] in user["content"]
+    assert user["content"].endswith(f"질문: {QUESTION}")
+
+
+def test_the_schema_names_every_field_of_a_reply(law):
+    reply = ask(answers(says(MISSING), law))
+    assert ChatCompletion.model_validate(reply).model_dump(mode="json") == reply
+
+
+def test_without_the_field_nothing_changes(law):
+    seen = []
+    client = answers(lambda task: seen.append(task) or MISSING, law)
+    for wanted in ({"evidence": False}, {"evidence": None}):
+        reply = ask(client, **wanted)
+        assert reply["choices"][0]["message"]["content"] == MISSING
+        assert set(reply["choices"][0]) == {"index", "message", "logprobs", "finish_reason"}
+        assert "evidence" not in reply
+        assert seen[-1].messages[-1]["content"] == QUESTION
+    assert not any("evidence" in event for event in ask(client, evidence=False, stream=True))
+
+
+def test_the_servers_default_holds_for_requests_that_do_not_say(law):
+    client = answers(lambda task: GOOD, law, evidence=True)
+    assert "evidence" in ask(client, evidence=None)
+    assert "evidence" not in ask(client, evidence=False)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wrong", [MISSING, CONTRADICTS])
+def test_a_wrong_citation_is_rewritten_once_and_otherwise_struck(law, wrong, stream):
+    mended = ask(answers(says(f"{wrong} 끝입니다.", GOOD), law), stream=stream)
+    struck = ask(answers(says(f"{wrong} 끝입니다.", MISSING), law), stream=stream)
+    text = streamed if stream else lambda reply: reply["choices"][0]["message"]["content"]
+    last = (lambda events: events[-1]["choices"][0]) if stream else lambda reply: reply["choices"][0]
+    assert text(mended) == f"{GOOD} 끝입니다."
+    assert last(mended)["rewritten"] == 1
+    assert [c["fault"] for c in last(mended)["citations"]] == [""]
+    cited, label = ("상법 제999조", "없는 조문") if wrong == MISSING else ("상법 제522조의3", "근거와 다름")
+    assert text(struck) == f"{wrong} 끝입니다.".replace(cited, f"~~{cited}~~({label})")
+    (mark,) = last(struck)["citations"]
+    assert (mark["struck"], mark["label"], mark["text"]) == (True, label, cited)
+    assert text(struck)[mark["start"] : mark["end"]] == cited
+
+
+def test_an_article_not_in_force_on_the_day_is_struck(law):
+    new = next(
+        (name, number, article)
+        for name, articles in law.memory.statutes.laws.items()
+        for number, article in articles.items()
+        if not article.last and law.memory.statutes.since[name] < "2015-01-01" and "2021" < article.first < "2025"
+    )
+    name, number, article = new
+    main, _, branch = number.partition("의")
+    cited = f"{name} 제{main}조" + (f"의{branch}" if branch else "")
+    text = f"{cited}에 따릅니다."
+    client = answers(says(text), law)
+    old = ask(client, "2016년에 체결한 합병 계약은?")
+    assert (old["evidence"]["at"], old["evidence"]["at_words"]) == ("2016-12-31", "2016년")
+    assert f"~~{cited}~~(시행되지 않는 조문)" in old["choices"][0]["message"]["content"]
+    assert (
+        "시행되지 않는 조문"
+        not in ask(client, f"{article.first} 현재 합병 계약은?")["choices"][0]["message"]["content"]
+    )
+
+
+def test_the_day_of_an_earlier_question_holds_until_another_is_named(law):
+    turns = ["2016년에 체결한 합병 계약은?", "매수 청구는?", "2020-03-05 현재 매수 청구는?"]
+    told = []
+    with answers(says(GOOD), law) as client:
+        for end in (2, 3):
+            messages = [
+                m
+                for text in turns[:end]
+                for m in ({"role": "user", "content": text}, {"role": "assistant", "content": "답"})
+            ]
+            told.append(client.post(CHAT, json={"messages": messages[:-1], "evidence": True}).json()["evidence"]["at"])
+    assert told == ["2016-12-31", "2020-03-05"]
+
+
+def test_a_sentence_that_denies_an_article_is_marked_and_kept(law):
+    denial = "상법 제999조는 존재하지 않습니다."
+    reply = ask(answers(says(denial, GOOD), law))
+    assert reply["choices"][0]["message"]["content"] == "상법 제999조(없는 조문)는 존재하지 않습니다."
+
+
+def test_nothing_invalid_leaves_unmarked_whole_and_streamed_alike(law):
+    """Random answers of true and false citations, cut into sentences in every way."""
+    rng = random.Random(3)
+    pieces = ["상법 제522조", "상법 제999조", "제530조", "같은 법 제1234조", "상법 제522조 제77항", "민법 제9999조의2", "이하",
+              "합병", "에 따라", "및", "(", ")", ".", "다.", "습니다.\n", "\n\n- ", "| 표 |", "“", "”", "20일"]  # fmt: skip
+    said = ["", ""]
+    invalid = 0
+    with answers(lambda task: said["고칠 문장" in task.messages[-1]["content"]], law) as client:
+        for _ in range(60):
+            said[:] = (
+                " ".join(rng.choice(pieces) for _ in range(rng.randrange(5, 40))) + " 끝.",
+                rng.choice(["", MISSING]),
+            )
+            body = {"messages": [{"role": "user", "content": QUESTION}], "evidence": True}
+            whole = client.post(CHAT, json=body).json()["choices"][0]
+            content = whole["message"]["content"]
+            for one in check_citations(law.memory, content, day=law.memory.today, question=QUESTION):
+                if one.verdict == "invalid":
+                    invalid += 1
+                    assert re.match(r"(?:~~)?\(없는 [조항]", content[one.end :]), (said[0], content, one)
+            assert all(mark["struck"] for mark in whole["citations"] if mark["fault"])
+            lines = client.post(CHAT, json={**body, "stream": True}).text.splitlines()
+            events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+            assert streamed(events) == content
+            assert events[-1]["choices"][0]["citations"] == whole["citations"]
+    assert invalid > 100
+
+
+def test_a_stream_tells_the_passages_first_and_sends_whole_sentences(law):
+    events = ask(answers(says(f"{GOOD} 둘째 문장입니다."), law), stream=True)
+    assert events[0]["evidence"]["passages"][0]["article"] == "522의3"
+    texts = [e["choices"][0]["delta"]["content"] for e in events[1:] if e["choices"][0]["delta"].get("content")]
+    assert texts == [GOOD, " 둘째 문장입니다."]
+
+
+def test_tokens_of_rewriting_are_counted(law):
+    asked = []
+    plain = ask(answers(says(MISSING.replace("999", "522"), ""), law))["usage"]
+    client = answers(lambda task: asked.append(task) or says(MISSING, GOOD)(task), law)
+    mended = ask(client)["usage"]
+    assert mended["completion_tokens"] == plain["completion_tokens"] + len(GOOD.split())
+    assert len(asked) == 2
+    assert mended["prompt_tokens"] == sum(len(task.messages[-1]["content"].split()) for task in asked)
+
+
+def test_search_and_check_stay_off_the_event_loop(law, monkeypatch):
+    seen = []
+
+    def watched(name, work):
+        def run(*args, **kwargs):
+            with suppress(RuntimeError):  # no loop runs in this thread
+                asyncio.get_running_loop()
+                seen.append(f"{name} on the event loop")
+            seen.append(name)
+            return work(*args, **kwargs)
+
+        return run
+
+    for name in ("check_citations", "fact_date"):
+        monkeypatch.setattr(f"mnatune.service.evidence.{name}", watched(name, getattr(evidence, name)))
+    monkeypatch.setattr(Finds, "search", watched("search", Finds.search))
+    ask(answers(says(MISSING, GOOD), law))
+    assert set(seen) == {"check_citations", "fact_date", "search"}
+
+
+def test_a_context_too_short_for_the_passages_leaves_them_out(law):
+    class Short(EchoEngine):
+        async def open(self, task):
+            if len(task.messages[-1]["content"]) > 300:
+                raise bad_request("too long", code="context_length_exceeded")
+            return await super().open(task)
+
+    client = TestClient(make_app(Short(("m",), reply=lambda task: MISSING), law=law))
+    reply = ask(client)
+    assert (reply["evidence"]["status"], reply["evidence"]["passages"]) == ("no_room", [])
+    assert "~~" in reply["choices"][0]["message"]["content"]
+
+
+def test_a_memory_that_fails_is_told_and_the_question_answered(law):
+    class Broken(Finds):
+        def search(self, *_, **__):
+            raise ValueError("damaged")
+
+    for broken in (None, LawEvidence(Broken(PACK.root / "law"), WORDS)):
+        for stream in (False, True):
+            reply = ask(answers(says(MISSING), broken), stream=stream)
+            told = reply[0]["evidence"] if stream else reply["evidence"]
+            assert told["status"] == "unavailable"
+            assert told["note"]
+            last = (reply[-1] if stream else reply)["choices"][0]
+            assert (last["unchecked"], len(last["citations"])) == ((True, 0) if broken is None else (False, 1))
+    nothing = ask(answers(says(MISSING), law), "날씨는?")
+    assert nothing["evidence"]["status"] == "nothing"
+    assert "~~" in nothing["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "not json", "empty", "no rows", "no words"])
+def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
+    root = tmp_path / "pack"
+    shutil.copytree(PACK.root, root)
+    law = root / "law"
+    if damage == "gone":
+        shutil.rmtree(law)
+    elif damage == "cut":
+        articles = (law / "articles.parquet").read_bytes()
+        (law / "articles.parquet").write_bytes(articles[: len(articles) // 2])
+    elif damage == "not json":
+        (law / "law.json").write_text("{", encoding="utf-8")
+    elif damage == "no rows":
+        pq.write_table(pq.read_table(law / "articles.parquet").slice(0, 0), law / "articles.parquet")
+        facts = json.loads((law / "law.json").read_text(encoding="utf-8"))
+        facts["files"]["articles.parquet"] = (law / "articles.parquet").stat().st_size
+        (law / "law.json").write_text(json.dumps(facts), encoding="utf-8")
+    elif damage == "no words":
+        text = (root / "prompts.yaml").read_text(encoding="utf-8")
+        (root / "prompts.yaml").write_text(text.replace("evidence_user:", "other_user:"), encoding="utf-8")
+    else:
+        shutil.rmtree(law)
+        law.mkdir()
+    options = ServeOptions(echo=True, pack=str(root), feedback="", keys=tmp_path / "keys.json", evidence=True)
+    client = TestClient(build(options), base_url="http://localhost")
+    reply = ask(client, evidence=None)
+    assert reply["evidence"]["status"] == "unavailable"
+    assert reply["choices"][0]["message"]["content"] == QUESTION
+    facts = client.get("/api/page").json()
+    assert facts["evidence"] is False
+    assert facts["citations"] is (damage == "no words")
+
+
+def test_what_is_stored_is_the_question_and_what_was_sent(law):
+    with answers(says(MISSING), law) as client:
+        body = {"messages": [{"role": "user", "content": QUESTION}], "evidence": True, "store": True}
+        reply = client.post(CHAT, json=body).json()
+        rating = {"thumb": -1, "tags": [], "comment": ""}
+        assert client.put(f"/api/generations/{reply['id']}/rating", json=rating).status_code == 204
+        (item,) = client.get("/api/admin/reviews").json()["items"]
+    assert (
+        item["answer"]
+        == reply["choices"][0]["message"]["content"]
+        == MISSING.replace("상법 제999조", "~~상법 제999조~~(없는 조문)")
+    )
+    assert item["question"] == QUESTION
+
+
+def test_tokens_are_those_of_training_and_evaluation(law, starter):
+    """What the engine is given, what a training row holds and what `ask` and exports render."""
+    seen = []
+    ask(answers(lambda task: seen.append(task) or GOOD, law))
+    tokenizer = load_tokenizer(str(starter))
+    asked = WORDS.dialogue(
+        dialogue(QUESTION, "체계"), [NumberedPassage.of(law.memory.article("상법", "522의3"), law.memory.today)]
+    )
+    (row,) = examples(tokenizer, [*asked, {"role": "assistant", "content": GOOD}])
+    assert row.prompt == prompt_ids(tokenizer, asked) == prompt_ids(tokenizer, seen[-1].messages)
+    assert row.prompt == template_ids(tokenizer, policy_template())(asked)
+    assert row.prompt != prompt_ids(tokenizer, dialogue(QUESTION, "체계"))
+
+
+@pytest.mark.parametrize("mending", [False, True])
+def test_a_client_that_leaves_ends_the_answer_and_its_rewriting(law, serve_live, caplog, mending):
+    def reply(task):
+        again = "고칠 문장" in task.messages[-1]["content"]
+        return f"{GOOD} {MISSING} {LONG}" if again or not mending else f"{MISSING} {LONG}"
+
+    engine = EchoEngine(("m",), reply=reply, pause=0.02)
+    server = serve_live(make_app(engine, law=law))
+    body = {"messages": [{"role": "user", "content": QUESTION}], "evidence": True, "stream": True}
+    with httpx.stream("POST", server.url + CHAT, json=body, timeout=30) as response:
+        lines = response.iter_lines()
+        next(lines)
+        assert wait_for(lambda: engine.load().running == 1 + mending, 10)
+    assert wait_for(lambda: engine.load().running == 0, 10)
+    assert wait_for(lambda: server.gauge("mnatune_answers_in_flight") == 0, 10)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
