@@ -96,3 +96,9 @@ def office() -> ModuleType:
 def faults() -> ModuleType:
     """bench/document_faults.py: the same files broken."""
     return bench_module("document_faults")
+
+
+@pytest.fixture(scope="session")
+def metrics() -> ModuleType:
+    """bench/metrics.py: cases planted for each metric, whose truth is known."""
+    return bench_module("metrics")

@@ -8,7 +8,6 @@ clock can tell count.
 
 import ast
 import importlib
-import os
 import pkgutil
 import re
 import time
@@ -27,7 +26,7 @@ from mnatune.pack import Pack
 from mnatune.runs.recipe import bundled
 
 PACKAGE = Path(mnatune.__file__).parent
-SIZES = (256, 2048, 16384) if os.environ.get("MNATUNE_PATTERNS") == "all" else (256, 2048)  # all: seven minutes
+SIZES = (256, 2048, 16384)
 GROWTH = 24.0  # between linear (8) and quadratic (64)
 FLOOR_S = 0.008  # shorter runs are not judged
 CLEAR_S = 0.002  # at the second size a quadratic pattern takes ten times as long: below, the third is spared

@@ -11,7 +11,7 @@ from ..runs.errors import missing_extra
 from .blocks import Reading, Spot, Unreadable, repeat_merged
 
 CHARS_PER_PAGE = 1800
-HEADING = re.compile(r"^(#{1,6}) +(.+?)[ #]*$")
+HEADING = re.compile(r"^(#{1,6}) +([^ #].*)$")
 PIPED = re.compile(r"^\s*\|.*\|\s*$")
 DASHES = re.compile(r"^[\s|:-]+$")
 STARTS_ANEW = re.compile(r"^\s*(?:제\s?\d+\s?(?:조|장|절|관|편)|[①-⑳•·▪■□○●※▶*-]|\(?\d+[.)]|[가-하][.)])")
@@ -132,7 +132,7 @@ def _add_lines(reading: Reading, lines: list[str], *, marked: bool) -> None:
                 table.append(cells)
         elif heading:
             close(number)
-            reading.add("heading", heading[2], Spot("줄", number, number), len(heading[1]))
+            reading.add("heading", heading[2].rstrip(" #"), Spot("줄", number, number), len(heading[1]))
             start = number + 1
         elif not line.strip():
             close(number)

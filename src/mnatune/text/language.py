@@ -35,7 +35,7 @@ VERBAL = "이하되" + "".join(
     chr(c) for c in range(0xAC00, 0xD7A4) if (c - 0xAC00) % 28 in (4, 6, 18, 20, 25)
 )  # ㄴ ㄶ ㅄ ㅆ ㅌ
 PLAIN_VERB = re.compile(rf"[{VERBAL}]다$")  # 한다, 않다, 없다, 있다, 같다: an ending even without a full stop
-QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|\"[^\"\n]*\"|^\s*>.*$", re.MULTILINE)
+QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|\"[^\"\n]*\"|^[ \t]*>.*$", re.MULTILINE)
 CLOSED = re.compile(r"(?:[.?!。…]|다|요|까|함|음|임|됨|것)[\"'”’)\]」』*]*$")
 DANGLING = re.compile(
     r"(?:[,:;·(（「『<]|(?<=[가-힣])(?:의|은|는|을|를|와|과|에|에서|에게|으로|로|및)|(?:^|\s)(?:및|또는|그|이|다만|그리고|하지만|따라서))$"
@@ -45,7 +45,7 @@ FORMULA = re.compile(r"\S\s*[=≥≤×÷→]\s*\S")
 LABEL = re.compile(r"^\s*(?:\*\*)?(?:\S+\s){0,2}\S*[가-힣](?:\*\*)?\s*[:：](?:\*\*)?\s*\S")
 PICTURES = re.compile("[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]{1,20}$")
 NOTE = re.compile(r"\s?\[\d{1,3}\]$")
-FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
+FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 REMARK = re.compile(r"(?<=[.다요])\s*\([^()]*\)$")  # a source in brackets after the last sentence
 PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
 GRAM = 4

@@ -53,7 +53,7 @@ DATE = re.compile(
 MONTH = re.compile(rf"{YEAR}\s*(?:년\s*(\d{{1,2}})\s*월|[.]\s*(\d{{1,2}})[.](?!\d))")
 DAY = re.compile(r"(?<![\d.])(\d{1,2})\s*월\s*(\d{1,2})\s*일(?!간|\s*(?:이내|동안))")
 NO_VALUE = re.compile(  # month names, quarters, centuries
-    r"(?:\d\s*분기|\d+\s*세기|(?:매년|같은 해|올해|지난해|내년)\s*\d{1,2}\s*월|\d{1,2}\s*월(?=\s*(?:결산|정기|말|초(?![가-힣])|중순|분기)))"
+    r"(?:\d\s*분기|\d{1,2}\s*세기|(?:매년|같은 해|올해|지난해|내년)\s*\d{1,2}\s*월|\d{1,2}\s*월(?=\s*(?:결산|정기|말|초(?![가-힣])|중순|분기)))"
 )
 BRANCH = (
     rf"(?:의(\d{{1,3}})(?!\d|,\d|\s*분의)|의\s+(\d{{1,3}})(?!\d|,\d|\s*(?:분의|%|퍼센트|억|만|천|백|조|원|{UNIT})))"
@@ -304,9 +304,9 @@ def _number(text: str) -> Fraction:
 def _scaled_like(low: str, high: str) -> Fraction:
     """The lower end of "3~5억": it takes the scale of the upper end if it has none."""
     number = _number(low)
-    scale = re.search(r"[십백천만억조][십백천만억조\s]*$", high.strip())
-    if scale and not re.search(r"[십백천만억조]", low):
-        for character in scale[0].replace(" ", ""):
+    bare = "".join(high.split())
+    if not re.search(r"[십백천만억조]", low):
+        for character in bare[len(bare.rstrip("십백천만억조")) :]:
             number *= SCALE[character]
     return number
 

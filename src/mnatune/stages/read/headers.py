@@ -51,7 +51,7 @@ def more_answers(names: Iterable[Any], answer: str) -> list[str]:
 
 def plain_name(name: Any) -> str:
     """A column's name in lower case, without spaces, marks and text in parentheses."""
-    return re.sub(r"\([^)]*\)|[\s*:]", "", folded(str(name)))
+    return re.sub(r"\([^()]*\)|[\s*:]", "", folded(str(name)))
 
 
 def is_header(row: Iterable[Any]) -> bool:
