@@ -101,7 +101,7 @@ def test_labels_are_part_of_the_evaluation(tmp_path: Path, trained, perform, rec
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"question": "가", "answer_a": "나", "answer_b": "다", "winner": "C"}, "none of A, B and tie"),
+        ({"question": "가", "answer_a": "나", "answer_b": "다", "winner": "C"}, "not A, B or tie"),
         ({"question": "가", "answer": "나", "rubric_line": "다", "met": "아마"}, "neither true nor false"),
         ({"question": "가", "answer": "나"}, "neither a labelled pair"),
     ],

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def construct(root: Path, pack: Pack, tuned: Writes, set_attribute: Callable[...
     ]  # fmt: skip
     run.perform("compose", {}, {}, 1, "", lambda place: write_jsonl(place.path("test.jsonl"), lines) and None)
     sides = {"base": MadeUp(BASE, right), "tuned": MadeUp(tuned, right)}
-    set_attribute(stage, "open_sides", lambda job: sides)
+    set_attribute(stage, "open_sides", lambda job: nullcontext(sides))
     run.perform("evaluate", {}, {}, 1, "", lambda place: stage.evaluate(Job(recipe, pack, run, place)))
     report(run)
     return run
