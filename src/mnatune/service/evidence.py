@@ -17,7 +17,7 @@ from ..law.support import CheckedCitation, check_citations
 from ..model.evidence_prompt import EvidenceWords, NumberedPassage, in_force
 from ..model.prompt import Message
 from ..pack import Pack
-from ..runs.errors import MnatuneError
+from ..runs.errors import MnatuneError, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ class LawEvidence:
         asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
             found = await self._apart(lambda: memory.search(asked.question, asked.day, top=PASSAGES))
-        except Exception:  # whatever a damaged memory raises: the question is answered without it
-            log.exception("the law memory cannot be searched")
+        except Exception as error:  # whatever a damaged memory raises: the question is answered without it
+            log_failure(log, "the law memory cannot be searched", error)
             return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
         hits = tuple(hit for hit in found if hit.text)
         if not hits:
@@ -125,8 +125,8 @@ class LawEvidence:
             return await self._apart(
                 lambda: check_citations(memory, text, day=evidence.day, question=evidence.question, start=start)
             )
-        except Exception:
-            log.exception("citations cannot be checked")
+        except Exception as error:
+            log_failure(log, "citations cannot be checked", error)
             return None
 
     async def better(self, sentence: str, cited: Sequence[CheckedCitation], evidence: Evidence) -> list[Hit]:
@@ -138,8 +138,8 @@ class LawEvidence:
             sentence = sentence.replace(one.text, " ")
         try:
             found = await self._apart(lambda: memory.search(sentence, evidence.day, top=MORE_PASSAGES))
-        except Exception:
-            log.exception("the law memory cannot be searched")
+        except Exception as error:
+            log_failure(log, "the law memory cannot be searched", error)
             found = []
         return list({hit.name: hit for hit in [*found, *evidence.hits]}.values())
 
