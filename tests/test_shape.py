@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,29 @@ def test_the_light_path_stays_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert loaded.isdisjoint(HEAVY), loaded.intersection(HEAVY)
+
+
+def test_what_a_plain_install_runs_imports_only_what_it_brings() -> None:
+    """Packages of the extras are imported at the head of a file only in the rooms that an extra is for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    core = {re.split(r"[>=\[]", line)[0].lower() for line in project["dependencies"]} | {"markupsafe"}  # jinja2's own
+    homes = packages_distributions()
+    foreign = [
+        f"{file.relative_to(PACKAGE)}: {top}"
+        for file in FILES
+        if not str(file.relative_to(PACKAGE)).startswith(("service/", "stages/collect/"))
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        for top in heads(node)
+        if top not in sys.stdlib_module_names and not {home.lower() for home in homes.get(top, [top])} & core
+    ]
+    assert not foreign
+
+
+def heads(node: ast.stmt) -> list[str]:
+    """Top packages that an absolute import names."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    return [str(node.module).partition(".")[0]] if isinstance(node, ast.ImportFrom) and not node.level else []
 
 
 def test_public_names_are_sorted_and_exist() -> None:
