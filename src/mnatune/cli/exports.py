@@ -43,10 +43,9 @@ def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
 @app.command()
 def merged(out: Out, run: RunFolder = None, model: Name = "", models: Folder = ROOT, check: Check = False) -> None:
     """One folder of safetensors, the adapter merged into its base."""
-    from ..model.export import check_merged, dialogues, merge, require_rendering
+    from ..model.export import check_merged, dialogues, merge
 
-    subject = subject_of(run, model, models)
-    require_rendering(subject)
+    subject = _rendered(run, model, models)
     if check:
         merge(subject, out, lambda folder: _tell(check_merged(subject, folder, dialogues(subject.pack)).require()))
     else:
@@ -64,10 +63,7 @@ def gguf(
     kind: Kind = "q8_0",
 ) -> None:
     """A GGUF file for llama.cpp, through llama.cpp's own converter."""
-    from ..model.export import require_rendering
-
-    subject = subject_of(run, model, models)
-    require_rendering(subject)
+    subject = _rendered(run, model, models)
     typer.echo(str(_gguf(subject, out, kind, llama_cpp)))
 
 
@@ -83,12 +79,9 @@ def ollama(
     check: Check = False,
 ) -> None:
     """A GGUF file with a Modelfile that gives the model the tokens it was trained on."""
-    from ..model.export import require_rendering, write_modelfile
+    from ..model.export import write_modelfile
 
-    subject = subject_of(run, model, models)
-    checked = require_rendering(subject)
-    if check:
-        _tell(checked)
+    subject = _rendered(run, model, models, tell=check)
     file = _gguf(subject, out, kind, llama_cpp)
     modelfile = write_modelfile(subject, file, out / "Modelfile", context)
     typer.echo(f"{modelfile}\nnext: cd {out} && ollama create {subject.name} -f Modelfile")
@@ -104,12 +97,9 @@ def vllm(
     check: Check = False,
 ) -> None:
     """Launch script, adapter and template for a vLLM server."""
-    from ..model.export import require_rendering, write_vllm
+    from ..model.export import write_vllm
 
-    subject = subject_of(run, model, models)
-    checked = require_rendering(subject)
-    if check:
-        _tell(checked)
+    subject = _rendered(run, model, models, tell=check)
     write_vllm(subject, out, context)
     typer.echo(f"{out}\nnext: {out / 'launch.sh'}")
 
@@ -134,6 +124,17 @@ def hub(
             f"{repo!r} is no repository name", next_step="owner/name, of letters, digits, '-', '_' and '.'"
         )
     typer.echo(push(folder or subject_of(run, model, models).adapter, repo, public=public))
+
+
+def _rendered(run: Path | None, model: str, models: Path, *, tell: bool = False) -> "Subject":
+    """The subject, once its prompts are seen to be rendered as in training; nothing is written before."""
+    from ..model.export import require_rendering
+
+    subject = subject_of(run, model, models)
+    checked = require_rendering(subject)
+    if tell:
+        _tell(checked)
+    return subject
 
 
 def _gguf(subject: "Subject", out: Path, kind: str, llama_cpp: Path | None) -> Path:
