@@ -12,12 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from made_adapter import make_adapter
 
 from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.recipe import bundled
-
-TARGETS = ["q_proj", "v_proj", "down_proj"]
 
 
 @pytest.fixture(scope="session")
@@ -55,22 +54,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_adapter(model: Path, folder: Path, seed: int, strength: float = 0.5) -> Path:
-    """A random adapter that changes the model's answers."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(r=4, target_modules=TARGETS))
-    with torch.no_grad():
-        for name, weight in tuned.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=strength)
-    tuned.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two different adapters."""
@@ -102,3 +85,9 @@ def faults() -> ModuleType:
 def metrics() -> ModuleType:
     """bench/metrics.py: cases planted for each metric, whose truth is known."""
     return bench_module("metrics")
+
+
+@pytest.fixture(scope="session")
+def gpu() -> ModuleType:
+    """bench/gpu.py: the parts that are measured on a card."""
+    return bench_module("gpu")

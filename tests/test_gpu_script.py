@@ -3,14 +3,8 @@
 import json
 
 import pytest
-from conftest import bench_module
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'mnatune[quantize]'")
-
-
-@pytest.fixture(scope="module")
-def gpu():
-    return bench_module("gpu")
 
 
 def test_every_part_runs_on_a_tiny_model(gpu, tmp_path) -> None:

@@ -158,6 +158,12 @@ def test_public_names_are_sorted_and_exist() -> None:
     assert all(getattr(mnatune, name) is not None for name in mnatune.__all__)
 
 
+def test_no_test_imports_a_conftest() -> None:
+    """Which one is found depends on what was collected before: helpers stand in files of their own."""
+    files = (ROOT / "tests").rglob("*.py")
+    assert not [file.name for file in files if re.search(r"^(?:from|import) conftest", file.read_text("utf-8"), re.M)]
+
+
 def test_repository_speaks_of_the_product_alone() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:

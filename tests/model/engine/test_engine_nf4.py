@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'mnatune[quantize]'")
 
 import torch
-from conftest import make_adapter
+from made_adapter import make_adapter
 from test_one_engine import Place, api_stream, api_whole, ask, evaluate, plain_calls, tokens_of
 
 from mnatune.cli.ask import open_run
