@@ -14,7 +14,7 @@ quickstart: $(VENV)/.core
 	$(VENV)/bin/mnatune run recipes/quickstart.yaml --out runs/quickstart
 
 test: $(VENV)/.dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev
 	$(PY) -m ruff format --check .

@@ -1,6 +1,7 @@
 """Write the reference pages from the code and from what is installed. `make docs` runs this; a test checks that they are current."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -96,9 +97,11 @@ UNTOLD = {
 
 
 def licences() -> dict[str, str]:
-    """Name → licence of every installed package that mnatune needs, directly or not, from the packages' metadata."""
+    """Name → licence of every installed package that mnatune needs, directly or not, from pyproject.toml and the packages' metadata."""
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
+    # From the file, not from the installed metadata: an editable install keeps that of the day it was made.
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
     def walk(name: str, extras: frozenset[str]) -> None:
         if (name, extras) in seen:
@@ -114,7 +117,12 @@ def licences() -> dict[str, str]:
             if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras | {""}):
                 walk(canonicalize_name(need.name), frozenset(need.extras))
 
-    walk("mnatune", frozenset(EXTRAS))
+    wanted = list(project["dependencies"])
+    for extra in EXTRAS:
+        wanted += project["optional-dependencies"][extra]
+    for line in wanted:
+        need = Requirement(line)
+        walk(canonicalize_name(need.name), frozenset(need.extras))
     return dict(sorted(found.items()))
 
 
