@@ -2,10 +2,10 @@
 
     python bench/guards.py [--quick]
 
-Every experiment draws answers of a base and a tuned model, whose true change is known, and asks `guard_state` for the
-guard's state with a margin of 2 points. A model that did not change and is held anyway is a false hold; one that is
-worse by 10 points and promoted anyway is missed harm. The baseline is the rule that this one replaced: a guard trips
-when its point estimate is worse by more than the margin.
+Every experiment draws the answers of a base and a tuned model for five guards, of which the first has a known true
+change, and asks `guard_states` for their states with a margin of 2 points. A model that did not change and is held
+anyway is a false hold; one whose first guard is worse by 10 points and not stopped by it is missed harm. The baseline is
+the rule that this one replaced: a guard trips when its point estimate is worse by more than the margin.
 
 Kinds of guard: "rate" is a yes/no fault per answer (leak, cut off, false premise accepted) of which `churn` per cent of
 the answers gain and as many lose it without any true change; "citations" is a share among the 0 to 6 citations of an
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnatune.stages.evaluate.statistics import compare_paired
-from mnatune.stages.evaluate.verdict import guard_state
+from mnatune.stages.evaluate.verdict import guard_states
 
 Array = NDArray[np.float64]
 
@@ -33,62 +33,64 @@ HARMS = (0.0, 1.0, 3.0, 10.0)
 SIZES = (40, 200, 1000)
 CHURNS = (1.0, 2.5, 5.0, 10.0)
 KINDS = (*(f"rate, churn {churn:g}" for churn in CHURNS), "citations")
-FAMILY = 5  # guards of which any one holds a model
+FAMILY = 5  # guards of one run, of which any one holds a model
+STOPS = ("failed", "worse")
+COUNTED = ("alone", "five", "missed", "estimate", "estimate five")
 RESAMPLES = 400  # of the bootstrap in the experiments on citations
 
 
 @cache
-def rate_state(items: int, appears: int, goes: int) -> tuple[str, bool]:
-    """State of a yes/no guard, and whether its point estimate is beyond the margin; it depends on these counts alone."""
+def rate_row(items: int, appears: int, goes: int) -> dict[str, Any]:
+    """A yes/no guard's row of the table; it depends on these counts alone."""
     base, tuned = np.zeros((items, 2)), np.zeros((items, 2))
     base[:, 1] = tuned[:, 1] = 1
     tuned[:appears, 0] = base[appears : appears + goes, 0] = 1
-    return state_of(base, tuned, binary=True)
+    return row_of(base, tuned, binary=True)
 
 
-def state_of(base: Array, tuned: Array, *, binary: bool) -> tuple[str, bool]:
-    """The guard's state by the verdict's own code, and whether the point estimate is beyond the margin."""
+def row_of(base: Array, tuned: Array, *, binary: bool) -> dict[str, Any]:
+    """A guard's row as `evaluate` writes it."""
     groups = [f"{at:05d}" for at in range(len(base))]
     compared = compare_paired(base, tuned, groups, binary=binary, resamples=RESAMPLES).as_dict(100.0)
-    row = {"name": "g", "label": "g", "kind": "lower", "unit": "percent", "guard": True, **compared}
-    return guard_state(row, MARGIN).state, (compared["difference"]["value"] or 0.0) > MARGIN
+    return {"name": "g", "label": "g", "kind": "lower", "unit": "percent", "guard": True, **compared}
 
 
-def citations(random: np.random.Generator, items: int, harm: float) -> tuple[str, bool]:
+def citations(random: np.random.Generator, items: int, harm: float) -> dict[str, Any]:
     """Invented citations among those of an answer; the rate of an answer is drawn from a beta distribution."""
     sides = []
     for share in (0.05, 0.05 + harm / 100):
         number = random.integers(0, 7, items).astype(float)
         chance = random.beta(2 * share, 2 * (1 - share), items)
         sides.append(np.column_stack([random.binomial(number.astype(int), chance).astype(float), number]))
-    return state_of(sides[0], sides[1], binary=False)
+    return row_of(sides[0], sides[1], binary=False)
 
 
-def experiment(kind: str, random: np.random.Generator, items: int, harm: float) -> tuple[str, bool]:
-    """One experiment; `churn` per cent of the answers gain a fault and as many lose it, and `harm` per cent more gain one."""
+def guard(kind: str, random: np.random.Generator, items: int, harm: float) -> dict[str, Any]:
+    """One guard's row; `churn` per cent of the answers gain a fault and as many lose it, and `harm` per cent more gain one."""
     if kind == "citations":
         return citations(random, items, harm)
     churn = float(kind.rpartition(" ")[2])
     shares = [(churn + harm) / 100, churn / 100, 1 - (2 * churn + harm) / 100]
     appears, goes, _ = random.multinomial(items, shares)
-    return rate_state(items, int(appears), int(goes))
+    return rate_row(items, int(appears), int(goes))
 
 
 def cell(case: tuple[str, int, float, int]) -> dict[str, float]:
-    """Shares of the states over the experiments of one case, in per cent."""
+    """Shares of runs that are stopped, in per cent: by a guard alone, by five of which the first is harmed, by the former rule."""
     kind, items, harm, count = case
-    count = count // 4 if kind == "citations" else count  # a bootstrap each
+    count = count // 8 if kind == "citations" else count  # five bootstraps each
     random = np.random.default_rng([items, int(harm), KINDS.index(kind)])
     found: Counter[str] = Counter()
     for _ in range(count):
-        state, tripped = experiment(kind, random, items, harm)
-        found[state] += 1
-        found["tripped"] += tripped
-    shown = {
-        "stopped": found["failed"] + found["worse"],
-        **{name: found[name] for name in ("passed", "open", "tripped")},
-    }
-    return {name: round(100 * number / count, 2) for name, number in shown.items()}
+        rows = [guard(kind, random, items, harm if first else 0.0) for first in (True, *[False] * (FAMILY - 1))]
+        states = [one.state for one in guard_states(rows, MARGIN)]
+        beyond = [(row["difference"]["value"] or 0.0) > MARGIN for row in rows]
+        found["alone"] += guard_states(rows[:1], MARGIN)[0].state in STOPS
+        found["five"] += any(state in STOPS for state in states)
+        found["missed"] += states[0] not in STOPS
+        found["estimate"] += beyond[0]
+        found["estimate five"] += any(beyond)
+    return {name: round(100 * found[name] / count, 2) for name in COUNTED}
 
 
 def table(count: int) -> list[dict[str, Any]]:
@@ -107,31 +109,30 @@ def table(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def family(per_guard: float) -> float:
-    """Share of runs in which at least one of five independent guards stops a model that did not change, in per cent."""
-    return round(100 * (1 - (1 - per_guard / 100) ** FAMILY), 1)
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of docs/evaluation.md."""
+    lines = ["| 안전 지표 | 문항 | 변화 없음: 하나 | 변화 없음: 다섯 | 앞의 규칙, 다섯 | 1점 | 3점 | 10점 | 10점을 놓침 |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        none = row["0"]
+        stopped = " | ".join(f"{row[harm]['alone']:.1f}" for harm in ("1", "3", "10"))
+        numbers = f"{none['alone']:.1f} | {none['five']:.1f} | {none['estimate five']:.1f} | {stopped}"
+        lines.append(f"| {row['guard']} | {row['items']:,} | {numbers} | {row['10']['missed']:.1f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="100 experiments a case instead of 2,000 (of citations a quarter)"
+        "--quick", action="store_true", help="100 experiments a case instead of 2,000 (of citations an eighth)"
     )
     args = parser.parse_args()
     count = 100 if args.quick else 2000
     rows = table(count)
-    print(
-        f"{'guard':<18} {'items':>6} | stopped at harm "
-        + " ".join(f"{h:>6g}" for h in HARMS)
-        + " | five  | by estimate, five"
-    )
-    for row in rows:
-        stopped = " ".join(f"{row[f'{h:g}']['stopped']:>6.1f}" for h in HARMS)
-        both = [family(row["0"][key]) for key in ("stopped", "tripped")]
-        print(f"{row['guard']:<18} {row['items']:>6} |                 {stopped} | {both[0]:>5} | {both[1]:>5}")
+    print(as_markdown(rows))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     at_200 = [row for row in rows if row["items"] == 200]
-    ours, theirs = (np.mean([family(row["0"][key]) for row in at_200]) for key in ("stopped", "tripped"))
+    ours, theirs = (np.mean([row["0"][key] for row in at_200]) for key in ("five", "estimate five"))
     result = {
         "bench": "guards",
         "commit": commit.stdout.strip(),

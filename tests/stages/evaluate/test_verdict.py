@@ -15,7 +15,7 @@ from mnatune.runs.workspace import Manifest, Run, Stage
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.computable import check
 from mnatune.stages.evaluate.metrics import Sample
-from mnatune.stages.evaluate.verdict import decide, guard_state, margin_of, most_changed, with_usability
+from mnatune.stages.evaluate.verdict import decide, guard_state, guard_states, margin_of, most_changed, with_usability
 
 
 def row(name: str, low: float, value: float, high: float, kind: str = "higher", guard: bool = False) -> dict[str, Any]:
@@ -72,6 +72,16 @@ def test_a_guard_is_in_one_state_and_more_items_never_undo_it(
         assert narrow != "passed"
     mirrored = guard_state(row("g", -value - above, -value, -value + below, kind="lower"), margin).state
     assert mirrored == state
+
+
+def test_one_guard_of_many_may_look_worse_by_chance_unless_serious_harm_is_possible() -> None:
+    """Alone it holds a model; among nine that did not change it is chance; an interval that reaches five margins holds anyway."""
+    worse, serious = row("g", -4.6, -2.4, -0.2), row("g", -10.2, -5.2, -0.2)
+    same = [row(f"g{at}", -1, 0, 1) for at in range(9)]
+    sure = row("g", -4.4, -2.9, -1.4)
+    assert [guard_states([one], 2.0)[0].state for one in (worse, serious, sure)] == ["worse"] * 3
+    assert [guard_states([one, *same], 2.0)[0].state for one in (worse, serious, sure)] == ["open", "worse", "worse"]
+    assert [guard.row["name"] for guard in guard_states([worse, *same], 2.0)] == ["g", *(f"g{at}" for at in range(9))]
 
 
 def test_margins_by_name_and_relative() -> None:

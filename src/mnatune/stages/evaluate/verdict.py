@@ -4,7 +4,9 @@ A guard is compared with its margin by its 95 % interval, never by its point est
 often that errs):
 
 failed   the whole interval lies beyond the margin: surely worse than allowed.
-worse    the estimate lies beyond the margin, and a one-sided 95 % bound on the worse side of 0: worse, by how much is open.
+worse    the estimate lies beyond the margin and a one-sided 95 % bound on the worse side of 0: worse, by how much is open.
+         With many guards one is there by chance: it counts if Holm's correction over all guards agrees, or if the
+         interval reaches five margins, so that serious harm cannot be ruled out.
 passed   the interval's worse end lies within the margin.
 open     anything else: too few items to tell; the verdict says how many it takes.
 
@@ -15,15 +17,19 @@ hold:    everything between.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any, Literal
 
 from ...runs.errors import UsageError
 from .metrics import BY_NAME, Sample
+from .statistics import holm
 
 State = Literal["failed", "worse", "passed", "open"]
 Margin = float | Mapping[str, float | str]
 ONE_SIDED = 1.645 / 1.96  # half-width of a one-sided 95 % bound, in half-widths of the two-sided interval
+FAMILY_LEVEL = 0.05  # chance that any guard of a model that did not change is told as worse
+SERIOUS = 5  # margins: harm that holds a model on the evidence of its own guard alone
 LEAST_SURE = 0.10  # two-sided p of a permutation that has to agree: a bootstrap interval of few events is too narrow
 SHOWN = 20
 NAMED = 4  # guards named in the sentence about those that are open
@@ -70,7 +76,7 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict
         raise UsageError(f"evaluate.primary is {primary!r}: {hint}", next_step=f"choose one of: {known}")
     row = by_name[primary]
     low, high = _gain_interval(row)
-    guards = [guard_state(one, margin_of(one, margin)) for one in rows if one["guard"] and one["name"] != primary]
+    guards = guard_states([one for one in rows if one["guard"] and one["name"] != primary], margin)
     states = {guard.state for guard in guards}
     if (high is not None and high < 0) or "failed" in states:
         verdict = "reject"
@@ -98,8 +104,28 @@ def margin_of(row: Mapping[str, Any], margin: Margin) -> float:
     return float(chosen)
 
 
+def guard_states(rows: Sequence[Mapping[str, Any]], margin: Margin) -> list[Guard]:
+    """The guards of one run, each against its margin and all against chance, in the order given."""
+    guards = [guard_state(row, margin_of(row, margin)) for row in rows]
+    corrected = holm([_one_sided_p(row) for row in rows])
+    return [
+        replace(guard, state="open")
+        if guard.state == "worse" and p > FAMILY_LEVEL and (_gain_interval(guard.row)[0] or 0.0) > -SERIOUS * guard.margin
+        else guard
+        for guard, p in zip(guards, corrected, strict=True)
+    ]
+
+
+def _one_sided_p(row: Mapping[str, Any]) -> float:
+    """Chance of a loss as large as the measured one if nothing changed, from the normal interval; 1 without an interval."""
+    low, high = _gain_interval(row)
+    if low is None or high is None or high <= low:
+        return 1.0
+    return NormalDist().cdf(_gain(row) / ((high - low) / (2 * NormalDist().inv_cdf(0.975))))
+
+
 def guard_state(row: Mapping[str, Any], margin: float) -> Guard:
-    """A row of the table against its margin."""
+    """A row of the table against its margin, whatever the other guards are."""
     low, high = _gain_interval(row)
     detectable = row["detectable"]
     needed = None
