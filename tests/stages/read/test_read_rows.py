@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mnatune.runs.errors import DataError
+from mnatune.runs.recipe import bundled
 
 Q, A = "합병이란 무엇인가요?", "둘 이상의 회사가 하나로 되는 것입니다."
 
@@ -107,6 +108,13 @@ def test_what_is_not_used_is_told(tmp_path, reading):
     assert "메모.docx" in warnings
     assert "'담당' is not used (1 rows)" in warnings
     assert "빈칸" not in warnings
+
+
+def test_the_packs_own_columns_are_no_surprise(reading):
+    path = bundled("packs") / "mna_ko" / "mna_qa.jsonl"
+    assert '"kind"' in path.read_text(encoding="utf-8")
+    _, manifest, _ = reading({"kind": "qa", "path": str(path), "name": "s"})
+    assert manifest.per_source["s"].get("warnings", []) == []
 
 
 def test_one_source_for_most_rows_is_told_at_once(tmp_path, reading):

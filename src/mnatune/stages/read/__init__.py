@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # workers import this package, and need not build the recipe'
     from ...runs.job import Job
     from ...runs.recipe import SourceSection
 
+OF_A_PACK = ("kind",)  # columns of a pack's own rows that `pack check` counts by
 PARALLEL_FROM = 48 << 20  # bytes of JSON below which worker processes do not pay
 
 
@@ -86,7 +87,10 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
         licence = source.licence or (DECISIONS if source.kind == "precedent" else "")
         origin, shard = Origin(name, name_of(path, path.parent), licence, ""), f"{number}-00000.parquet"
         with ShardWriter(job.path(f"qa/{shard}"), origin, job.path(f".work/{shard}")) as writer:
-            (read_precedents if source.kind == "precedent" else read_tables)(path, writer)
+            if source.kind == "precedent":
+                read_precedents(path, writer)
+            else:
+                read_tables(path, writer, OF_A_PACK if path.is_relative_to(job.pack.root) else ())
         tally = writer.columns.tally
     if not tally.rows + tally.documents:
         losses = ", ".join(f"{reason} ({n})" for reason, n in (tally.members_skipped + tally.dropped).items())

@@ -1,7 +1,7 @@
 """Question–answer files of a team: JSON, JSON Lines, CSV or Excel; columns in English or Korean, dialogues of any length."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -27,8 +27,11 @@ SHOWN_NAME = 80  # characters of a name shown in a warning
 MANY = 10  # rows of one source from which a warning says that they stay together
 
 
-def read_tables(path: Path, writer: ShardWriter) -> None:
+def read_tables(path: Path, writer: ShardWriter, known: Collection[str] = ()) -> None:
     """Write the rows of a file, or of every QA file of a folder; warn about unused files and columns.
+
+    Args:
+        known: columns that are of use elsewhere, and of which no warning is given.
 
     Raises:
         DataError: a file cannot be read, or no column is a question or an answer.
@@ -40,7 +43,7 @@ def read_tables(path: Path, writer: ShardWriter) -> None:
     others = ((name_of(file, path), OTHER) for file in below if file not in set(files))
     writer.columns.tally.leave_out(others, "members")
     for file in files:
-        _Table(file, name_of(file, path), writer).read()
+        _Table(file, name_of(file, path), writer, known).read()
 
 
 def _is_table(file: Path) -> bool:
@@ -65,14 +68,15 @@ class _Names(NamedTuple):
         fields = {
             name for field, name in self.fields.items() if not turns or field in ("reference", "category", "group")
         }
-        return {*fields, "system", turns} if turns else {*fields, *self.answers, "system"}
+        return {*fields, turns} if turns else {*fields, *self.answers}
 
 
 class _Table:
     """Reads one file into the writer."""
 
-    def __init__(self, file: Path, member: str, writer: ShardWriter) -> None:
+    def __init__(self, file: Path, member: str, writer: ShardWriter, known: Collection[str]) -> None:
         self._file, self._member, self._writer = file, member, writer
+        self._silent = {*known, "system"}
         self._known: dict[tuple[Any, ...], _Names] = {}  # rows of one file may differ in their keys
         self._unused: Counter[str] = Counter()
         self._groups: Counter[str] = Counter()
@@ -123,7 +127,7 @@ class _Table:
     def _add(self, row: dict[str, Any], at: ReadRow) -> None:
         """Add the row, once for each of its answers; raises `Malformed` with the reason if it cannot be a record."""
         names = self._names(row, at.position)
-        used = names.used(row)
+        used = names.used(row) | self._silent
         self._unused.update(str(name) for name, value in row.items() if name not in used and value not in EMPTY)
         values = {field: row.get(column) for field, column in names.fields.items()}
         spoken = dialogue_of(row)
