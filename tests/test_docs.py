@@ -33,6 +33,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_place_was_left_to_be_filled(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"^[A-Z][A-Z_]{3,}$|\b(?:TODO|FIXME|TBD)\b", text, re.M) == []
+
+
 def test_both_readmes_show_the_same_commands() -> None:
     def commands(name: str) -> list[str]:
         blocks = re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)

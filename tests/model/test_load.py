@@ -85,6 +85,19 @@ def test_an_adapter_trained_on_the_hubs_copy_fits_a_local_one(base, adapter) -> 
     assert attach_adapter(load_base(str(base)), adapter, str(base))
 
 
+@pytest.mark.parametrize("left", [0, 7, 40, 0.5, 0.999])
+def test_torn_weights_are_named_not_traced(base, adapter, tmp_path, left) -> None:
+    torn = shutil.copytree(base, tmp_path / "torn")
+    weights = (torn / "model.safetensors", adapter / "adapter_model.safetensors")
+    for file in weights:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: left if left in (0, 7, 40) else int(left * len(whole))])
+    with pytest.raises(DataError, match="the model's weights are damaged or cut off"):
+        load_base(str(torn))
+    with pytest.raises(DataError, match="the adapter's weights are damaged or cut off"):
+        attach_adapter(load_base(str(base)), adapter, str(base))
+
+
 def test_a_folder_that_is_no_adapter_is_refused(base, tmp_path) -> None:
     with pytest.raises(DataError, match="not an adapter folder"):
         attach_adapter(load_base(str(base)), tmp_path, str(base))

@@ -91,8 +91,13 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         quantize: "none", "nf4" (bitsandbytes, double quantisation, bf16 compute; a CPU has kernels for it too) or
             "fp8" (torchao, CUDA only).
         dtype: "auto" is bf16 on CUDA and fp32 on CPU.
+
+    Raises:
+        DataError: its weights are damaged.
+        EnvironmentFault: it cannot be had, or does not fit this machine.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     cuda = torch.cuda.is_available()
@@ -113,6 +118,12 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         raise EnvironmentFault(
             f"{model_id} does not fit the GPU's memory",
             next_step="set train.quantize: nf4, or see mnatune train --plan",
+        ) from error
+    except SafetensorError as error:
+        raise DataError(
+            f"the model's weights are damaged or cut off: {_first_line(error)}",
+            where=model_id,
+            next_step="copy or download the model again",
         ) from error
     except (OSError, ValueError) as error:
         raise EnvironmentFault(
@@ -139,6 +150,7 @@ def attach_adapter(
         DataError: the folder holds no adapter, could run code, or belongs to another base.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     refuse_unsafe(adapter)
     config = adapter / "adapter_config.json"
@@ -158,6 +170,12 @@ def attach_adapter(
             model.load_adapter(str(adapter), adapter_name=name, is_trainable=trainable)
             return model
         return PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=trainable)
+    except SafetensorError as error:
+        raise DataError(
+            f"the adapter's weights are damaged or cut off: {_first_line(error)}",
+            where=str(adapter),
+            next_step="copy the adapter again, or train it again",
+        ) from error
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
 
