@@ -111,7 +111,9 @@ def table(count: int) -> list[dict[str, Any]]:
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     """The table of docs/evaluation.md."""
-    lines = ["| 안전 지표 | 문항 | 변화 없음: 하나 | 변화 없음: 다섯 | 앞의 규칙, 다섯 | 1점 | 3점 | 10점 | 10점을 놓침 |"]
+    lines = [
+        "| 안전 지표 | 문항 | 변화 없음: 하나 | 변화 없음: 다섯 | 앞의 규칙, 다섯 | 1점 | 3점 | 10점 | 10점을 놓침 |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         none = row["0"]

@@ -16,6 +16,7 @@ from typing import Any
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
+from .chat_template import try_template
 from .prompt import turn_end_id
 
 STARTER = "starter"
@@ -78,6 +79,8 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
             f"the tokenizer of {model_id!r} cannot be loaded: {_first_line(error)}",
             next_step="check the name and the network (mnatune doctor), or use model.id: starter",
         ) from error
+    if isinstance(tokenizer.chat_template, str):
+        try_template(tokenizer.chat_template, path)
     end = turn_end_id(tokenizer)
     if tokenizer.pad_token_id in (None, end):
         raise DataError("padding and turn end are the same token: a model trained so never stops", where=path)

@@ -85,6 +85,13 @@ def test_a_moving_batch_answers_as_one_by_one_on_base_and_adapter(engine, oracle
     assert [made for _, made, _ in got] == [len(a.ids) for a in [*tuned, *base]]
 
 
+def test_a_start_after_one_that_ended_on_the_base_begins_with_the_adapter(engine, oracle):
+    """What is on is the loaded model's own knowledge: an engine that believed its adapter to be on answered as the base."""
+    wanted = {model: oracle(QUESTIONS[:1], model)[0].text for model in ("tuned", "base")}
+    for model in ("tuned", "base", "tuned", "base", "base", "tuned"):
+        assert serving(engine, lambda e, m=model: whole(e, task(QUESTIONS[0], m)))[0] == wanted[model]
+
+
 def test_every_request_has_its_own_repetition_penalty(engine, oracle):
     """The recipes' default is 1.2: with it every token that was made is remembered, row by row."""
     penalties = (1.0, 1.2, 2.0)

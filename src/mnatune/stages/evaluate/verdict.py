@@ -110,7 +110,9 @@ def guard_states(rows: Sequence[Mapping[str, Any]], margin: Margin) -> list[Guar
     corrected = holm([_one_sided_p(row) for row in rows])
     return [
         replace(guard, state="open")
-        if guard.state == "worse" and p > FAMILY_LEVEL and (_gain_interval(guard.row)[0] or 0.0) > -SERIOUS * guard.margin
+        if guard.state == "worse"
+        and p > FAMILY_LEVEL
+        and (_gain_interval(guard.row)[0] or 0.0) > -SERIOUS * guard.margin
         else guard
         for guard, p in zip(guards, corrected, strict=True)
     ]
