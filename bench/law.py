@@ -30,8 +30,9 @@ from pathlib import Path
 
 from rank_bm25 import BM25Okapi
 
+from mnatune.law.article_numbers import plain_number
 from mnatune.law.building import build
-from mnatune.law.law_memory import LawIndex, plain_number
+from mnatune.law.law_memory import LawIndex
 from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.statistics import wilson

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...model.evidence_prompt import without_passages
 from ...model.prompt import Example, Message, examples
 from ...runs.errors import DataError
 from ...runs.job import Job
@@ -85,7 +86,7 @@ def exam_items(job: Job, name: str, limit: int) -> list[dict[str, Any]]:
 def _read(path: Path, split: str) -> list[HeldOut]:
     found = []
     for number, row in enumerate(read_jsonl(path), 1):
-        turns = row.get("messages") or []
+        turns = without_passages(row) if row.get("messages") else []
         if len(turns) < 2 or turns[-1].get("role") != "assistant":
             raise DataError("not a chat example: the last turn must be the assistant's", where=f"{path}:{number}")
         source = row.get("source") or {}
