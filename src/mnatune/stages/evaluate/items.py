@@ -60,6 +60,12 @@ def held_out(job: Job) -> list[HeldOut]:
     return stratified(items, wanted, job.recipe.seed, lambda item: item.category, lambda item: item.id)
 
 
+def plain_questions(job: Job) -> list[str]:
+    """The questions of all validation and test rows, asked or not."""
+    names = [name for name in ("valid", "test") if (job.run.folder("compose") / f"{name}.jsonl").is_file()]
+    return [item.question for name in names for item in _read(job.run.require("compose", f"{name}.jsonl"), name)]
+
+
 def stratified(
     items: Sequence[T], limit: int, seed: int, stratum: Callable[[T], str], identity: Callable[[T], str]
 ) -> list[T]:
