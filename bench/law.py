@@ -8,6 +8,10 @@ split into folds by decision (and by question); a fold is searched in a memory b
 questions. Beside it stands BM25 over character bigrams of the articles alone (rank_bm25), on the same questions.
 Hit@k: the share of questions with a right article among the first k (Wilson interval, 95 %); MRR: bootstrap, 95 %.
 
+Date: 300 questions that name a day and an article of the histories among the sources ("2015-03-02 현재 상법 제360조의3은 …"),
+half of them about days on which it was not in force. Right: the day is read, the article comes first if it was in force
+and is not found if it was not, and a text that was amended after that day is not shown as that day's.
+
 Speed: `--articles` repeats the statutes under other names until there are that many, builds a memory from them in a
 process of its own, and searches it; `ratio` compares the time of one search in the memory of the sources with
 rank_bm25's. `--quick` does one fold, fifty questions each, and no large memory.
@@ -26,18 +30,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 from rank_bm25 import BM25Okapi
 
+from mnatune.law.article_numbers import plain_number, written
 from mnatune.law.building import build
-from mnatune.law.law_memory import LawIndex, plain_number
+from mnatune.law.evidence_search import asked_day
+from mnatune.law.law_memory import LawIndex
 from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.stages.evaluate.statistics import wilson
 
 FOLDS = 5
 KS = (1, 5, 10)
+DATES = 300
+DATED = (
+    "{day} 현재 {name}의 내용은 무엇입니까?",
+    "{day}에 시행되던 {name}을 알려 주세요.",
+    "{day} 기준으로 {name}은 무엇을 정합니까?",
+)
+AMENDED = re.compile(r"(\d{4})\.\s?(\d{1,2})\.\s?(\d{1,2})")
 Question = tuple[str, str, frozenset[str]]  # what it may not be found by, the question, "상법 522의3"
 LETTERS = re.compile(r"[^가-힣A-Za-z0-9]")
 
@@ -133,20 +147,70 @@ def quality(args: argparse.Namespace, pack: Pack, work: Path) -> tuple[dict[str,
     return {n: summary(p) for n, p in ours.items()}, {n: summary(p) for n, p in theirs.items()}, ratio
 
 
+def dated(sources: Sequence[Path], memory: LawIndex) -> dict[str, list[float] | int]:
+    """The share of questions about a day that are answered with the right version, as [share, low, high]."""
+    lines = [line for source in sources if source.suffix == ".jsonl" for line in source.read_text("utf-8").splitlines()]
+    known = [
+        (law["law"], row)
+        for law in map(json.loads, lines)
+        for row in law["articles"]
+        if (hit := memory.article(law["law"], row["article"])) and (hit.text or not row["current"])
+    ]
+    random.Random(3).shuffle(known)
+    right, kinds, draw = 0, {"in force": [0, 0], "not in force": [0, 0]}, random.Random(5)
+    asked = 0
+    for law, row in known:
+        number = memory.article(law, row["article"])
+        day = _day(row, draw, inside=asked % 2 == 0)
+        if not day or number is None:
+            continue
+        asked += 1
+        valid = row["first"] <= day and (row["current"] or day <= row["last"])
+        question = draw.choice(DATED).format(day=day, name=f"{law} {written(row['article'])}", year=day[:4])
+        told = asked_day([question], memory.today).day
+        hits = memory.search(question, told, top=3)
+        first = bool(hits) and (hits[0].law, hits[0].article) == (law, row["article"])
+        marks = [f"{int(y):04d}-{int(m):02d}-{int(d):02d}" for y, m, d in AMENDED.findall(number.text)]
+        honest = not (first and max(marks, default="") > told and not hits[0].note)
+        good = told == day and first == (valid and bool(number.text)) and honest
+        right += good
+        kinds["in force" if valid else "not in force"][0] += good
+        kinds["in force" if valid else "not in force"][1] += 1
+        if asked == DATES:
+            break
+    table: dict[str, list[float] | int] = {"right": interval(right, asked) if asked else [], "n": asked}
+    return table | {name: interval(*cell) for name, cell in kinds.items() if cell[1]}
+
+
+def _day(row: dict, draw: random.Random, *, inside: bool) -> str:
+    """A day on which the article was in force, or was not; empty if there is no such day to ask about."""
+    first, last = date.fromisoformat(row["first"]), date.fromisoformat(row["last"])
+    today = date.today()
+    if inside:
+        end = min(today, last) if not row["current"] else today
+        return (first + timedelta(days=draw.randrange((end - first).days + 1))).isoformat() if end >= first else ""
+    before, after = (first.year > 1990), (not row["current"] and last < today - timedelta(days=2))
+    if after and (not before or draw.random() < 0.5):
+        return (last + timedelta(days=1 + draw.randrange((today - last).days - 1))).isoformat()
+    return (first - timedelta(days=1 + draw.randrange(1500))).isoformat() if before else ""
+
+
 def everything(memory: LawIndex) -> list:
     """Every article in force that has a text."""
     found = [memory.article(law, number) for law, rows in memory.statutes.laws.items() for number in rows]
     return [hit for hit in found if hit and hit.text]
 
 
-def timed(search: Callable[[str], list[str]], questions: Sequence[str]) -> tuple[float, float]:
+def timed(
+    search: Callable[[str], list[str]], questions: Sequence[str], clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float]:
     """(median, 95th percentile) of the seconds of one search, after a first one."""
     search(questions[0])
     spent = []
     for question in questions:
-        start = time.perf_counter()
+        start = clock()
         search(question)
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
     return statistics.median(spent), sorted(spent)[int(0.95 * (len(spent) - 1))]
 
 
@@ -166,11 +230,12 @@ def replicate(source: Path, out: Path, articles: int) -> int:
     return count
 
 
-def build_alone(sources: list[Path], out: Path, pack: str) -> tuple[float, float]:
-    """(seconds, peak gigabytes) of a build in this process, which does nothing else."""
+def build_alone(sources: list[Path], out: Path, pack: str) -> tuple[float, float, float]:
+    """(seconds, CPU seconds, peak gigabytes) of a build in this process, which does nothing else."""
     start = time.perf_counter()
     build(sources, out, Pack.load(pack))
-    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6
 
 
 def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
@@ -179,7 +244,7 @@ def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
     articles = replicate(folder, work / "copies", args.articles)
     rest = [source for source in args.sources if source != folder and source.suffix != ".jsonl"]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        seconds, peak = pool.apply(build_alone, ([work / "copies", *rest], work / "law", args.pack))
+        seconds, worked, peak = pool.apply(build_alone, ([work / "copies", *rest], work / "law", args.pack))
     shutil.rmtree(work / "copies")
     start = time.perf_counter()
     memory = LawIndex.open(work)
@@ -187,15 +252,19 @@ def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
     opened = time.perf_counter() - start
     asked = [q for _, q, _ in from_decisions(args.questions)][:200]
     median, slow = timed(lambda q: names(memory, q), asked)
+    worked, most = timed(lambda q: names(memory, q), asked, time.process_time)
     size = sum(path.stat().st_size for path in (work / "law").rglob("*") if path.is_file())
     return {
         "articles": articles,
         "build_s": round(seconds, 1),
+        "build_cpu_s": round(worked, 1),
         "build_peak_gb": round(peak, 3),
         "disk_gb": round(size / 1e9, 3),
         "open_and_first_search_s": round(opened, 2),
         "search_ms_p50": round(1000 * median, 1),
         "search_ms_p95": round(1000 * slow, 1),
+        "search_cpu_ms_p50": round(1000 * worked, 1),
+        "search_cpu_ms_p95": round(1000 * most, 1),
     }
 
 
@@ -215,19 +284,22 @@ def main() -> None:
         for name in ("citations.yaml", "glossary.jsonl"):
             shutil.copy(pack.path(name), work / name)
         ours, theirs, ratio = quality(args, pack, work)
+        dates = dated(args.sources, LawIndex.open(work))
         large = scale(args, work) if args.articles and not args.quick else {}
     print(f"{'questions':<10} {'search':<12} {'hit@1':>7} {'hit@5':>7} {'hit@10':>7} {'MRR':>7} {'n':>5}")
     for name in ours:
         for label, row in (("mnatune", ours[name]), ("bigrams", theirs[name])):
             values = " ".join(f"{row[key][0]:>7.3f}" for key in ("hit@1", "hit@5", "hit@10", "mrr"))
             print(f"{name:<10} {label:<12} {values} {row['n']:>5}")
+    if dates["n"]:
+        print(f"the right version on a day: {dates['right'][0]:.1%} of {dates['n']}")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "bench": "law",
         "commit": commit.stdout.strip(),
         "device": "CPU",
         "ratio": {"rank_bm25": round(ratio, 2)},
-        "ours": {"quality": ours, "scale": large},
+        "ours": {"quality": ours, "date": dates, "scale": large},
         "baseline": {"quality": theirs},
     }
     print(json.dumps(result, ensure_ascii=False))

@@ -279,3 +279,17 @@ def test_the_module_is_light() -> None:
     code = "import sys, mnatune.law; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"numpy", "pyarrow", "kiwipiepy", "bm25s"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    ("question", "known", "article"),
+    [
+        ("홈페이지에 알려도 됩니까?", " 홈페이지에 알려도 됩니까", "2의2"),  # a question of the pack
+        ("축출될 때 누리는 지위", "소수주주가 축출될 때 누리는 지위의 성질", "2"),  # an issue of a decision
+    ],
+)
+def test_what_cites_an_article_can_be_hidden_from_a_search(memory_folder, question, known, article):
+    memory = LawIndex.open(memory_folder)
+    assert memory.search(question)[0].article == article
+    assert memory.search(question, hidden=["다른 질문"])[0].article == article
+    assert article not in [hit.article for hit in memory.search(question, hidden=[known])]

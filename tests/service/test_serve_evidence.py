@@ -42,7 +42,7 @@ CONTRADICTS = "반대주주는 상법 제522조의3에 따라 3개월 이내에 
 class Finds(LawIndex):
     """The pack's memory with a search that knows one article, so that no test waits for the analyser."""
 
-    def search(self, question, at="", top=5, kinds=("article",)):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
         hit = self.article("상법", "522의3", at or self.today)
         return [hit] if "합병" in question or "매수" in question else []
 
@@ -239,11 +239,11 @@ def test_search_and_check_stay_off_the_event_loop(law, monkeypatch):
 
         return run
 
-    for name in ("check_citations", "fact_date"):
+    for name in ("check_citations", "asked_day"):
         monkeypatch.setattr(f"mnatune.service.evidence.{name}", watched(name, getattr(evidence, name)))
     monkeypatch.setattr(Finds, "search", watched("search", Finds.search))
     ask(answers(says(MISSING, GOOD), law))
-    assert set(seen) == {"check_citations", "fact_date", "search"}
+    assert set(seen) == {"check_citations", "asked_day", "search"}
 
 
 def test_a_context_too_short_for_the_passages_leaves_them_out(law):

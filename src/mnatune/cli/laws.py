@@ -94,7 +94,7 @@ def show(
     pack: PackName = "mna_ko",
 ) -> None:
     """Show the text of an article, as it is in force on a day if that version is known."""
-    from ..law.law_memory import split_citation
+    from ..law.article_numbers import split_citation
 
     memory = _open(index, pack)
     law, number = split_citation(article)
@@ -130,7 +130,7 @@ def diff(
 def _told(change: "Change") -> list[str]:
     import difflib
 
-    from ..law.law_memory import written
+    from ..law.article_numbers import written
 
     head = f"{change.day} {change.kind:<8} {written(change.number)}" + (f"({change.title})" if change.title else "")
     if change.kind != "amended":

@@ -4,7 +4,7 @@
     articles.parquet   one row per version of an article's text; repealed ones without a text too
     decisions.parquet  issue and holding of decisions, with the articles that they cite
     documents.parquet  own documents
-    search/            BM25 arrays of the three, and which articles each decision and question cites
+    search/            BM25 arrays of the three and of the articles' titles, and which articles each decision and question cites
 
 Decisions help to find the articles that they cite: a question close to a decision's issue leads to the articles which that
 decision rests on. The pack's question-answer rows work the same way; their texts are not stored.
@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from ..pack import Pack
 from ..runs.errors import DataError
 from ..runs.workspace import atomic_text, read_jsonl
+from ..text.normalize import sameness_key
 from .citations import CitationChecker
 from .layouts import ArticleText, LawFiles
 from .postings import Postings
@@ -36,6 +37,14 @@ ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "sin
 DECISION_COLUMNS = ("case", "court", "name", "decided", "part", "issue", "holding", "source", "cites")
 DOCUMENT_COLUMNS = ("title", "text", "in_force")
 Row = dict[str, Any]
+
+
+class Citing(NamedTuple):
+    """What cites articles: an issue of a decision or a question of the pack, and the text by which it is found."""
+
+    question: str
+    text: str
+    cites: list[str]
 
 
 @dataclass
@@ -170,13 +179,16 @@ def _cites(text: str, checker: CitationChecker) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bool]) -> list[tuple[str, list[str]]]:
-    """(question and answer, articles that the answer rests on) of the pack's own rows."""
+def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bool]) -> list[Citing]:
+    """The pack's own rows, with the articles that their sources name."""
     path = pack.root / "mna_qa.jsonl"
     rows = read_jsonl(path) if path.is_file() else []
     rows = [row for row in rows if not without(str(row["question"]))]
-    found = [(f"{row['question']} {row['answer']}", _cites(str(row.get("source", "")), checker)) for row in rows]
-    return [(text, cites) for text, cites in found if cites]
+    found = [
+        Citing(row["question"], f"{row['question']} {row['answer']}", _cites(str(row.get("source", "")), checker))
+        for row in rows
+    ]
+    return [one for one in found if one.cites]
 
 
 def _documents(source: Path) -> list[Row]:
@@ -192,20 +204,22 @@ def _search(
     articles: list[Row],
     decisions: list[Row],
     documents: list[Row],
-    questions: list[tuple[str, list[str]]],
+    questions: list[Citing],
     terms: WordTerms,
 ) -> None:
-    """The BM25 arrays, and for each decision and question the articles it cites."""
+    """The BM25 arrays, and for each decision and question the articles it cites and the key by which it can be hidden."""
     Postings.build(
         folder / "articles", terms, [terms.numbers(f"{r['law']} {r['title']} {r['text']}") for r in articles]
     )
+    Postings.build(folder / "titles", terms, [terms.numbers(r["title"]) for r in articles])
     Postings.build(folder / "documents", terms, [terms.numbers(f"{r['title']} {r['text']}") for r in documents])
-    citing = [(f"{r['issue']} {r['holding']}", r["cites"]) for r in decisions] + questions
-    Postings.build(folder / "citing", terms, [terms.numbers(text) for text, _ in citing])
+    citing = [Citing(r["issue"], f"{r['issue']} {r['holding']}", r["cites"]) for r in decisions] + questions
+    Postings.build(folder / "citing", terms, [terms.numbers(one.text) for one in citing])
     places: dict[str, int] = {}
     for row in articles:
         places.setdefault(f"{row['law']} {row['number']}", len(places))
-    cited = [[places[name] for name in cites] for _, cites in citing]
+    cited = [[places[name] for name in one.cites] for one in citing]
+    np.save(folder / "citing_keys.npy", np.array([sameness_key(one.question) for one in citing], np.uint64))
     np.save(folder / "cited_starts.npy", np.cumsum([0, *map(len, cited)], dtype=np.int64))
     np.save(folder / "cited.npy", np.array([place for row in cited for place in row], np.int32))
 

@@ -4,8 +4,8 @@
     memory.article("상법", "522의3")
     memory.search("합병에 반대하는 주주는 언제까지 청구해야 하나요?", at="2023-05-01")
 
-An article's score is its own BM25 score, and what the decisions and questions closest to the asked one cite. What the
-question cites itself comes first.
+An article's score is its own BM25 score, that of its title, and what the decisions and questions closest to the asked
+one cite. What the question cites itself comes first.
 
 Does not: know versions of a text that it was not built from. A hit carries the day from which its text is in force, and a note
 if the day asked for is earlier, unless the text's own amendment marks show that it had not changed since.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..runs.errors import DataError, UsageError
 from ..runs.workspace import read_jsonl
+from .article_numbers import order_of, plain_number, written
 from .names import compact
 from .statute_index import StatuteIndex
 from .tables import REBUILD, Table, read_facts
@@ -36,11 +37,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["article", "decision", "document"]
 KINDS: tuple[Kind, ...] = ("article", "decision", "document")
-NUMBER = re.compile(r"\s*+(?:제\s*+)?(\d{1,4})\s*+조?\s*+(?:의\s*+(\d{1,2})\s*+)?\Z")
-CITED = re.compile(r"(.*?[^\s\d])\s*+((?:제\s*+)?\d{1,4}\s*+조?\s*+(?:의\s*+\d{1,2})?)\s*+\Z", re.DOTALL)
-NEIGHBOURS = 60  # decisions and questions that vote for what they cite
-POWER = 3  # a vote is the neighbour's score to this power
-OWN_WEIGHT = 1.2
+NEIGHBOURS = 120  # decisions and questions that vote for what they cite
+POWER = 2.5  # a vote is the neighbour's score to this power
+OWN_WEIGHT, TITLE_WEIGHT = 1.0, 0.6  # beside the votes
 RANKS = {"시행령": 1.05, "시행규칙": 1.0}  # an Act, 1.1, goes before its decree
 NAMED = 1000.0  # an article that the question cites comes first
 LONGEST_QUESTION = 2_000
@@ -148,9 +147,9 @@ class LawIndex:
 
     def nearest_numbers(self, law: str, number: str, most: int = 3) -> list[str]:
         """The articles of a law whose numbers are closest to a number, as "제522조의2"."""
-        wanted = _order(plain_number(number))
+        wanted = order_of(plain_number(number))
         known = sorted(
-            self.statutes.laws[law], key=lambda n: (abs(_order(n)[0] - wanted[0]), abs(_order(n)[1] - wanted[1]))
+            self.statutes.laws[law], key=lambda n: (abs(order_of(n)[0] - wanted[0]), abs(order_of(n)[1] - wanted[1]))
         )
         return [written(number) for number in known[:most]]
 
@@ -172,16 +171,29 @@ class LawIndex:
 
     # ------------------------------------------------------------------------------------------- searching
 
-    def search(self, question: str, at: str = "", top: int = 5, kinds: Collection[Kind] = KINDS[:1]) -> list[Hit]:
-        """The best hits of each kind, articles as in force on a day (today without one); empty if no word is known."""
+    def search(
+        self,
+        question: str,
+        at: str = "",
+        top: int = 5,
+        kinds: Collection[Kind] = KINDS[:1],
+        hidden: Collection[str] = (),
+    ) -> list[Hit]:
+        """The best hits of each kind, articles as in force on a day (today without one); empty if no word is known.
+
+        Args:
+            hidden: questions of the pack and issues of decisions that the memory is not to use, as if it did not have them.
+        """
         day = at or self.today
         terms = self._terms(question[:LONGEST_QUESTION])
         citing = self._postings("citing").scores(terms)
+        if hidden:
+            citing[self._hidden(frozenset(hidden))] = 0
         found: list[Hit] = []
         if "article" in kinds:
-            scores = self._article_scores(
-                question[:LONGEST_QUESTION], self._postings("articles").scores(terms), citing, day
-            )
+            own = OWN_WEIGHT * self._postings("articles").scores(terms)
+            own += TITLE_WEIGHT * self._postings("titles").scores(terms)
+            scores = self._article_scores(question[:LONGEST_QUESTION], own, citing, day)
             found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
         if "decision" in kinds:
             scores = citing[: self._decisions.rows].copy()
@@ -200,7 +212,7 @@ class LawIndex:
         for neighbour in nearest:
             cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
             votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
-        scores = (OWN_WEIGHT * own + votes[self._article_of] ** (1 / POWER)) * self._rank
+        scores = (own + votes[self._article_of] ** (1 / POWER)) * self._rank
         for cited in self.checker.find(question):
             for place in self._places.get(f"{cited.law} {cited.article}", []):
                 scores[place] += NAMED
@@ -258,12 +270,13 @@ class LawIndex:
 
         return WordTerms()
 
-    @lru_cache(maxsize=3)  # noqa: B019 - a memory lives as long as its process
+    @lru_cache(maxsize=4)  # noqa: B019 - a memory lives as long as its process
     def _postings(self, part: str) -> "Postings":
         from .postings import Postings
 
         sizes = {
             "articles": self._articles.rows,
+            "titles": self._articles.rows,
             "documents": self._documents.rows,
             "citing": len(self._cited_starts) - 1,
         }
@@ -276,6 +289,16 @@ class LawIndex:
     @cached_property
     def _cited(self) -> "npt.NDArray[np.int32]":
         return self._array("cited")
+
+    @lru_cache(maxsize=4)  # noqa: B019
+    def _hidden(self, questions: frozenset[str]) -> "npt.NDArray[np.bool_]":
+        """Rows of what cites that are one of the questions."""
+        import numpy as np
+
+        from ..text.normalize import sameness_key
+
+        keys = np.array([sameness_key(question) for question in questions], np.uint64)
+        return np.isin(self._array("citing_keys"), keys)
 
     def _array(self, name: str) -> "npt.NDArray[Any]":
         import numpy as np
@@ -368,33 +391,6 @@ class LawIndex:
     def _document_hit(self, place: int, score: float) -> Hit:
         title, in_force = self._documents.row(place)
         return Hit("document", "", "", title, self._documents.text(place, "text"), in_force, "", in_force, score=score)
-
-
-def plain_number(text: str) -> str:
-    """ "제522조의3" or "522의3" as "522의3"; raises `UsageError` if it is no article number."""
-    found = NUMBER.match(text)
-    if not found:
-        raise UsageError(f"{text!r} is no article number", next_step="write it as 제522조의3 or 522의3")
-    return str(int(found[1])) + (f"의{int(found[2])}" if found[2] else "")
-
-
-def split_citation(text: str) -> tuple[str, str]:
-    """("상법", "360의3") of "상법 제360조의3"; raises `UsageError` if no article is named."""
-    found = CITED.match(text)
-    if not found:
-        raise UsageError(f"{text!r} names no article", next_step='write it as "상법 제360조의3"')
-    return found[1].strip(), plain_number(found[2])
-
-
-def written(number: str) -> str:
-    """ "522의3" as "제522조의3"."""
-    main, _, branch = number.partition("의")
-    return f"제{main}조의{branch}" if branch else f"제{main}조"
-
-
-def _order(number: str) -> tuple[int, int]:
-    main, _, branch = number.partition("의")
-    return int(main), int(branch or 0)
 
 
 def _best(scores: "Scores", top: int) -> list[tuple[int, float]]:

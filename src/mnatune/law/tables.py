@@ -7,7 +7,7 @@ from typing import Any
 
 from ..runs.errors import DataError
 
-VERSION = 2
+VERSION = 3
 REBUILD = "mnatune law build"
 ROWS = 256  # rows per group of a table: what is unpacked to read one text
 

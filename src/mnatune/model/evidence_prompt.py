@@ -36,6 +36,16 @@ class NumberedPassage:
         return cls(hit.name, in_force(hit, day), f"({hit.note})\n{hit.text}" if hit.note else hit.text)
 
 
+def without_passages(row: Mapping[str, Any]) -> list[Message]:
+    """The dialogue of a composed row, with its own question and answer where it was rendered with evidence."""
+    messages: list[Message] = list(row["messages"])
+    plain = row.get("evidence")
+    if not plain:
+        return messages
+    question, answer = messages[-2:]
+    return [*messages[:-2], {**question, "content": plain["question"]}, {**answer, "content": plain["answer"]}]
+
+
 def in_force(hit: "Hit", day: str) -> str:
     """Since when the text of an article is in force; of a text known from a later day only, that it already was."""
     since = hit.since or hit.first
@@ -49,13 +59,16 @@ class EvidenceWords:
     user: str
     passage: str
     rewrite: str
+    missing: str
     markers: tuple[str, str]
 
     @classmethod
     def of(cls, prompts: Mapping[str, Any]) -> Self:
         """The words of a pack's prompts."""
-        user, passage, rewrite = (str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite"))
-        return cls(user, passage, rewrite, (str(prompts["data_begin"]), str(prompts["data_end"])))
+        user, passage, rewrite, missing = (
+            str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite", "missing")
+        )
+        return cls(user, passage, rewrite, missing, (str(prompts["data_begin"]), str(prompts["data_end"])))
 
     def question(self, question: str, passages: Sequence[NumberedPassage]) -> str:
         """The user turn that asks with passages; without any it is the question itself."""
@@ -67,6 +80,14 @@ class EvidenceWords:
         """The user turn that asks for a sentence anew, because its citation does not hold."""
         outside = {name: self._bare(text) for name, text in (("sentence", sentence), ("question", question))}
         return fill(self.rewrite, {"passages": self._numbered(passages), "faults": faults, **outside})
+
+    def abstaining(self, articles: "Sequence[Hit]") -> str:
+        """The answer to a question whose passages lack what it rests on: it says which articles, by what they are about.
+
+        It names no article number: one that stands in no passage could only be recited.
+        """
+        subjects = [f"{hit.law}의 {hit.title}" if hit.title else hit.law for hit in articles]
+        return fill(self.missing, {"missing": ", ".join(dict.fromkeys(subjects))})
 
     def dialogue(self, messages: Sequence[Message], passages: Sequence[NumberedPassage]) -> list[Message]:
         """A dialogue whose last question is asked with passages; earlier turns stay as they are."""

@@ -369,6 +369,7 @@ PLACEHOLDERS = {
     "evidence_user": ("passages", "question"),
     "evidence_passage": ("number", "name", "in_force", "text"),
     "evidence_rewrite": ("passages", "question", "sentence", "faults"),
+    "evidence_missing": ("missing",),
 }
 """Prompts that a pack must have, and the places in them that code fills."""
 

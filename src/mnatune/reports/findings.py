@@ -10,6 +10,7 @@ from ..runs.workspace import STAGES, Run
 from . import korean
 
 VERDICTS = ("valid", "invalid", "unresolved")
+SEARCH = {"hit@1": "첫째", "hit@5": "다섯 안", "hit@10": "열 안", "mrr": "순위의 역수 평균(MRR)"}
 LAWS = 12  # laws in the table of citations
 SENTENCES = {
     "promote": ("good", "학습 후 모델이 더 낫습니다. 배포를 권합니다."),
@@ -91,10 +92,17 @@ class Evaluation:
             ("인용한 조문 가운데 지금은 시행되지 않는 것", of("citations", "not_in_force")),
             ("적은 사건번호", of("cases", "found")),
             ("그 가운데 법원이 붙일 수 없는 형식", of("cases", "malformed")),
+            ("문맥이 짧아 조문과 함께 묻지 못한 질문", of("no_room")),
             ("서버가 답하지 못한 질문", of("served", "failed")),
             ("서버가 받지 않아 다른 표집 값으로 얻은 답", of("served", "other_sampling")),
         ]
         return [(label, cells[0], cells[1]) for label, cells in rows if any(cells)]
+
+    @property
+    def search(self) -> list[tuple[str, str, str, int]]:
+        """How well the search finds the articles of the held-out questions: (metric, value, interval, questions)."""
+        table = ((self.metrics.get("counts") or {}).get("open_book") or {}).get("search") or {}
+        return [(SEARCH[name], *_shares(cell), int(cell["n"])) for name, cell in table.items()]
 
     @property
     def served(self) -> list[str]:
@@ -185,6 +193,15 @@ def headline(run: Run, found: Evaluation | None) -> Headline:
     done = [stage for stage in STAGES if run.manifest(stage) is not None]
     last = korean.name("stages", done[-1])
     return Headline("none", "아직 평가하지 않았습니다.", [f"지금까지 마친 단계는 ‘{last}’까지입니다."])
+
+
+def _shares(found: dict[str, float | None]) -> tuple[str, str]:
+    """A share in per cent, and its interval."""
+    value, low, high = (
+        None if found[part] is None else korean.number(100 * float(found[part] or 0))
+        for part in ("value", "low", "high")
+    )
+    return value or korean.NONE, f"{low} ~ {high}" if low and high else korean.NONE
 
 
 def _with_interval(found: dict[str, float | None]) -> str:

@@ -13,7 +13,7 @@ from . import korean
 WIDTH, PAD = 200, 8  # of the drawings, in px
 SIGNIFICANT = 0.05
 DIGITS = {"percent": 1, "nats": 3, "count": 1}
-AREAS = ("accuracy", "language", "consistency", "expertise")
+AREAS = ("accuracy", "language", "consistency", "expertise", "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Topics:
 
 
 def areas(metrics: Sequence[Mapping[str, Any]], primary: str) -> dict[str, list[MetricRow]]:
-    """The table's rows by area, the design's four first."""
+    """The table's rows by area, the design's first."""
     rows = [row(metric, primary) for metric in metrics]
     order = dict.fromkeys([*AREAS, *(r.area for r in rows)])
     return {area: found for area in order if (found := [r for r in rows if r.area == area])}

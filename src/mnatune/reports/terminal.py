@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..runs.workspace import Run
 from . import korean
-from .findings import Evaluation, evaluation, headline
+from .findings import SEARCH, Evaluation, evaluation, headline
 from .funnel import funnel
 from .metric_table import MetricRow, areas
 from .side_by_side import AnswerPair, answers
@@ -39,6 +39,7 @@ LABELS: dict[Language, dict[str, str]] = {
         "sides": "학습 전|학습 후",
         "empty": "(빈 답변)",
         "primary": "* 주 지표. 최소 검출: 이 문항 수로 다섯 번에 네 번은 알아볼 수 있는 가장 작은 차이",
+        "search": "법령 검색(보류 문항의 조문, %)",
         "evaluation": "평가: 아직 수행하지 않음",
         "verdict": "판정: {label} – {sentence}",
         "report": "보고서: {path}",
@@ -53,6 +54,7 @@ LABELS: dict[Language, dict[str, str]] = {
         "sides": "base |tuned",
         "empty": "(empty)",
         "primary": "* primary metric; detectable: the least difference that so many items would show four times in five",
+        "search": "Search of the law (articles of held-out questions, %)",
         "evaluation": "Evaluation: not done yet",
         "verdict": "Verdict: {label}{sentence}",
         "report": "Report: {path}",
@@ -123,7 +125,16 @@ def _metrics(found: Evaluation, lang: Language) -> str:
                 (korean.name("guard_states", state) if korean_text else ENGLISH[state]) if state else "",
             ]
         )
-    return _table(lines, right=(1, 2, 3, 4, 5, 6)) + "\n" + labels["primary"]
+    return _table(lines, right=(1, 2, 3, 4, 5, 6)) + "\n" + labels["primary"] + _search(found, lang)
+
+
+def _search(found: Evaluation, lang: Language) -> str:
+    """A line about the search of the law, after a line break; empty if it was not measured."""
+    keys = {label: key for key, label in SEARCH.items()}
+    cells = [
+        f"{label if lang == 'ko' else keys[label]} {value} ({interval})" for label, value, interval, _ in found.search
+    ]
+    return f"\n{LABELS[lang]['search']}: {', '.join(cells)}; n {found.search[0][3]:,}" if cells else ""
 
 
 def _verdict(run: Run, found: Evaluation, lang: Language) -> str:

@@ -66,7 +66,7 @@ STEPS: dict[str, Dependencies] = {
         ("compose", "model"),
         ("judge",),
         ("prompts.yaml",),
-        ("stages/compose", "text", "runs/records", "model/prompt"),
+        ("stages/compose", "text", "runs/records", "model/prompt", "model/evidence_prompt", "law"),
     ),
     "train": Dependencies(("train", "model"), ("compose",), ("prompts.yaml",), ("stages/train", "model")),
     "evaluate": Dependencies(
@@ -77,8 +77,7 @@ STEPS: dict[str, Dependencies] = {
             "exam",
             "glossary.jsonl",
             "citations.yaml",
-            "law/law.json",
-            "law/articles.parquet",
+            "law",
             "evaluate.yaml",
         ),
         ("stages/evaluate", "text", "law", "model", "runs/human_labels"),
@@ -146,6 +145,8 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
         inputs |= _base_hash(recipe)
     if stage == "train":
         inputs |= _train_files(recipe)
+    if stage == "compose" and recipe.compose.evidence:
+        inputs |= pack.hashes("law", "citations.yaml", "glossary.jsonl")
     if stage == "evaluate":
         inputs |= _evaluate_files(recipe, pack)
     return inputs

@@ -38,6 +38,7 @@ REMOVED = {
     "endpoint.requests_per_minute": "endpoint.per_minute, first of two",
     "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
     "evaluate.guard_items": "evaluate.guards, as a number or all",
+    "judge.sample": "fixed at 6 % of the rows, 20,000 at most",
     "synthesize.passage_tokens": "fixed at 600 tokens",
     "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
     "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
@@ -192,8 +193,6 @@ class JudgeSection(Section):
     """`lexicon`: offline; `llm`: every row by the endpoint; `cascade`: lexicon, sampled LLM labels, a classifier."""
     keep_above: int = Field(30, ge=0, le=100)
     """Rows with a higher score are kept (strictly higher)."""
-    sample: int = Field(20_000, ge=10)
-    """Rows that the LLM labels for the cascade's classifier, at most (and at most 6 % of all)."""
     recall: float = Field(0.99, gt=0, le=1)
     """Share of the useful rows that the cascade's band of judged rows aims for; see the curve in the report."""
     always_keep: list[str] = []
@@ -207,6 +206,8 @@ class ComposeSection(Section):
     """Shares of train, valid and test; groups and near-duplicate clusters stay whole."""
     max_rows: int | None = None
     """Rows at most, best score first; None keeps all."""
+    evidence: float = Field(0.0, ge=0, le=1)
+    """Share of the train and valid rows to ask with articles of the pack's law memory, where the answer rests on some."""
 
     @field_validator("splits")
     @classmethod

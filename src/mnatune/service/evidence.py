@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 from ..law import Hit, LawIndex
-from ..law.fact_date import FactDate, fact_date
+from ..law.evidence_search import articles_for, asked_day
 from ..law.support import CheckedCitation, check_citations
 from ..model.evidence_prompt import EvidenceWords, NumberedPassage, in_force
 from ..model.prompt import Message
@@ -22,7 +22,6 @@ from ..runs.errors import MnatuneError, log_failure
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-PASSAGES = 4  # articles that a question is asked with
 MORE_PASSAGES = 2  # further ones that a faulty sentence itself leads to
 
 
@@ -104,14 +103,13 @@ class LawEvidence:
         memory = self.memory
         if memory is None or self.words is None:
             return Evidence("unavailable", note=self.fault)
-        told = await self._apart(lambda: _day_of(questions, memory.today))
+        told = await self._apart(lambda: asked_day(questions, memory.today))
         asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
-            found = await self._apart(lambda: memory.search(asked.question, asked.day, top=PASSAGES))
+            hits = tuple(await self._apart(lambda: articles_for(memory, asked.question, asked.day)))
         except Exception as error:  # whatever a damaged memory raises: the question is answered without it
             log_failure(log, "the law memory cannot be searched", error)
             return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
-        hits = tuple(hit for hit in found if hit.text)
         if not hits:
             return replace(asked, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
         return replace(asked, hits=hits)
@@ -162,12 +160,6 @@ def citation_report(citation: CheckedCitation, *, struck: bool, hits: Sequence[H
         (at for at, hit in enumerate(hits, 1) if (hit.law, hit.article) == (citation.law, citation.article)), None
     )
     return asdict(citation) | {"label": citation.label, "struck": struck, "passage": passage}
-
-
-def _day_of(questions: Sequence[str], today: str) -> FactDate:
-    """The day that the last question to name one is about; today if none does."""
-    dated = (fact_date(question, today) for question in reversed(questions))
-    return next((found for found in dated if found), None) or FactDate(today, "")
 
 
 def _passage_report(number: int, hit: Hit, day: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ decides whether two questions are one: letters and digits alone.
 Does not: repair text that was decoded wrongly; remove markup that is no HTML.
 """
 
+import hashlib
 import html
 import re
 import unicodedata
@@ -84,6 +85,11 @@ def sameness(question: str) -> str:
     text = "".join(folded(question).split())
     mark = ASKED.match(text)
     return "".join(filter(str.isalnum, text[mark.end() :] if mark else text)) or text
+
+
+def sameness_key(text: str) -> int:
+    """`sameness` as a number of 64 bits, for keeping questions without their texts."""
+    return int.from_bytes(hashlib.blake2b(sameness(text).encode(), digest_size=8).digest(), "little")
 
 
 def _characters(text: str) -> str:

@@ -49,9 +49,10 @@ def test_the_stage(evaluated: Path) -> None:
     assert len(answers) == 3
     assert {row["split"] for row in answers} <= {"test", "valid"}
     rows = {row["name"]: row for row in metrics["metrics"]}
-    expected = {name for name in BY_NAME if name not in ("essay", "pairwise")}
+    open_book = {name for name, metric in BY_NAME.items() if metric.area == "evidence"}
+    expected = {name for name in BY_NAME if name not in ("essay", "pairwise")} - open_book
     absent = {row["name"] for row in metrics["not_computed"]}
-    assert rows.keys() | absent == BY_NAME.keys() | {"guards"}
+    assert rows.keys() | absent == BY_NAME.keys() - open_book | {"guards", "open_book"}
     assert expected - absent >= {"loss", "chrf", "exam_letter", "exam_text", "exam_generated", "agreement", "flip_rate"}
     for row in rows.values():
         assert {"label", "kind", "unit", "guard", "detectable"} <= row.keys()

@@ -14,6 +14,7 @@ from ...runs.records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
 from ...runs.workspace import write_json, write_jsonl
 from ...text.normalize import sameness
 from .card import write_card
+from .grounded_rows import EvidenceRow, evidence_rows
 from .splits import SPLITS, assign_splits, empty_sides, leakage
 
 __all__ = ["compose"]
@@ -40,10 +41,13 @@ def compose(job: Job) -> None:
     sides = assign_splits(rows, job.recipe.compose.splits, job.recipe.seed)
     warning = empty_sides(rows, sides, job.recipe.compose.splits)
     system = job.pack.system_prompt
+    learnt = [row for row, side in zip(rows, sides, strict=True) if side != "test"]
+    grounded, evidence = evidence_rows(job, [(row, _asked(row, system)) for row in learnt])
     counts = {}
     for name in SPLITS:
         chosen = [row for row, side in zip(rows, sides, strict=True) if side == name]
-        counts[name] = write_jsonl(job.path(f"{name}.jsonl"), (_example(row, system) for row in chosen))
+        made = (_example(row, system, grounded.get(row.id)) for row in chosen)
+        counts[name] = write_jsonl(job.path(f"{name}.jsonl"), made)
     pairs = [row for row, side in zip(rows, sides, strict=True) if side == "train" and row.alternatives]
     left_out: Counter[str] = Counter()
     if pairs:
@@ -54,6 +58,7 @@ def compose(job: Job) -> None:
         "splits": counts,
         "preferences_left_out": dict(sorted(left_out.items())),
         **({"warnings": [warning]} if warning else {}),
+        **({"evidence": evidence} if evidence else {}),
         "per_category": _count(r.category for r in rows),
         "licences": sorted({r.source.licence for r in rows if r.source.licence}),
     }
@@ -91,11 +96,12 @@ def _turns(row: QA, system: str) -> list[Message]:
     return [*_asked(row, system), {"role": "assistant", "content": row.answer}]
 
 
-def _example(row: QA, system: str) -> dict[str, Any]:
-    """A line of the data set: the dialogue and where it came from."""
+def _example(row: QA, system: str, grounded: EvidenceRow | None) -> dict[str, Any]:
+    """A line of the data set: the dialogue, with passages where it has some, and where it came from."""
     return {
         "id": row.id,
-        "messages": _turns(row, system),
+        "messages": grounded.messages if grounded else _turns(row, system),
+        **({"evidence": grounded.facts} if grounded else {}),
         "category": row.category,
         "group": row.group,
         "cluster": row.cluster,

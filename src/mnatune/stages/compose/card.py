@@ -1,6 +1,7 @@
 """The dataset card: metadata that `datasets.load_dataset` understands, and what a reader must know."""
 
 import json
+from typing import Any
 
 from ...runs.job import Job
 from ...runs.workspace import atomic_text
@@ -15,6 +16,7 @@ def write_card(job: Job, counts: dict[str, int]) -> None:
         configs += "\n- config_name: preferences\n  data_files:\n  - split: train\n    path: preferences.jsonl"
     sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in job.manifest.per_source.items())
     licences = job.manifest.facts["licences"]
+    evidence = _evidence(job.manifest.facts.get("evidence"))
     shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
     text = f"""---
 language:
@@ -37,7 +39,17 @@ pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 - {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
 - 사고(think) 정책 `{recipe.model.thinking}`: 학습과 추론 때 사용자 발화 끝에 `/no_think`가 붙고, 답변은 손실이 없는 빈 think 블록
   뒤에서 시작합니다. `messages`에는 붙이지 않은 원문이 들어 있습니다.
-- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.
+{evidence}- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.
 """
     with atomic_text(job.path("README.md")) as handle:
         handle.write(text)
+
+
+def _evidence(facts: dict[str, Any] | None) -> str:
+    """The line about rows with evidence; empty if there are none."""
+    if not facts:
+        return ""
+    return (
+        f"- 학습·검증 행 {facts['rows']:,}개 가운데 {facts['right'] + facts['missing']:,}개는 법령 조문을 근거로 보이고 묻습니다"
+        f"(답의 조문이 든 것 {facts['right']:,}, 일부러 뺀 것 {facts['missing']:,}). 근거 없는 원래 질문과 답변은 `evidence`에 있습니다.\n"
+    )

@@ -9,12 +9,15 @@ answers.jsonl   one line per held-out question: id, question, reference, categor
                 "personal"), change (gain of the primary metric, shown units, or null)
 exam.jsonl      one line per exam item: id, kind ("choice", "false_premise", "essay"), topic, question, key, and per
                 model what it chose or wrote
+open_book.jsonl one line per held-out question whose reference cites articles, if the recipe composes rows with evidence: id,
+                question, day, right (the articles), rank (of the first right one in the search, from 0), found and
+                others (the articles shown; others without the right ones), and per model the answers {"found", "missing"}
 guards.json     scores of lm-evaluation-harness, if they are wanted: {"base": {task: {item: score}}, "tuned": …}
 metrics.json    {"version", "models", "items" {name: n}, "primary", "metrics": [{name, label, area, kind, unit, guard,
                 note, base {value, low, high, n}, tuned {…}, difference {value, low, high, n, p, p_holm, test},
                 detectable}], "topics": [{topic, n, metrics {name: {base, tuned, n}}}], "counts" (unparsed, refused,
                 citations by verdict and law, parts of the domain score, case numbers, the judge and its agreement with people, served answers,
-                the harness), "not_computed": [{name, label, reason}]}; values of unit "percent" are 0–100, `low` and
+                the harness, the open book: questions, hits of the search with intervals), "not_computed": [{name, label, reason}]}; values of unit "percent" are 0–100, `low` and
                 `high` may be null where one document alone was asked
 verdict.json    {"verdict": "promote|hold|reject", "label", "primary", "guard_margin", "reasons": [Korean sentences],
                 "guards": [{name, label, state "failed|worse|passed|open", margin, n, needed}], "usable": {met, reasons},
@@ -41,6 +44,7 @@ from .items import HeldOut, exam_items, held_out
 from .judge_marks import Referee
 from .measures import Yardstick, case_summary, citation_marks, citation_summary
 from .metrics import BY_NAME, Sample, domain_parts, domain_samples, table, topics
+from .open_book import OpenBook
 from .verdict import decide, most_changed, with_usability
 
 __all__ = ["evaluate"]
@@ -61,7 +65,11 @@ def evaluate(job: Job) -> None:
 def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     recipe, yardstick = job.recipe, Yardstick(job.pack)
     items = held_out(job)
+    open_book = OpenBook.prepared(job, items)
     examined = {model: examine(job, sides[model], items, yardstick) for model in MODELS}
+    if open_book:
+        for model, found in examined.items():
+            open_book.ask(job, model, sides[model], found, yardstick)
     items = [item for item in items if all(item.id in examined[model].answers for model in MODELS)]
     samples = paired(items, examined)
     exam_rows, counts = _exam(job, sides, yardstick)
@@ -86,6 +94,9 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     write_jsonl(job.path("exam.jsonl"), exam_rows)
     if guards:
         write_json(job.path("guards.json"), guards)
+    if open_book:
+        write_jsonl(job.path("open_book.jsonl"), open_book.rows())
+        counts |= {"open_book": open_book.facts(recipe.seed), "no_room": open_book.no_room}
     counts["domain"] = domain_parts(samples, weights)
     write_json(job.path("metrics.json"), _metrics(job, items, rows, samples, counts))
     write_json(job.path("verdict.json"), verdict | changed)

@@ -52,6 +52,10 @@ class AskedSide:
         """One sampled answer by id; another seed gives another."""
         return self._ask(job, asks, f"sample-{seed}", Sampling.of(sampling, seed=seed))
 
+    def fits(self, job: Job, messages: Sequence[Message]) -> bool:
+        """Whether a dialogue and its answer have room in the model's context, as far as that is known here."""
+        return True
+
     def _ask(self, job: Job, asks: Sequence[Question], kind: str, sampling: Sampling) -> dict[str, Answer]:
         def work(batch: list[Question], book: Keep) -> None:
             self._count(self.engine.answers(self._tasks(batch, sampling), done=lambda at, one: book(batch[at].id, one)))
@@ -86,6 +90,10 @@ class LocalSide(AskedSide):
     ) -> dict[str, Answer]:
         """Greedy answers by id, with the logits of `tokens` at the first position in `first`."""
         return self._ask(job, asks, kind, _greedy(job, limit), tokens)
+
+    def fits(self, job: Job, messages: Sequence[Message]) -> bool:
+        """Whether a dialogue and its answer have room in the model's context."""
+        return len(self.prompt(messages)) + job.recipe.generation.max_new_tokens <= self.engine.loaded.context
 
     def encoded(self, text: str) -> list[int]:
         """Token ids of a text."""

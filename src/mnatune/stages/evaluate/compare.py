@@ -29,6 +29,7 @@ from .general_guards import Harness, Scores, guard_rows
 from .items import exam_items, held_out
 from .measures import Yardstick
 from .metrics import BY_NAME, Sample, domain_samples, table
+from .open_book import OpenBook
 
 LOCK = "recipe.lock.yaml"
 
@@ -64,7 +65,9 @@ class Home:
         """
         pack, limit = Pack.load(self.recipe.pack), self.recipe.evaluate.items
         section = self.recipe.section("evaluate", "generation", "model")
-        inputs = pack.hashes("prompts.yaml", "exam", "evaluate.yaml") | self.run.output_hashes("compose")
+        inputs = pack.hashes(
+            "prompts.yaml", "exam", "evaluate.yaml", *(["law"] if self.recipe.compose.evidence else [])
+        ) | self.run.output_hashes("compose")
         key = value_hash([identity, section, inputs, code_hash("stages/evaluate", "text", "law", "model")])
         folder = self.run.root / "compare" / key[:16]
         job = Job(
@@ -72,6 +75,8 @@ class Home:
         )
         yardstick, items = Yardstick(pack), held_out(job)
         found = examine(job, side, items, yardstick)
+        if open_book := OpenBook.prepared(job, items):
+            open_book.ask(job, "tuned", side, found, yardstick)
         rows: list[dict[str, Any]] = []
         if self.recipe.evaluate.exam:
             rows, _ = take_choices(job, {"tuned": side}, exam_items(job, "choice", limit))

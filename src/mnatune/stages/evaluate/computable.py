@@ -21,6 +21,7 @@ WHY_NOT = {
     "evaluate.exam": "시험을 보지 않도록 설정되었습니다(evaluate.exam).",
     "evaluate.answered_by": "서버가 답한 평가에서는 로그우도와 토큰을 얻을 수 없습니다(evaluate.answered_by).",
     "evaluate.guards": "일반 한국어 과제를 재지 않도록 설정되었습니다(evaluate.guards).",
+    "compose.evidence": "근거와 함께 묻는 행을 만들지 않았습니다(compose.evidence).",
     "": "해당하는 문항이나 값이 없습니다.",
 }
 SERVED_GUARD = "보기의 우도를 견주는 과제는 서버로 잴 수 없습니다(evaluate.answered_by)."
@@ -75,6 +76,8 @@ def _check_margins(margin: float | dict[str, float | str], tasks: set[str]) -> N
 
 def lacking(recipe: Recipe, name: str) -> str:
     """The recipe key that prevents a metric from being computed; empty if nothing does."""
+    if BY_NAME[name].area == "evidence" and not recipe.compose.evidence:
+        return "compose.evidence"
     if name in ("essay", "pairwise") and not recipe.endpoint.base_url:
         return "endpoint.base_url"
     if BY_NAME[name].area == "consistency" and not recipe.evaluate.samples:
@@ -89,8 +92,12 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
     found = [
         {"name": metric.name, "label": metric.label, "reason": WHY_NOT[lacking(recipe, metric.name)]}
         for metric in METRICS
-        if metric.name not in computed
+        if metric.name not in computed and lacking(recipe, metric.name) != "compose.evidence"
     ]
+    if not recipe.compose.evidence:
+        count = sum(metric.area == "evidence" for metric in METRICS)
+        label = f"법령을 근거로 보이고 물은 지표 {count}개"
+        found.append({"name": "open_book", "label": label, "reason": WHY_NOT["compose.evidence"]})
     tasks = guard_tasks(pack)
     if tasks and recipe.evaluate.guards == "off":
         label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"

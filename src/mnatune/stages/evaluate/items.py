@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...model.evidence_prompt import without_passages
 from ...model.prompt import Example, Message, examples
 from ...runs.errors import DataError
 from ...runs.job import Job
@@ -59,6 +60,12 @@ def held_out(job: Job) -> list[HeldOut]:
     return stratified(items, wanted, job.recipe.seed, lambda item: item.category, lambda item: item.id)
 
 
+def plain_questions(job: Job) -> list[str]:
+    """The questions of all validation and test rows, asked or not."""
+    names = [name for name in ("valid", "test") if (job.run.folder("compose") / f"{name}.jsonl").is_file()]
+    return [item.question for name in names for item in _read(job.run.require("compose", f"{name}.jsonl"), name)]
+
+
 def stratified(
     items: Sequence[T], limit: int, seed: int, stratum: Callable[[T], str], identity: Callable[[T], str]
 ) -> list[T]:
@@ -85,7 +92,7 @@ def exam_items(job: Job, name: str, limit: int) -> list[dict[str, Any]]:
 def _read(path: Path, split: str) -> list[HeldOut]:
     found = []
     for number, row in enumerate(read_jsonl(path), 1):
-        turns = row.get("messages") or []
+        turns = without_passages(row) if row.get("messages") else []
         if len(turns) < 2 or turns[-1].get("role") != "assistant":
             raise DataError("not a chat example: the last turn must be the assistant's", where=f"{path}:{number}")
         source = row.get("source") or {}

@@ -17,7 +17,7 @@ class Metric:
     """A metric of the table.
 
     Attributes:
-        area: "accuracy", "language", "consistency" or "expertise".
+        area: "accuracy", "language", "consistency", "expertise", or "evidence": asked with articles of the law.
         kind: which direction is better.
         unit: "percent" (shown 0–100), "nats" or "count".
         binary: every item is 0 or 1.
@@ -26,7 +26,7 @@ class Metric:
 
     name: str
     label: str
-    area: Literal["accuracy", "language", "consistency", "expertise"]
+    area: Literal["accuracy", "language", "consistency", "expertise", "evidence"]
     kind: Literal["higher", "lower"]
     unit: Literal["percent", "nats", "count"] = "percent"
     binary: bool = False
@@ -148,6 +148,33 @@ METRICS: tuple[Metric, ...] = (
         note="질문과 참조 답변에 없는 값의 비율",
     ),
     Metric("personal_data", "개인정보가 든 답변", "expertise", "lower", binary=True, guard=True),
+    Metric(
+        "closed_f1",
+        "근거 없이: 조문 일치",
+        "evidence",
+        "higher",
+        note="참조 답변이 인용한 조문의 F1, 조문을 보이지 않고",
+    ),
+    Metric("evidence_f1", "근거와 함께: 조문 일치", "evidence", "higher", note="같은 문항에 찾은 조문을 보이고"),
+    Metric("closed_precision", "근거 없이: 조문 정밀도", "evidence", "higher"),
+    Metric("evidence_precision", "근거와 함께: 조문 정밀도", "evidence", "higher"),
+    Metric("closed_recall", "근거 없이: 조문 재현율", "evidence", "higher"),
+    Metric("evidence_recall", "근거와 함께: 조문 재현율", "evidence", "higher"),
+    Metric(
+        "closed_support", "근거 없이: 글이 받치는 인용", "evidence", "higher", note="인용한 조문의 글과 문장을 견줌"
+    ),
+    Metric("evidence_support", "근거와 함께: 글이 받치는 인용", "evidence", "higher"),
+    Metric("closed_false", "근거 없이: 없는 조문 인용", "evidence", "lower", note="시행되지 않는 조문 포함"),
+    Metric("evidence_false", "근거와 함께: 없는 조문 인용", "evidence", "lower", guard=True),
+    Metric(
+        "abstention",
+        "답의 조문이 빠졌을 때 모른다고 함",
+        "evidence",
+        "higher",
+        binary=True,
+        note="찾은 조문에서 답의 조문을 빼고 물음",
+    ),
+    Metric("needless_abstention", "답의 조문이 있는데 모른다고 함", "evidence", "lower", binary=True),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -114,6 +114,12 @@ def judge_premise(text: str, row: Mapping[str, Any], words: Mapping[str, Any]) -
     return "refused" if any(at < EARLY for at in refusing) else "wrong"
 
 
+def refuses(text: str, words: Mapping[str, Any]) -> bool:
+    """Whether an answer begins by saying that it cannot tell, by the `refusals` of the pack's evaluate.yaml."""
+    sentences = [bare for part in SENTENCE.split(unicodedata.normalize("NFC", text)) if (bare := squeeze(part))]
+    return any(_any(words["refusals"], bare) for bare in sentences[:EARLY])
+
+
 def failing_keys(rows: Iterable[Mapping[str, Any]], words: Mapping[str, Any]) -> list[str]:
     """Ids of false-premise items whose own reference answer is not judged correct."""
     return [str(row["id"]) for row in rows if judge_premise(str(row["answer"]), row, words) != "correct"]

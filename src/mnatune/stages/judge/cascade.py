@@ -25,7 +25,8 @@ from .llm import LlmJudge
 from .recall import audit_strata, interval_of_recall
 
 MOST_CALLS = 0.15  # of all rows
-SAMPLE_SHARE = 0.06  # of all rows at most, however large judge.sample is
+LARGEST_SAMPLE = 20_000  # rows that the LLM labels for the classifier
+SAMPLE_SHARE = 0.06  # … and of all rows at most
 REJECTED_SHARE = 0.05  # of the sample, from rows without any term of the lexicon
 AUDIT_SHARE = 0.25  # of the sample, and in small runs
 GOOD_AUDIT = 1000  # … at least this many rows, if the cap on calls allows
@@ -59,7 +60,7 @@ class Cascade:
 
     def prepare(self, rows: JudgeRows) -> None:
         """Make all LLM calls; `verdict` then works for every row."""
-        size = sample_size(self._job.recipe.judge.sample, rows.count)
+        size = sample_size(rows.count)
         if not size:
             self.plan = CascadePlan(everything=True, facts={"mode": "everything-judged", "rows": rows.count})
             self._judge.judge(rows, rows.count, "judging every row")
@@ -174,9 +175,9 @@ class Cascade:
         plan.facts["calls_share"] = round(float(plan.judged.sum()) / rows.count, 4)
 
 
-def sample_size(wished: int, rows: int) -> int:
+def sample_size(rows: int) -> int:
     """Rows that the LLM labels first; 0 if there are too few rows to learn from, and all are judged."""
-    size = min(wished, math.ceil(SAMPLE_SHARE * rows))
+    size = min(LARGEST_SAMPLE, math.ceil(SAMPLE_SHARE * rows))
     return size if size >= LEAST_SAMPLE else 0
 
 

@@ -40,7 +40,7 @@ def estimate(recipe: Recipe, run: Run) -> dict[str, Any]:
     lengths, how = _prompt_tokens(recipe, [rubric.ask(row, "") for row in chosen])
     tokens_in = sum(lengths) / max(1, len(lengths))
     candidates = sum(lexicon.score(question_of(row), row["answer"])[0] > 0 for row in chosen) / max(1, len(chosen))
-    size = sample_size(recipe.judge.sample, rows.count)
+    size = sample_size(rows.count)
     least = size + round(AUDIT_SHARE * size) + CALLS
     plans = {
         "all": rows.count + CALLS,
