@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mnatune.law import Hit, LawIndex
 from mnatune.law.building import build
 from mnatune.law.citations import CitationChecker
+from mnatune.law.evidence_search import documents_for
 from mnatune.law.postings import Postings
 from mnatune.law.statute_index import Article, StatuteIndex
 from mnatune.law.terms import WordTerms
@@ -198,10 +199,18 @@ def test_what_is_left_out_of_a_build_leads_nowhere(rebuilt: Callable[..., Path])
 
 def test_decisions_and_documents_are_found_by_the_same_call(rebuilt: Callable[..., Path], tmp_path: Path) -> None:
     table = tmp_path / "documents.parquet"
-    rows = {"title": ["사내 지침"], "text": ["실사는 삼 주 안에 마친다."], "in_force": ["2021-01-01"]}
+    source = {"name": "딜룸", "archive": "딜룸", "member": "지침/실사.docx", "place": "3–9문단"}
+    rows = {
+        "title": ["사내 지침"],
+        "text": ["실사는 삼 주 안에 마친다."],
+        "in_force": ["2021-01-01"],
+        "source": [source],
+    }
     pq.write_table(pa.table(rows), table)
     memory = LawIndex.open(rebuilt(table))
     [document] = memory.search("실사 기간", kinds=["document"])
+    assert document.origin == "지침/실사.docx, 3–9문단"
+    assert documents_for(memory, "실사 기간") == [document]
     assert (document.kind, document.name, document.text) == ("document", "사내 지침", "실사는 삼 주 안에 마친다.")
     kinds = [hit.kind for hit in memory.search("소수주주 축출 지위 실사", kinds=["decision", "document"])]
     assert kinds[0] == "decision"

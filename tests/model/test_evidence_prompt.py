@@ -60,3 +60,8 @@ def test_a_text_is_dated_by_what_is_known_of_its_version(since, note, wanted):
     )
     assert passage.in_force == wanted
     assert passage.text == (f"({note})\n글" if note else "글")
+
+
+def test_a_document_is_dated_by_its_place():
+    own = Hit("document", "", "", "지침", "글", "2021-01-01", "", "2021-01-01", origin="지침/실사.docx, 3–9문단")
+    assert NumberedPassage.of(own, "2026-01-01").in_force == "지침/실사.docx, 3–9문단"

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from served_app import make_app, wait_for
 
-from mnatune.law import LawIndex
+from mnatune.law import Hit, LawIndex
 from mnatune.law.support import check_citations
 from mnatune.model.engine.echo import EchoEngine
 from mnatune.model.engine.refusals import bad_request
@@ -308,6 +308,30 @@ def test_a_server_starts_with_a_damaged_memory_and_says_so(tmp_path, damage):
     facts = client.get("/api/page").json()
     assert facts["evidence"] is False
     assert facts["citations"] is (damage == "no words")
+
+
+def test_own_documents_stand_behind_the_articles_with_file_and_place(memory):
+    """From an answer back to the page of the firm's own file."""
+    origin = "계약/주식매매계약서.docx, 12–30문단"
+    own = Hit(
+        "document", "", "", "제7조(손해배상)", "매도인의 책임은 매매대금의 10%를 넘지 않는다.", "", "", origin=origin
+    )
+
+    class Both(Finds):
+        has_documents = True
+
+        def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+            return [own] if "document" in kinds else super().search(question, at, top, kinds, hidden)
+
+    seen = []
+    law = LawEvidence(Both(PACK.root / "law"), WORDS)
+    reply = ask(answers(lambda task: seen.append(task) or GOOD, law))
+    article, document = reply["evidence"]["passages"]
+    assert (article["kind"], document["kind"]) == ("article", "document")
+    assert (document["origin"], document["in_force"], document["text"]) == (origin, origin, own.text)
+    assert f"[2] 제7조(손해배상) ({origin})" in seen[-1].messages[-1]["content"]
+    assert [mark["passage"] for mark in reply["choices"][0]["citations"]] == [1]
+    ChatCompletion.model_validate(reply)
 
 
 def test_what_is_stored_is_the_question_and_what_was_sent(law):

@@ -35,7 +35,7 @@ from .terms import WordTerms
 LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
 ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "since", "amended", "text")
 DECISION_COLUMNS = ("case", "court", "name", "decided", "part", "issue", "holding", "source", "cites")
-DOCUMENT_COLUMNS = ("title", "text", "in_force")
+DOCUMENT_COLUMNS = ("title", "text", "in_force", "origin")
 Row = dict[str, Any]
 
 
@@ -192,11 +192,24 @@ def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bo
 
 
 def _documents(source: Path) -> list[Row]:
+    """The documents of a run's table, each with the file and the place in it that it comes from."""
     try:
-        rows: list[Row] = pq.read_table(source, columns=list(DOCUMENT_COLUMNS)).to_pylist()
+        rows: list[Row] = pq.read_table(source).to_pylist()
+        found = [
+            {"title": r["title"], "text": r["text"], "in_force": r["in_force"], "origin": _origin(r.get("source"))}
+            for r in rows
+        ]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DataError(f"not a table of documents: {error}", where=str(source)) from None
-    return [{name: unicodedata.normalize("NFC", value or "") for name, value in row.items()} for row in rows]
+    return [{name: unicodedata.normalize("NFC", value or "") for name, value in row.items()} for row in found]
+
+
+def _origin(source: dict[str, Any] | None) -> str:
+    """ "계약/주식매매계약서.docx, 12–30문단" of a document's source."""
+    if not source:
+        return ""
+    file = source["member"] or source["archive"]
+    return ", ".join(part for part in (file, source.get("place", "")) if part)
 
 
 def _search(

@@ -1,6 +1,7 @@
 """What a question is asked with: the day that it is about, and the articles that the law memory has for it.
 
-Training, evaluation and serving all look up here, so that a model meets in use what it was trained on.
+Training, evaluation and serving all look up here, so that a model meets in use what it was trained on. Own documents stand
+behind the articles in serving alone.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .law_memory import Hit, LawIndex
 
 PASSAGES = 4  # articles that a question is asked with
+OWN_DOCUMENTS = 2  # passages of own documents behind them
 
 
 def asked_day(questions: Sequence[str], today: str) -> FactDate:
@@ -29,3 +31,8 @@ def articles_for(
         hidden: questions that are not to help, because the asked one is to be new to the memory.
     """
     return [hit for hit in memory.search(question, day, top=top, hidden=hidden) if hit.text]
+
+
+def documents_for(memory: "LawIndex", question: str) -> "list[Hit]":
+    """The best passages of own documents; none where the memory was built without."""
+    return memory.search(question, top=OWN_DOCUMENTS, kinds=["document"]) if memory.has_documents else []

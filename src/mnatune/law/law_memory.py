@@ -57,6 +57,7 @@ class Hit:
         first, last: days between which the article is in force, `last` empty without an end; the day of a decision.
         since: from when on the text is in force.
         note: in Korean, what is to be known of the text; mostly empty.
+        origin: of a document, its file and the place in it: "계약/주식매매계약서.docx, 12–30문단".
         score: 0 if not searched for.
     """
 
@@ -69,6 +70,7 @@ class Hit:
     last: str
     since: str = ""
     note: str = ""
+    origin: str = ""
     score: float = 0.0
 
     @property
@@ -233,6 +235,11 @@ class LawIndex:
     # ---------------------------------------------------------------------------------------- what is behind
 
     @property
+    def has_documents(self) -> bool:
+        """Whether own documents were built in."""
+        return self._documents.rows > 0
+
+    @property
     def today(self) -> str:
         """The day meant where none is given; never before the texts were taken."""
         return max(self.as_of, date.today().isoformat())
@@ -315,7 +322,7 @@ class LawIndex:
 
     @cached_property
     def _documents(self) -> Table:
-        return Table(self.folder / "documents.parquet", ("title", "in_force"))
+        return Table(self.folder / "documents.parquet", ("title", "in_force", "origin"))
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
@@ -381,7 +388,7 @@ class LawIndex:
             note = f"{max(amended, first)} 개정 뒤의 글입니다. {day}의 글은 색인에 없습니다."
         elif day < since and not amended:
             note = f"{since} 시행 법률의 글입니다."
-        return Hit("article", law, number, title, text, first, last, since, note, score)
+        return Hit("article", law, number, title, text, first, last, since, note, score=score)
 
     def _decision_hit(self, place: int, score: float) -> Hit:
         court, case, decided = self._decisions.row(place)
@@ -389,8 +396,9 @@ class LawIndex:
         return Hit("decision", court, case, issue, holding, decided, "", decided, score=score)
 
     def _document_hit(self, place: int, score: float) -> Hit:
-        title, in_force = self._documents.row(place)
-        return Hit("document", "", "", title, self._documents.text(place, "text"), in_force, "", in_force, score=score)
+        title, day, origin = self._documents.row(place)
+        text = self._documents.text(place, "text")
+        return Hit("document", "", "", title, text, day, "", day, origin=origin, score=score)
 
 
 def _best(scores: "Scores", top: int) -> list[tuple[int, float]]:

@@ -23,7 +23,7 @@ class NumberedPassage:
 
     Attributes:
         name: how it is cited: "상법 제522조의3(합병반대주주의 주식매수청구권)".
-        in_force: from when on its text is in force, in words: "2016-03-02부터 시행".
+        in_force: from when on its text is in force, in words: "2016-03-02부터 시행"; of a document, where it stands.
     """
 
     name: str
@@ -32,7 +32,7 @@ class NumberedPassage:
 
     @classmethod
     def of(cls, hit: "Hit", day: str) -> Self:
-        """An article for a question about a day; what is to be known of its version stands before its text."""
+        """An article or document for a question about a day; what is to be known of its version stands before its text."""
         return cls(hit.name, in_force(hit, day), f"({hit.note})\n{hit.text}" if hit.note else hit.text)
 
 
@@ -47,7 +47,12 @@ def without_passages(row: Mapping[str, Any]) -> list[Message]:
 
 
 def in_force(hit: "Hit", day: str) -> str:
-    """Since when the text of an article is in force; of a text known from a later day only, that it already was."""
+    """Since when the text of an article is in force; of a text known from a later day only, that it already was.
+
+    An own document has no such day; its file and place stand instead.
+    """
+    if hit.kind == "document":
+        return hit.origin or "회사 문서"
     since = hit.since or hit.first
     return f"{since}부터 시행" if since <= day or hit.note else f"{day} 시행 중"
 

@@ -213,9 +213,10 @@ class ChatChoice(BaseModel):
 
 
 class EvidencePassage(BaseModel):
-    """An article that the question was asked with."""
+    """An article that the question was asked with, or a passage of an own document, whose `origin` is its file and place."""
 
     number: int
+    kind: Literal["article", "document"]
     name: str
     law: str
     article: str
@@ -225,6 +226,7 @@ class EvidencePassage(BaseModel):
     since: str
     until: str
     note: str
+    origin: str
 
 
 class EvidenceReport(BaseModel):

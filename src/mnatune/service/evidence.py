@@ -1,4 +1,4 @@
-"""Evidence for an answer: the articles that fit the question, on the day that it is about, and the check of citations.
+"""Evidence for an answer: the articles and own documents that fit the question, as of its day, and the check of citations.
 
 Without a usable law memory everything goes on without evidence, and the reply says why. Search and checks hold the processor
 for milliseconds and the memory's analyser for good, so they run in a thread, one at a time, never on the event loop.
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 from ..law import Hit, LawIndex
-from ..law.evidence_search import articles_for, asked_day
+from ..law.evidence_search import articles_for, asked_day, documents_for
 from ..law.support import CheckedCitation, check_citations
 from ..model.evidence_prompt import EvidenceWords, NumberedPassage, in_force
 from ..model.prompt import Message
@@ -98,7 +98,7 @@ class LawEvidence:
             await self.gather([{"role": "user", "content": "합병"}])
 
     async def gather(self, messages: Sequence[Message]) -> Evidence:
-        """The articles for the last question, as of the day that it or an earlier question names."""
+        """The passages for the last question, articles as of the day that it or an earlier question names."""
         questions = [message["content"] for message in messages if message["role"] == "user"]
         memory = self.memory
         if memory is None or self.words is None:
@@ -106,13 +106,15 @@ class LawEvidence:
         told = await self._apart(lambda: asked_day(questions, memory.today))
         asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
-            hits = tuple(await self._apart(lambda: articles_for(memory, asked.question, asked.day)))
+            found = await self._apart(
+                lambda: [*articles_for(memory, asked.question, asked.day), *documents_for(memory, asked.question)]
+            )
         except Exception as error:  # whatever a damaged memory raises: the question is answered without it
             log_failure(log, "the law memory cannot be searched", error)
             return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
-        if not hits:
+        if not found:
             return replace(asked, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
-        return replace(asked, hits=hits)
+        return replace(asked, hits=tuple(found))
 
     async def check(self, text: str, start: int, evidence: Evidence) -> list[CheckedCitation] | None:
         """The citations of a text that end behind `start`; None if they cannot be checked."""
@@ -139,7 +141,7 @@ class LawEvidence:
         except Exception as error:
             log_failure(log, "the law memory cannot be searched", error)
             found = []
-        return list({hit.name: hit for hit in [*found, *evidence.hits]}.values())
+        return list({(hit.name, hit.origin): hit for hit in [*found, *evidence.hits]}.values())
 
     async def _apart(self, work: Callable[[], T]) -> T:
         def alone() -> T:
@@ -157,7 +159,12 @@ def passages(hits: Sequence[Hit], evidence: Evidence) -> list[NumberedPassage]:
 def citation_report(citation: CheckedCitation, *, struck: bool, hits: Sequence[Hit]) -> dict[str, Any]:
     """A citation of the `citations` field of a choice."""
     passage = next(
-        (at for at, hit in enumerate(hits, 1) if (hit.law, hit.article) == (citation.law, citation.article)), None
+        (
+            at
+            for at, hit in enumerate(hits, 1)
+            if hit.kind == "article" and (hit.law, hit.article) == (citation.law, citation.article)
+        ),
+        None,
     )
     return asdict(citation) | {"label": citation.label, "struck": struck, "passage": passage}
 
@@ -165,6 +172,7 @@ def citation_report(citation: CheckedCitation, *, struck: bool, hits: Sequence[H
 def _passage_report(number: int, hit: Hit, day: str) -> dict[str, Any]:
     return {
         "number": number,
+        "kind": hit.kind,
         "name": hit.name,
         "law": hit.law,
         "article": hit.article,
@@ -174,4 +182,5 @@ def _passage_report(number: int, hit: Hit, day: str) -> dict[str, Any]:
         "since": hit.since or hit.first,
         "until": hit.last,
         "note": hit.note,
+        "origin": hit.origin,
     }
