@@ -81,7 +81,7 @@ def search(
         typer.echo(json.dumps([_plain(hit) for hit in hits], ensure_ascii=False, indent=1))
         return
     for hit in hits:
-        typer.echo(f"{hit.score:7.1f}  {hit.name}" + (f"  [{hit.note}]" if hit.note else ""))
+        typer.echo(f"{hit.score:7.1f}  {hit.name}" + "".join(f"  [{told}]" for told in (hit.origin, hit.note) if told))
         typer.echo(f"         {' '.join(hit.text.split())[:160]}")
     if not hits:
         typer.echo(_why_nothing(memory, day), err=True)

@@ -97,15 +97,12 @@ class LawFiles:
         where = file.relative_to(root).as_posix()
         try:
             text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig").replace("\r\n", "\n"))
-            front = FRONT.match(text)
-            facts = yaml.load(front[1], STRINGS) if front else None
-            if not isinstance(facts, dict) or not front:
-                return  # a README and the like
+            facts, body = head_and_body(text)  # no head: a README and the like
             if facts.get("사건번호"):
-                self._decision(facts, text[front.end() :])
+                self._decision(facts, body)
             elif facts.get("제목"):
-                self._law(facts, text[front.end() :])
-        except (UnicodeDecodeError, yaml.YAMLError, OSError) as error:
+                self._law(facts, body)
+        except (UnicodeDecodeError, yaml.YAMLError, RecursionError, OSError) as error:
             self.faults.append(f"{where}: cannot be read: {str(error).splitlines()[0]}")
         except _Untrusted as error:
             self.faults.append(f"{where}: {error}")
@@ -153,6 +150,21 @@ class LawFiles:
         self.newest = max(self.newest, day)
 
 
+def head_and_body(text: str) -> tuple[dict[str, Any], str]:
+    """The YAML head of a Markdown file as a mapping of strings, and what follows; an empty mapping if it has none.
+
+    Values are text as written: a date that no calendar has is no error here. Raises `yaml.YAMLError` and `RecursionError`.
+    """
+    front = FRONT.match(text)
+    facts = yaml.load(front[1], STRINGS) if front else None
+    return (facts, text[front.end() :]) if front and isinstance(facts, dict) else ({}, text)
+
+
+def unescaped(text: str) -> str:
+    """Markdown's backslash escapes undone."""
+    return ESCAPED.sub(r"\1", text)
+
+
 class _Untrusted(Exception):
     """A file whose content contradicts itself."""
 
@@ -174,7 +186,7 @@ def _sections(body: str) -> Iterator[tuple[str, str]]:
 
 def plain(text: str) -> str:
     """Markdown without its marks and without empty lines."""
-    text = ESCAPED.sub(r"\1", text.replace("**", ""))
+    text = unescaped(text.replace("**", ""))
     return "\n".join(stripped for line in text.split("\n") if (stripped := line.strip()))
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
+from ...law.layouts import head_and_body, unescaped
 from .paths import files_below, name_of
 
-FRONT = re.compile(r"\A\ufeff?---\n(.*?)\n---\n", re.DOTALL)
-ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!<>~|])")
 # A sentence, a remark such as (적극), a heading in brackets; a bracket that closes a citation goes on.
 ENDED = re.compile(r"(?:[.?!:;。…]|(?:적극|소극|여부|사례)[)）]|[\]」』”】])[\"'”’]*$|사례$|여부$|의미$|기준$|방법$")
 MARKED = re.compile(
@@ -31,27 +30,21 @@ class Page:
 
 
 def pages(root: Path) -> Iterator[tuple[str, Page | None]]:
-    """Name and page of every Markdown file of a folder in name order; None for a file without a head.
-
-    Values of the head are text as written: a date that no calendar has is no error here.
-    """
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    """Name and page of every Markdown file of a folder in name order; None for a file without a head."""
     for file in files_below(root):
         if file.suffix.lower() != ".md" and root.is_dir():
             continue
         text = file.read_text(encoding="utf-8-sig", errors="replace").replace("\r\n", "\n")
-        head = FRONT.match(text)
         try:
-            facts = yaml.load(head[1], loader) if head else None
+            facts, body = head_and_body(text)
         except (yaml.YAMLError, RecursionError):
-            facts = None
-        named = Page(name_of(file, root), facts, text[head.end() :]) if head and isinstance(facts, dict) else None
-        yield name_of(file, root), named
+            facts = {}
+        yield name_of(file, root), Page(name_of(file, root), facts, body) if facts else None
 
 
 def plain(text: str) -> str:
     """Markdown without its marks: bold, escapes, indentation."""
-    text = ESCAPED.sub(r"\1", BOLD.sub(r"\1", text))
+    text = unescaped(BOLD.sub(r"\1", text))
     return "\n".join(line.strip() for line in text.split("\n")).strip()
 
 
