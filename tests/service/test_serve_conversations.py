@@ -198,7 +198,7 @@ def test_menus_and_dialogs_have_no_serious_finding(visit):
 
 COME = """document.getElementById("stop").hidden ? 1e9
     : [...document.querySelectorAll(".answer .text")].at(-1)?.textContent.split(" ").length ?? 0"""
-MOVES = ("ask", "ask", "switch", "new", "delete", "reload", "stop", "again", "change")
+MOVES = ("ask", "ask", "ask", "switch", "switch", "new", "new", "delete", "reload", "stop", "again", "change")
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -208,16 +208,16 @@ def test_no_text_of_one_dialogue_is_ever_in_another(visit, seed):
     Every question carries the mark of its dialogue, and every answer that of its question.
     """
     seen, names, walk = [], iter("가나다라마바사아자차카타파하"), random.Random(seed)
-    page, _ = visit(app_counting(seen, pause=0.01, words=30))
+    page, _ = visit(app_counting(seen, pause=0.01, words=60))
     ready(page)
     mark = None
 
     def pieces():
         """Wait until some more of the answer, or none of it, has come: a moment that the walk chooses."""
-        wanted = walk.choice((0, 0, 1, 8, 40, 91))
+        wanted = walk.choice((0, 1, 2, 8, 20, 91))
         wait_for(lambda: not wanted or page.evaluate(COME) >= wanted, 10)
 
-    for _ in range(30):
+    for _ in range(36):
         move = walk.choice(MOVES) if mark else "ask"
         entries = page.locator("#history .entry")
         if move == "ask" and page.locator("#send").is_visible():
