@@ -12,7 +12,7 @@ from pydantic import Field
 from ..model.engine.refusals import Refusal
 from .api import REFUSALS, Calling, Serving
 from .api_schema import Body
-from .feedback.rater_agreement import RELIABLE, TENTATIVE, agreement, grades_by_item
+from .feedback.rater_agreement import LEAST_ITEMS, RELIABLE, TENTATIVE, agreement, grades_by_item
 from .feedback.rating_desk import SKIP
 from .feedback.rating_sheet import grade_sheet, review_sheet
 from .feedback.sink import Answered, FeedbackSink, Grade, State, UnknownItem
@@ -182,6 +182,7 @@ async def rater_agreement(service: Serving, admin: Admin) -> dict[str, Any]:
     for one in grades:
         raters.setdefault(one.rater, []).append(one.grade)
     return asdict(found) | {
+        "least": LEAST_ITEMS,
         "reliable": RELIABLE,
         "tentative": TENTATIVE,
         "raters": [

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 RELIABLE, TENTATIVE = 0.8, 0.667
+LEAST_ITEMS = 10  # below which neither an interval nor a verdict means anything
 RESAMPLES = 1_000
 Metric = Literal["nominal", "ordinal", "interval"]
 Matrix = npt.NDArray[np.float64]

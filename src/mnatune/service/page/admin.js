@@ -104,9 +104,10 @@ async function decideAll(state) {
 
 async function showAgreement() {
   const told = await request("GET", "/api/admin/agreement");
+  const early = told.items < told.least; // too few for an interval, or for a word on it
   const decimal = (value) => value.toFixed(2);
   const figures = [
-    ["크리펜도르프 알파", told.alpha === null ? "–" : `${decimal(told.alpha)} (${decimal(told.low)}–${decimal(told.high)})`],
+    ["크리펜도르프 알파", told.alpha === null ? "–" : decimal(told.alpha) + (early ? "" : ` (${decimal(told.low)}–${decimal(told.high)})`)],
     ["같은 등급", told.same === null ? "–" : `${Math.round(100 * told.same)}%`],
     ["둘 이상이 평가한 답변", number(told.items)],
     ...told.raters.map(({ rater, grades, mean }) => [rater, `${number(grades)}건 · 평균 ${mean}`]),
@@ -114,6 +115,7 @@ async function showAgreement() {
   $("agreement").replaceChildren(...figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   $("agreement-words").textContent = told.alpha === null
     ? "같은 답변을 두 사람 이상이 평가하면 일치도가 나옵니다."
+    : early ? `${told.least}건이 되기 전에는 일치도를 말하기 이릅니다.`
     : `${told.alpha >= told.reliable ? "믿고 쓸 만합니다." : told.alpha >= told.tentative ? "잠정적인 결론에만 쓰십시오." : "평가 기준을 먼저 맞추십시오."} 서열 척도, 괄호는 95 % 구간. ${told.reliable} 이상이면 믿을 만하고 ${told.tentative} 미만이면 쓰지 않습니다.`;
   $("apart-fold").hidden = !told.apart.length;
   $("apart").replaceChildren(...told.apart.map(({ question, answer, grades }) => el("li", {}, el("article", { class: "review" },

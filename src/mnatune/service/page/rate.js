@@ -5,6 +5,7 @@ import { download, explain, request, signIn } from "./client.js";
 import { earlierTurns, labelled, reasonChips } from "./said.js";
 import { markCitations } from "./citations.js";
 
+const GUIDELINE = "mnatune.guideline";
 const number = (value) => value.toLocaleString("ko-KR");
 
 let batch = [];
@@ -118,6 +119,8 @@ const guarded = (work) => async () => {
 };
 
 function listen() {
+  $("guideline").open = localStorage.getItem(GUIDELINE) !== "closed";
+  $("guideline").addEventListener("toggle", () => localStorage.setItem(GUIDELINE, $("guideline").open ? "open" : "closed"));
   const open = guarded(openBatch);
   $("filters").addEventListener("submit", (event) => { event.preventDefault(); open(); });
   for (const id of ["show", "model", "verdict", "size"]) $(id).addEventListener("change", open);
