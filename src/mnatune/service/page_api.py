@@ -272,10 +272,9 @@ async def review_queue(
         return asdict(await in_store(service, lambda sink: sink.review_queue(state, limit, offset, only)))
     page = await in_store(service, lambda sink: sink.review_queue(state, RANKED, 0, only))
     decided = await in_store(service, lambda sink: sink.review_queue("approved", RANKED))
-    questions = [item.question for item in decided.items]
-    order_found = await asyncio.to_thread(service.worth.reviews, page.items, questions)
+    ranks = await asyncio.to_thread(service.worth.reviews, page.items, decided.items)
     items = {item.id: asdict(item) for item in page.items}
-    shown = [items[one.id] | {"reasons": one.reasons, "topic": one.topic} for one in order_found[offset:][:limit]]
+    shown = [items[one.id] | {"reasons": one.reasons, "topic": one.topic} for one in ranks[offset:][:limit]]
     return {"items": shown, "total": page.total}
 
 

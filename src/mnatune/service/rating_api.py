@@ -100,7 +100,7 @@ def _ordered(
         and _has(service.worth.verdicts(one.answer), verdict)
     ]
     if show == "todo":
-        rated = [one.question for one in desk if one.rated][:RANKED_ANSWERS]
+        rated = [one for one in desk if one.rated][:RANKED_ANSWERS]
         order = service.worth.answers(fits[:RANKED_ANSWERS], rated)[:limit]
         by_id = {one.id: one for one in fits}
         return [_shown(service, by_id[rank.id], rank.reasons, rank.topic) for rank in order], len(fits)
@@ -120,7 +120,7 @@ def _has(verdicts: tuple[str, ...], wanted: str) -> bool:
 def _shown(service: Service, one: Answered, reasons: tuple[str, ...] = (), topic: str = "") -> dict[str, Any]:
     """An item as the page gets it: not what the other reviewers gave, which would sway this one."""
     facts = asdict(one)
-    for hidden in ("others", "grades", "rated"):
+    for hidden in ("others", "grades", "rated", "good"):
         del facts[hidden]
     verdicts = service.worth.verdicts(one.answer)
     counts = {name: verdicts.count(name) for name in ("valid", "invalid", "unresolved")}

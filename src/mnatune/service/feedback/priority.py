@@ -5,6 +5,7 @@
     raters         those who have graded it do not agree, or only one has
     novelty        no question like it has been rated
     topic          its topic's share of the rated questions is below its share of the exam
+    trouble        most rated answers of its topic were bad: there is more to correct
 
 Each is 0–1; their weighted sum is an item's worth. Questions are compared by the cosine of their character 3-grams, weighted
 by rarity. What is put forward counts as rated for what comes after it, so that a batch does not ask the same thing twice.
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from ...text.shingles import SHORT, resemblance, shingles, spaceless
 
-WEIGHTS = {"novelty": 1.0, "topic": 1.0, "citations": 0.7, "disagreement": 0.7, "raters": 0.6}
+WEIGHTS = {"novelty": 1.5, "topic": 1.5, "citations": 0.7, "disagreement": 0.7, "raters": 0.6, "trouble": 1.0}
 CELLS = 4_096  # of the hashed 3-grams of a question
 SAME_TOPIC = 0.12  # cosine from which a question has the topic of the exam item nearest to it
 TOLD = 0.35  # a sign as strong as this is given as a reason
@@ -52,6 +53,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A question whose answer was rated, and what was found: good, bad, or not said (a tie)."""
+
+    question: str
+    good: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """An item's place: its worth (a sum of weights), the strongest reasons first, and its topic, if it has one."""
 
@@ -71,6 +80,7 @@ class _Signs:
     topics: list[str]
     share: dict[str, float]  # topic → share of the exam
     rated: Counter[str] = field(default_factory=Counter)
+    trouble: dict[str, float] = field(default_factory=dict)  # topic → how far bad answers outweigh good ones, 0–1
 
     def of(self, at: int) -> dict[str, float]:
         """All signs of an item now."""
@@ -78,9 +88,12 @@ class _Signs:
 
     def worths(self) -> Floats:
         """The worth of every item now."""
-        lack = {topic: self._lack(topic) for topic in set(self.topics)}
+        by_topic = {
+            topic: WEIGHTS["topic"] * self._lack(topic) + WEIGHTS["trouble"] * self.trouble.get(topic, 0.0)
+            for topic in set(self.topics)
+        }
         total = WEIGHTS["novelty"] * (1 - self.nearest)
-        total = total + WEIGHTS["topic"] * np.array([lack[topic] for topic in self.topics], dtype=np.float32)
+        total = total + np.array([by_topic[topic] for topic in self.topics], dtype=np.float32)
         for name, values in self.fixed.items():
             total = total + WEIGHTS[name] * values
         return total.astype(np.float32)
@@ -92,7 +105,10 @@ class _Signs:
             self.rated[self.topics[at]] += 1
 
     def _changing(self, at: int) -> dict[str, float]:
-        return {"novelty": float(1 - self.nearest[at]), "topic": self._lack(self.topics[at])}
+        topic = self.topics[at]
+        return {
+            "novelty": float(1 - self.nearest[at]), "topic": self._lack(topic), "trouble": self.trouble.get(topic, 0.0),
+        }  # fmt: skip
 
     def _lack(self, topic: str) -> float:
         """How much of its share of the exam a topic lacks among what was rated."""
@@ -102,13 +118,20 @@ class _Signs:
         return max(0.0, 1 - self.rated[topic] / max(1, self.rated.total()) / share)
 
 
+def said_good(kind: str, value: str) -> bool | None:
+    """Whether a piece of feedback finds its answer good; None if it does not say."""
+    if kind == "grade" and value.isdigit():
+        return int(value) >= GOOD
+    return {"up": True, "down": False, "edit": False, "both_bad": False}.get("edit" if kind == "edit" else value)
+
+
 def ranked(
-    waiting: Sequence[Waiting], rated: Sequence[str], exam: Sequence[tuple[str, str]], count: int | None = None
+    waiting: Sequence[Waiting], rated: Sequence[Known], exam: Sequence[tuple[str, str]], count: int | None = None
 ) -> list[Ranked]:
     """The items most worth a rating, the best first; of equals the one that came first.
 
     Args:
-        rated: questions whose answers have been rated.
+        rated: the questions whose answers have been rated.
         exam: (topic, question) of every exam item; empty leaves topics out of account.
         count: so many items; None all.
     """
@@ -132,8 +155,10 @@ def ranked(
     return found
 
 
-def _signs(items: Sequence[Waiting], rated: Sequence[str], exam: Sequence[tuple[str, str]]) -> _Signs:
-    vectors = _vectors([*(item.question for item in items), *rated, *(question for _, question in exam)])
+def _signs(items: Sequence[Waiting], rated: Sequence[Known], exam: Sequence[tuple[str, str]]) -> _Signs:
+    vectors = _vectors(
+        [*(item.question for item in items), *(one.question for one in rated), *(question for _, question in exam)]
+    )
     own, known, tested = np.split(vectors, [len(items), len(items) + len(rated)])
     names = [topic for topic, _ in exam]
     counts = Counter(names)
@@ -148,7 +173,9 @@ def _signs(items: Sequence[Waiting], rated: Sequence[str], exam: Sequence[tuple[
         topics=_topics(own @ tested.T, names),
         share={topic: number / len(names) for topic, number in counts.items()},
     )
-    signs.rated.update(topic for topic in _topics(known @ tested.T, names) if topic)
+    topics = _topics(known @ tested.T, names)
+    signs.rated.update(topic for topic in topics if topic)
+    signs.trouble = _trouble([(topic, one.good) for topic, one in zip(topics, rated, strict=True)])
     return signs
 
 
@@ -178,6 +205,14 @@ def _topics(likeness: Floats, names: Sequence[str]) -> list[str]:
     return [names[at] if row[at] >= SAME_TOPIC else "" for row, at in zip(likeness, best, strict=True)]
 
 
+def _trouble(found: Sequence[tuple[str, bool | None]]) -> dict[str, float]:
+    """Topic → twice the share of bad answers less one, by Laplace's rule of succession; 0 where good ones prevail."""
+    told = Counter((topic, good) for topic, good in found if topic and good is not None)
+    topics = {topic for topic, _ in told}
+    share = {topic: (told[topic, False] + 1) / (told[topic, False] + told[topic, True] + 2) for topic in topics}
+    return {topic: max(0.0, 2 * bad - 1) for topic, bad in share.items()}
+
+
 def _disagreement(item: Waiting) -> float:
     return 1 - sum(resemblance(item.answer, other) for other in item.others) / len(item.others) if item.others else 0.0
 
@@ -198,6 +233,7 @@ def _reasons(own: dict[str, float], item: Waiting, topic: str) -> tuple[str, ...
         "citations": "없는 조문을 인용" if own["citations"] == 1 else "확인할 수 없는 조문을 인용",
         "raters": "평가자 의견이 갈림" if len(item.grades) > 1 else "두 번째 의견이 필요함",
         "novelty": "평가한 적 없는 종류의 질문",
+        "trouble": f"낮은 평가가 많은 주제: {topic}",
         "topic": f"시험 비중에 비해 평가가 적은 주제: {topic}",
     }
     least = {"raters": SECOND, "novelty": 0.6}

@@ -1,6 +1,6 @@
 """What a reviewer's desk needs of the database: answers that may be graded, who has graded what, a rater's progress."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ...model.prompt import NO_THINK, Message
+from .priority import said_good
 from .schema_tables import FeedbackRow, GenerationRow, PairRow
 from .sink import Answered, GradeFact, RaterProgress
 
@@ -93,6 +94,7 @@ def _answered(
     row: GenerationRow, dialogue: Sequence[Message], same: Sequence[GenerationRow], said: Sequence[_Said], rater: str
 ) -> Answered:
     graded = [one for one in said if one.kind == "grade"]
+    found = Counter(said_good(one.kind, one.value) for one in said)
     own = next((one for one in graded if one.rater == rater), None)
     return Answered(
         id=row.id, question=dialogue[-1]["content"], dialogue=tuple(dialogue), answer=row.answer, model=row.model,
@@ -100,6 +102,7 @@ def _answered(
         grades=tuple(int(one.value) for one in graded if one.rater != rater and one.value != SKIP),
         own=own.value if own else "", comment=own.comment if own else "",
         rated=any(one.value != SKIP for one in said),
+        good=None if found[True] == found[False] else found[True] > found[False],
     )  # fmt: skip
 
 

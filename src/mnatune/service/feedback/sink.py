@@ -152,6 +152,7 @@ class Answered:
         grades: what other reviewers gave.
         own: this reviewer's grade "1"–"4", "skip", or empty.
         rated: anybody has said something of it.
+        good: what most of them found; None where they are of two minds or did not say.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Answered:
     own: str = ""
     comment: str = ""
     rated: bool = False
+    good: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
