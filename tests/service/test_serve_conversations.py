@@ -189,6 +189,9 @@ def test_menus_and_dialogs_have_no_serious_finding(visit):
     answered(page)
     page.get_by_label("대화 메뉴").click()
     assert axe_findings(page) == []
+    place = page.locator(".menu-list").bounding_box()
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= PHONE["width"]
     page.get_by_role("button", name="이름 바꾸기").click()
     assert axe_findings(page) == []
     page.keyboard.press("Escape")

@@ -56,6 +56,8 @@ def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
     assert page.locator(".answer ol li").all_text_contents() == ["첫째", "둘째"]
     assert page.locator(".answer td").all_text_contents() == ["1", "2"]
     cite = page.locator(".cite.valid")
+    assert cite.locator(".mark").all_text_contents() == ["실재", "근거 미확인"]
+    assert "확인하지 않았습니다" in page.locator(".not-checked").text_content()
     assert page.locator(".tip").is_hidden()
     cite.hover()
     assert page.locator(".tip").text_content() == "실재 · 근거는 확인하지 않음: 상법 합병계약서와 그 승인결의"

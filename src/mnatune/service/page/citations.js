@@ -6,7 +6,7 @@ import { request } from "./client.js";
 
 const WORDS = { valid: "실재", invalid: "없는 조문", unresolved: "확인할 수 없는 조문" };
 /** What the marks of an answer without a panel of articles do not say. */
-export const ONLY_EXISTENCE = "‘실재’는 그 조문이 있다는 뜻입니다. 문장이 조문과 맞는지(근거), 결론이 옳은지, 지금 시행 중인지는 확인하지 않았습니다.";
+export const ONLY_EXISTENCE = "‘실재’는 그 조문이 있다는 뜻입니다. 문장이 조문과 맞는지(근거)와 결론이 옳은지는 확인하지 않았습니다.";
 const SUPPORT = { supported: "근거 확인", unsupported: "근거와 다름", unchecked: "근거는 확인하지 않음" };
 
 /** Look up the citations of `text` and mark them inside `root`. */
@@ -45,10 +45,11 @@ export function marksOf({ verdict, support, label }) {
 }
 
 /** Two marks beside a citation that exists: that it does, and whether the article carries the sentence. */
-function signs({ verdict, support, label }) {
+function signs({ verdict, support, label, note }) {
   if (label || verdict !== "valid") return [];
   const carries = support === "supported";
-  return [["실재", "good"], [carries ? "근거 확인" : "근거 미확인", carries ? "good" : "open"]].map(([word, kind]) =>
+  const exists = note && !support ? ["지금은 없음", "unsure"] : ["실재", "good"]; // a note without a check of support says since when
+  return [exists, [carries ? "근거 확인" : "근거 미확인", carries ? "good" : "open"]].map(([word, kind]) =>
     el("span", { class: `mark ${kind}`, "aria-hidden": "true" }, word));
 }
 
