@@ -28,7 +28,7 @@ from pathlib import Path
 
 from mnatune.pack import Pack
 from mnatune.runs.workspace import read_jsonl
-from mnatune.service.feedback.priority import Known, Waiting, ranked
+from mnatune.service.feedback.priority import RatedQuestion, Waiting, ranked
 
 ITEMS, BUDGET, BATCH = 500, 200, 10
 WEAK_TOPICS, WRONG_WHERE_WEAK, WRONG_ELSEWHERE = 0.4, 0.85, 0.1
@@ -108,7 +108,10 @@ def run(seed: int, by_topic: dict[str, list[str]], exam: list[tuple[str, str]], 
         "oldest": lambda left, rated: [item.id for item in left[:BATCH]],
         "random": lambda left, rated: [item.id for item in draw.sample(left, min(BATCH, len(left)))],
         "ours": lambda left, rated: [
-            one.id for one in ranked(left, [Known(i.question, not world.wrong[i.id]) for i in rated], world.exam, BATCH)
+            one.id
+            for one in ranked(
+                left, [RatedQuestion(i.question, not world.wrong[i.id]) for i in rated], world.exam, BATCH
+            )
         ],
     }
     found = {name: gains(world, order) for name, order in orders.items()}

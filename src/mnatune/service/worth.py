@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
-from .feedback.priority import Known, Ranked, Waiting, ranked, said_good
+from .feedback.priority import RatedQuestion, Waiting, WorthRating, ranked, said_good
 from .feedback.sink import Answered, ReviewItem
 from .marking import Checker
 
@@ -36,15 +36,15 @@ class Worth:
                     self._kept.popitem(last=False)
             return self._kept[answer]
 
-    def answers(self, waiting: Sequence[Answered], rated: Sequence[Answered]) -> list[Ranked]:
+    def answers(self, waiting: Sequence[Answered], rated: Sequence[Answered]) -> list[WorthRating]:
         """Answers in the order in which a reviewer should see them."""
         items = [
             Waiting(one.id, one.question, one.answer, one.created, one.others, self.verdicts(one.answer), one.grades)
             for one in waiting
         ]
-        return ranked(items, [Known(one.question, one.good) for one in rated], self._exam)
+        return ranked(items, [RatedQuestion(one.question, one.good) for one in rated], self._exam)
 
-    def reviews(self, waiting: Sequence[ReviewItem], decided: Sequence[ReviewItem]) -> list[Ranked]:
+    def reviews(self, waiting: Sequence[ReviewItem], decided: Sequence[ReviewItem]) -> list[WorthRating]:
         """Feedback in the order in which it should be decided."""
         items = [
             Waiting(
@@ -53,5 +53,5 @@ class Worth:
             )
             for one in waiting
         ]  # fmt: skip
-        known = [Known(one.question, said_good(one.kind, one.value)) for one in decided]
+        known = [RatedQuestion(one.question, said_good(one.kind, one.value)) for one in decided]
         return ranked(items, known, self._exam)

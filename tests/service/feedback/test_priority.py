@@ -1,6 +1,6 @@
 """The order of what is to be rated: each sign alone puts an item first, and a batch does not ask the same thing twice."""
 
-from mnatune.service.feedback.priority import Known, Waiting, ranked, said_good
+from mnatune.service.feedback.priority import RatedQuestion, Waiting, ranked, said_good
 
 EXAM = [
     ("합병", "합병에 반대하는 주주의 주식매수청구 기간은 언제까지인가?"),
@@ -18,7 +18,7 @@ def order(items, rated=(ASKED,), exam=()):
 
 
 def known(*questions, good=None):
-    return [Known(question, good) for question in questions]
+    return [RatedQuestion(question, good) for question in questions]
 
 
 def test_equal_items_stand_oldest_first():

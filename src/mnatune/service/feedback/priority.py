@@ -53,7 +53,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RatedQuestion:
     """A question whose answer was rated, and what was found: good, bad, or not said (a tie)."""
 
     question: str
@@ -61,7 +61,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class WorthRating:
     """An item's place: its worth (a sum of weights), the strongest reasons first, and its topic, if it has one."""
 
     id: str
@@ -126,8 +126,11 @@ def said_good(kind: str, value: str) -> bool | None:
 
 
 def ranked(
-    waiting: Sequence[Waiting], rated: Sequence[Known], exam: Sequence[tuple[str, str]], count: int | None = None
-) -> list[Ranked]:
+    waiting: Sequence[Waiting],
+    rated: Sequence[RatedQuestion],
+    exam: Sequence[tuple[str, str]],
+    count: int | None = None,
+) -> list[WorthRating]:
     """The items most worth a rating, the best first; of equals the one that came first.
 
     Args:
@@ -146,7 +149,7 @@ def ranked(
         at = int(np.argmax(worths))
         own = signs.of(at)
         found.append(
-            Ranked(
+            WorthRating(
                 items[at].id, round(float(worths[at]), 3), _reasons(own, items[at], signs.topics[at]), signs.topics[at]
             )
         )
@@ -155,7 +158,7 @@ def ranked(
     return found
 
 
-def _signs(items: Sequence[Waiting], rated: Sequence[Known], exam: Sequence[tuple[str, str]]) -> _Signs:
+def _signs(items: Sequence[Waiting], rated: Sequence[RatedQuestion], exam: Sequence[tuple[str, str]]) -> _Signs:
     vectors = _vectors(
         [*(item.question for item in items), *(one.question for one in rated), *(question for _, question in exam)]
     )
