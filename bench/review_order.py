@@ -77,12 +77,16 @@ def make_world(seed: int, by_topic: dict[str, list[str]], exam: list[tuple[str, 
     return World(waiting, wrong, hidden, kept, [weak[topic] for topic, _ in kept])
 
 
-def gains(world: World, order) -> list[float]:
-    """The gain after each batch; `order` gives the next batch from the items left and those rated."""
+def gains(world: World, order, wanted: float = math.inf) -> list[float]:
+    """The gain after each batch, until what is wanted is reached and the budget spent.
+
+    Args:
+        order: gives the next batch from the items left and those rated.
+    """
     share = Counter(topic for (topic, _), weak in zip(world.exam, world.weak, strict=True) if weak)
     left, rated, found = list(world.waiting), [], []
     corrected: dict[str, set[str]] = {topic: set() for topic in share}
-    while left:
+    while left and (len(rated) < BUDGET or found[-1] < wanted):
         chosen = set(order(left, rated))
         for item in left:
             topic, question = world.hidden[item.id]
@@ -114,9 +118,9 @@ def run(seed: int, by_topic: dict[str, list[str]], exam: list[tuple[str, str]], 
             )
         ],
     }
-    found = {name: gains(world, order) for name, order in orders.items()}
     at = BUDGET // BATCH - 1
-    wanted = found["oldest"][at]
+    wanted = gains(world, orders["oldest"], 0.0)[at]
+    found = {name: gains(world, order, wanted) for name, order in orders.items()}
     counts = {name: needed(gain, wanted) for name, gain in found.items()}
     return {"gain": wanted, "ours_gain": found["ours"][at], **counts}
 
