@@ -97,7 +97,7 @@ def _ordered(
         if _state(one.own) == show
         and model in ("", one.model)
         and words.lower() in f"{one.question}\n{one.answer}".lower()
-        and _has(service.worth.verdicts(one.answer), verdict)
+        and (not verdict or _has(service.worth.verdicts(one.answer), verdict))
     ]
     if show == "todo":
         rated = [one for one in desk if one.rated][:RANKED_ANSWERS]
@@ -114,7 +114,7 @@ def _state(own: str) -> Shown:
 
 def _has(verdicts: tuple[str, ...], wanted: str) -> bool:
     """Whether citations are of the wanted kind; "none" wants an answer without any."""
-    return not wanted or (wanted in verdicts if wanted != "none" else not verdicts)
+    return wanted in verdicts if wanted != "none" else not verdicts
 
 
 def _shown(service: Service, one: Answered, reasons: tuple[str, ...] = (), topic: str = "") -> dict[str, Any]:
