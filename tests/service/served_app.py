@@ -16,7 +16,8 @@ from mnatune.service.app import create_app
 from mnatune.service.evidence import LawEvidence
 from mnatune.service.feedback.store import FeedbackStore
 from mnatune.service.keys import KeyStore
-from mnatune.service.service import Checker, Service, Settings
+from mnatune.service.marking import Checker
+from mnatune.service.service import Service, Settings
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,8 @@ def test_articles_stand_beside_the_answer_with_their_dates_and_marks(visit, app,
     assert "20일 이내" in text.text_content()
     assert text.is_visible()
     assert page.locator(".cite.valid.supported .sr").text_content().startswith(" (실재 · 근거 확인")
+    assert page.locator(".cite.valid.supported .mark").all_text_contents() == ["실재", "근거 확인"]
+    assert page.locator(".not-checked").count() == 0  # the panel says it
     assert page.locator("del .cite.invalid").count() == 1
     assert page.locator(".cite.unresolved").count() == 1
     answer, beside = page.locator(".answer").bounding_box(), panel.bounding_box()

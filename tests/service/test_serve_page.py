@@ -56,6 +56,8 @@ def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
     assert page.locator(".answer ol li").all_text_contents() == ["첫째", "둘째"]
     assert page.locator(".answer td").all_text_contents() == ["1", "2"]
     cite = page.locator(".cite.valid")
+    assert cite.locator(".mark").all_text_contents() == ["실재", "근거 미확인"]
+    assert "확인하지 않았습니다" in page.locator(".not-checked").text_content()
     assert page.locator(".tip").is_hidden()
     cite.hover()
     assert page.locator(".tip").text_content() == "실재 · 근거는 확인하지 않음: 상법 합병계약서와 그 승인결의"
@@ -159,6 +161,12 @@ def test_compare_blind_and_see_the_names_only_after_the_choice(visit):
     assert [said[name.partition(" · ")[2]] for name in names] == texts
 
 
+def delete(page, title):
+    page.get_by_role("button", name=f"‘{title}’ 삭제").click()
+    page.get_by_role("button", name="삭제", exact=True).click()
+    page.locator("#delete-dialog").wait_for(state="hidden")
+
+
 def test_a_reload_keeps_the_dialogue_and_its_ratings(visit):
     page, _ = visit(app_saying())
     ask(page, "첫 질문")
@@ -173,7 +181,7 @@ def test_a_reload_keeps_the_dialogue_and_its_ratings(visit):
     assert page.locator("#welcome").is_visible()
     page.locator(".entry").first.click()
     answered(page)
-    page.get_by_role("button", name="‘첫 질문’ 삭제").click()
+    delete(page, "첫 질문")
     assert page.locator(".entry").count() == 0
 
 
@@ -246,7 +254,7 @@ def test_who_comes_back_in_mid_answer_finds_what_had_come(visit):
 def test_a_dialogue_deleted_in_mid_answer_does_not_come_back(visit):
     page, server = visit(app_that_takes_its_time([]))
     writing(page, "가사건")
-    page.get_by_label("‘가사건’ 삭제").click()
+    delete(page, "가사건")
     assert wait_for(lambda: server.gauge("mnatune_engine_running") == 0, 10)
     ask(page, "나사건")
     page.get_by_text("나사건의답").first.wait_for()
@@ -274,10 +282,27 @@ def test_a_rating_that_did_not_arrive_is_not_shown_as_given(visit):
     good.click()
     page.locator(".tools [role=alert]").wait_for()
     assert good.get_attribute("aria-pressed") == "false"
+    assert "서버에 있는 것은 지금도 평가 ‘없음’" in page.locator(".tools [role=alert]").text_content()
     page.unroute("**/rating")
-    good.click()
+    page.get_by_role("button", name="다시 보내기").click()
     page.get_by_text("어떤 점이 좋았나요?").wait_for()
     assert good.get_attribute("aria-pressed") == "true"
+
+
+def test_what_was_typed_stays_until_the_server_has_it(visit):
+    page, server = visit(app_saying())
+    ask(page)
+    page.get_by_role("button", name="답변 고치기").click()
+    page.route("**/edit", lambda route: route.abort())
+    page.get_by_label("고친 답변", exact=True).fill("길게 고친 답변")
+    page.get_by_role("button", name="고친 답변 저장").click()
+    page.locator(".panel [role=alert]", has_text="저장되지 않았습니다").wait_for()
+    assert page.get_by_label("고친 답변", exact=True).input_value() == "길게 고친 답변"
+    assert server.store.review_queue().total == 0
+    page.unroute("**/edit")
+    page.get_by_role("button", name="다시 보내기").click()
+    page.locator(".note", has_text="고친 답변을 저장했습니다").wait_for()
+    assert server.store.review_queue().items[0].value == "길게 고친 답변"
 
 
 def test_a_corrected_answer_is_what_the_next_question_follows(visit):
@@ -294,6 +319,13 @@ def test_a_corrected_answer_is_what_the_next_question_follows(visit):
     page.get_by_label("고친 답변", exact=True).fill("옳은 답변")
     page.get_by_role("button", name="고친 답변 저장").click()
     page.locator(".note", has_text="고친 답변을 저장했습니다").wait_for()
+    assert page.locator(".answer .text").text_content() == "옳은 답변"
+    page.get_by_role("button", name="원래 답변 보기").click()
+    page.get_by_role("button", name="고친 답변 보기").wait_for()
+    assert page.locator(".answer .text").text_content() == "틀린 답변"
+    page.reload()
+    answered(ready(page))
+    assert page.locator(".answer .text").text_content() == "옳은 답변"
     ask(page, "둘째 질문")
     answered(page, 1)
     assert seen[1] == ["첫 질문", "옳은 답변", "둘째 질문"]
@@ -351,7 +383,7 @@ def test_a_change_of_consent_begins_a_new_conversation(visit):
     page.evaluate("document.getElementById('consent').click()")
     ask(page, "저장할 질문")
     page.locator(".thumb").first.wait_for()
-    assert page.locator(".question").all_text_contents() == ["저장할 질문"]
+    assert page.locator(".question .text").all_text_contents() == ["저장할 질문"]
     page.get_by_role("button", name="좋아요").click()
     assert wait_for(lambda: server.store.review_queue().total == 1, 5)
     (item,) = server.store.review_queue().items

@@ -195,7 +195,11 @@ def test_keys_are_shown_once_listed_without_secret_and_revoked(tmp_path):
     (row,) = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
     assert row["admin"] is True
     assert KeyStore(tmp_path / "keys.json").find(secret).name == "김"
+    desk = run.invoke(app, ["keys", "create", "이", "--file", file, "--reviewer"]).stdout.splitlines()[0]
+    reviewer = KeyStore(tmp_path / "keys.json").find(desk)
+    assert (reviewer.reviewer, reviewer.admin) == (True, False)
     listed = run.invoke(app, ["keys", "list", "--file", file]).stdout
+    assert "reviewer" in listed
     assert row["id"] in listed
     assert secret not in listed
     assert "active" in listed

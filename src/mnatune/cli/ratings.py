@@ -1,4 +1,4 @@
-"""`mnatune feedback`: review, export, statistics, erasure and retention of what users said."""
+"""`mnatune feedback`: review, export, annotation tools, statistics, erasure and retention of what users said."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,6 +112,57 @@ def review(
     """Approve or reject a piece of feedback."""
     open_feedback(db, pack).review(item, reviewer, state, note, text)  # type: ignore[arg-type]
     typer.echo(f"{item}  {state}")
+
+
+@app.command("tasks")
+def write_annotation_tasks(
+    out: Annotated[Path, typer.Option("--out", help="JSON file for the tasks; an existing file is not overwritten.")],
+    kind: Annotated[str, typer.Option("--format", help="label-studio or argilla.")] = "label-studio",
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Write stored answers and their grades for Label Studio or Argilla."""
+    from ..runs.errors import UsageError
+    from ..service.feedback.annotation_formats import FORMATS, write_tasks
+
+    if kind not in FORMATS:
+        raise UsageError(f"--format is one of {', '.join(FORMATS)}, not {kind!r}")
+    if out.exists():
+        raise UsageError("the file is there already", where=str(out), next_step="choose another --out")
+    answers, grades = write_tasks(open_feedback(db, pack), out, kind)  # type: ignore[arg-type]
+    typer.echo(f"{answers} answers, {grades} grades  {out}")
+
+
+@app.command("import")
+def import_grades(
+    file: Annotated[Path, typer.Argument(help="JSON that Label Studio or Argilla exported.")],
+    db: Database = URL,
+    pack: PackName = PACK,
+) -> None:
+    """Take grades back from Label Studio or Argilla; the same file again changes nothing."""
+    from ..service.feedback.annotation_formats import read_grades, take_grades
+
+    grades = list(read_grades(file))
+    taken = take_grades(open_feedback(db, pack), grades)
+    typer.echo(f"{taken.stored} grades stored, {taken.same} were there already")
+    for reason, count in taken.left_out.items():
+        typer.echo(f"left out: {reason}  {count}")
+
+
+@app.command("agreement")
+def print_agreement(db: Database = URL, pack: PackName = PACK) -> None:
+    """Print how far reviewers agree: Krippendorff's alpha of their grades."""
+    from ..service.feedback.rater_agreement import agreement, grades_by_item
+
+    grades = open_feedback(db, pack).grades()
+    by_item = grades_by_item([(one.generation, one.rater, one.grade) for one in grades])
+    found = agreement([list(given.values()) for given in by_item.values()])
+    if found.alpha is None:
+        typer.echo(f"no agreement to tell: {found.items} answers have two grades or more")
+        return
+    typer.echo(
+        f"alpha {found.alpha:.3f} [{found.low:.3f}, {found.high:.3f}]  {found.items} answers, {found.grades} grades"
+    )
 
 
 @app.command()

@@ -76,11 +76,14 @@ def create(
     requests: Annotated[int, typer.Option(min=0, help="Requests per minute; 0 no limit.")] = 60,
     tokens: Annotated[int, typer.Option(min=0, help="Tokens per minute; 0 no limit.")] = 60_000,
     admin: Annotated[bool, typer.Option("--admin", help="May use the admin page.")] = False,
+    reviewer: Annotated[
+        bool, typer.Option("--reviewer", help="May read and grade in the rating workspace what others were answered.")
+    ] = False,
 ) -> None:
     """Create a key and show it, once."""
     from ..service.keys import KeyStore, KeyTerms
 
-    key, secret = KeyStore(file.expanduser()).create(name, KeyTerms(days, requests, tokens, admin))
+    key, secret = KeyStore(file.expanduser()).create(name, KeyTerms(days, requests, tokens, admin, reviewer))
     typer.echo(secret)
     typer.echo(f"key {key.id} for {name}; it is shown this once and stored as a hash only", err=True)
 
@@ -98,10 +101,10 @@ def show(file: KeyFile = KEYS) -> None:
         typer.echo(f"no key in {file}; next: mnatune keys create NAME")
     for key in keys:
         until = datetime.fromtimestamp(key.expires, UTC).date().isoformat() if key.expires else "never"
-        role = "admin" if key.admin else "user"
+        role = "admin" if key.admin else "reviewer" if key.reviewer else "user"
         limits = f"{key.requests_per_minute} req/min  {key.tokens_per_minute} tok/min"
         typer.echo(
-            f"{key.id}  {key.shown}…  {key.state(time.time()):8}  {role:5}  expires {until}  {limits}  {key.name}"
+            f"{key.id}  {key.shown}…  {key.state(time.time()):8}  {role:8}  expires {until}  {limits}  {key.name}"
         )
 
 

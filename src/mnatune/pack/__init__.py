@@ -89,6 +89,15 @@ class Pack:
         files = sorted((self.root / "exam").glob("*.jsonl"))
         return [str(item["question"]) for file in files for item in read_jsonl(file) if item.get("question")]
 
+    @cached_property
+    def exam_topics(self) -> list[tuple[str, str]]:
+        """(topic, question) of every exam item that has a topic; empty without an exam."""
+        files = sorted((self.root / "exam").glob("*.jsonl"))
+        items = [item for file in files for item in read_jsonl(file)]
+        return [
+            (str(item["topic"]), str(item["question"])) for item in items if item.get("topic") and item.get("question")
+        ]
+
     @property
     def system_prompt(self) -> str:
         """The system prompt of every dialogue."""

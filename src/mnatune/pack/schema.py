@@ -24,6 +24,27 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class WelcomeForm(Form):
+    """What the chat page says before the first question."""
+
+    title: Text
+    text: Text
+
+
+class GradeForm(Form):
+    """A grade of an answer and what it means."""
+
+    label: Text
+    means: Text
+
+
+class RatingForm(Form):
+    """The rating workspace: what raters go by, and the four grades from the worst to the best."""
+
+    guideline: Annotated[list[Text], Field(min_length=1)]
+    grades: Annotated[list[GradeForm], Field(min_length=4, max_length=4)]
+
+
 class PackFacts(Form):
     """pack.yaml."""
 
@@ -33,6 +54,8 @@ class PackFacts(Form):
     """Goes up when an exam item changes: scores of two versions are not compared."""
     title: Text
     examples: list[Text] = []
+    welcome: WelcomeForm | None = None
+    rating: RatingForm | None = None
     language: Text
     licence: Text
     max_question_chars: int = Field(ge=1)

@@ -16,14 +16,15 @@ from .. import __version__
 from ..model.engine.protocol import Engine
 from ..model.engine.refusals import Refusal
 from ..runs.errors import MnatuneError
-from . import api, page_api
+from . import api, page_api, rating_api
 from .envelope import error_body, error_headers, what_is_wrong
 from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
 from .gate import KeyGate
 from .gauges import CONTENT_TYPE
 from .keys import KeyStore
-from .service import Checker, Service, Settings
+from .marking import Checker
+from .service import Service, Settings
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def create_app(
     guard = [Depends(HTTPBearer(auto_error=False))] if keys else []
     app.include_router(api.router, dependencies=guard)
     app.include_router(page_api.router, dependencies=guard)
+    app.include_router(rating_api.router, dependencies=guard)
     app.include_router(page_api.entry)
     _add_health(app, service)
     _add_pages(app)
@@ -114,6 +116,10 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/admin", include_in_schema=False)
     async def admin() -> Response:
         return FileResponse(ASSETS["admin.html"])
+
+    @app.get("/rate", include_in_schema=False)
+    async def rate() -> Response:
+        return FileResponse(ASSETS["rate.html"])
 
     @app.get("/page/{name}", include_in_schema=False)
     async def asset(name: str) -> Response:

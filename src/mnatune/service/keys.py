@@ -37,6 +37,7 @@ class Key:
         expires: Unix time; None never.
         requests_per_minute, tokens_per_minute: 0 is no limit.
         admin: may see the admin page and review feedback.
+        reviewer: may read and grade what others were answered.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Key:
     requests_per_minute: int = 60
     tokens_per_minute: int = 60_000
     admin: bool = False
+    reviewer: bool = False
 
     def state(self, now: float) -> str:
         """ "active", "expired" or "revoked"."""
@@ -65,6 +67,7 @@ class KeyTerms:
     requests_per_minute: int = 60
     tokens_per_minute: int = 60_000
     admin: bool = False
+    reviewer: bool = False
 
 
 class KeyStore:
@@ -92,6 +95,7 @@ class KeyStore:
             requests_per_minute=terms.requests_per_minute,
             tokens_per_minute=terms.tokens_per_minute,
             admin=terms.admin,
+            reviewer=terms.reviewer,
         )
         with self._locked():
             self._write([*self._read(), key])

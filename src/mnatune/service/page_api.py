@@ -21,14 +21,17 @@ from .api_schema import Body, ChatRequest, Str
 from .envelope import error_body
 from .feedback.sink import (
     MAX_COMMENT,
+    MAX_IDENTIFIER,
     MAX_TEXT,
     REASON_TAGS,
     BlindPair,
     Choice,
     Edit,
     FeedbackSink,
+    Kind,
     PairChoice,
     Rating,
+    ReviewFilter,
     State,
     UnknownItem,
 )
@@ -40,6 +43,7 @@ T = TypeVar("T")
 
 
 SIDES = ("left", "right")
+RANKED = 1_000  # items that are put in order at once
 Identifier = Annotated[str, Path(pattern=r"^[A-Za-z0-9_:.-]{1,80}$")]
 Comment = Annotated[Str, Field(max_length=MAX_COMMENT)]
 Text = Annotated[Str, Field(min_length=1, max_length=MAX_TEXT)]
@@ -104,6 +108,19 @@ async def admin_of(caller: Calling) -> Caller:
 Admin = Annotated[Caller, Depends(admin_of)]
 
 
+async def filters(
+    kind: Kind | Literal[""] = "",
+    model: Annotated[str, Query(max_length=MAX_IDENTIFIER)] = "",
+    rater: Annotated[str, Query(max_length=MAX_IDENTIFIER)] = "",
+    words: Annotated[str, Query(max_length=200)] = "",
+) -> ReviewFilter:
+    """What a list of feedback is cut down to."""
+    return ReviewFilter(kind, model, rater, words.replace("\x00", ""))
+
+
+Filters = Annotated[ReviewFilter, Depends(filters)]
+
+
 @entry.get("/page")
 async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
     """What the page needs to begin; without a key it says only that one is needed."""
@@ -112,9 +129,11 @@ async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
     if caller is not None:
         facts |= {
             "admin": caller.admin,
+            "reviewer": caller.reviewer,
             "models": [model.id for model in service.engine.models()],
             "tags": REASON_TAGS,
             "examples": list(service.settings.examples),
+            "welcome": service.settings.words.welcome.model_dump(),
             "citations": service.checker is not None,
             "evidence": service.law.usable,
             "evidence_default": service.settings.evidence,
@@ -165,7 +184,7 @@ async def _pair_events(
             yield event({"side": SIDES[at], "text": piece.text, "finish": piece.finish})
         await asyncio.gather(*(answer.close() for answer in answers))
         left, right = (f"{pair}-{side}" for side in SIDES)
-        await _store(service, lambda sink: sink.save_pair(BlindPair(pair, caller.rater, left, right, time.time())))
+        await in_store(service, lambda sink: sink.save_pair(BlindPair(pair, caller.rater, left, right, time.time())))
         yield event({"complete": pair})
     except Refusal as error:
         yield event(error_body(error))
@@ -176,7 +195,7 @@ async def _pair_events(
 async def choose(pair: Identifier, body: ChoiceBody, service: Serving, caller: Calling) -> dict[str, str]:
     """Pick the better answer of a pair; tells which model was which."""
     choice = PairChoice(pair, caller.rater, body.choice, body.comment, time.time())
-    left, right = await _store(service, lambda sink: sink.choose(choice))
+    left, right = await in_store(service, lambda sink: sink.choose(choice))
     service.metrics.feedback.labels("pair").inc()
     return {"left": left, "right": right}
 
@@ -185,7 +204,7 @@ async def choose(pair: Identifier, body: ChoiceBody, service: Serving, caller: C
 async def rate(generation: Identifier, body: RatingBody, service: Serving, caller: Calling) -> None:
     """Rate one's own answer; thumb 0 takes the rating back."""
     rating = Rating(generation, caller.rater, body.thumb, tuple(dict.fromkeys(body.tags)), body.comment, time.time())
-    await _store(service, lambda sink: sink.rate(rating))
+    await in_store(service, lambda sink: sink.rate(rating))
     service.metrics.feedback.labels("rating").inc()
 
 
@@ -195,14 +214,14 @@ async def edit(generation: Identifier, body: EditBody, service: Serving, caller:
     if not body.text.strip():
         raise bad_request("the corrected answer is empty", param="text")
     correction = Edit(generation, caller.rater, body.text, body.comment, time.time())
-    await _store(service, lambda sink: sink.edit(correction))
+    await in_store(service, lambda sink: sink.edit(correction))
     service.metrics.feedback.labels("edit").inc()
 
 
 @router.delete("/me")
 async def forget_me(service: Serving, caller: Calling) -> dict[str, int]:
     """Erase everything that is stored of the caller."""
-    return {"deleted": await _store(service, lambda sink: sink.delete_user(caller.rater))}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(caller.rater))}
 
 
 @router.post("/citations")
@@ -230,7 +249,7 @@ async def citations(body: CitationBody, service: Serving) -> dict[str, Any]:
 @router.get("/admin/usage")
 async def usage(service: Serving, admin: Admin, days: Annotated[int, Query(ge=1, le=366)] = 30) -> dict[str, Any]:
     """Usage and ratings by day and model, and the engine's load."""
-    rows = await _store(service, lambda sink: sink.usage(days))
+    rows = await in_store(service, lambda sink: sink.usage(days))
     load = service.engine.load()
     return {"days": [asdict(row) for row in rows], "waiting": load.waiting, "running": load.running}
 
@@ -239,27 +258,39 @@ async def usage(service: Serving, admin: Admin, days: Annotated[int, Query(ge=1,
 async def review_queue(
     service: Serving,
     admin: Admin,
+    only: Filters,
     state: State = "open",
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    order: Literal["worth", "oldest"] = "worth",
 ) -> dict[str, Any]:
-    """Feedback that waits for review, oldest first."""
-    return asdict(await _store(service, lambda sink: sink.review_queue(state, limit, offset)))
+    """Feedback that waits for review: what a decision would change most first, each item with the reason.
+
+    What was decided already stands oldest first, and so does everything beyond the first `RANKED` items.
+    """
+    if state != "open" or order == "oldest" or offset + limit > RANKED:
+        return asdict(await in_store(service, lambda sink: sink.review_queue(state, limit, offset, only)))
+    page = await in_store(service, lambda sink: sink.review_queue(state, RANKED, 0, only))
+    decided = await in_store(service, lambda sink: sink.review_queue("approved", RANKED))
+    ranks = await asyncio.to_thread(service.worth.reviews, page.items, decided.items)
+    items = {item.id: asdict(item) for item in page.items}
+    shown = [items[one.id] | {"reasons": one.reasons, "topic": one.topic} for one in ranks[offset:][:limit]]
+    return {"items": shown, "total": page.total}
 
 
 @router.put("/admin/reviews/{item}", status_code=204)
 async def review(item: Identifier, body: ReviewBody, service: Serving, admin: Admin) -> None:
     """Approve or reject a piece of feedback."""
-    await _store(service, lambda sink: sink.review(item, admin.rater, body.state, body.note, body.text))
+    await in_store(service, lambda sink: sink.review(item, admin.rater, body.state, body.note, body.text))
 
 
 @router.delete("/admin/raters/{rater}")
 async def forget_rater(rater: Identifier, service: Serving, admin: Admin) -> dict[str, int]:
     """Erase everything that is stored of a rater."""
-    return {"deleted": await _store(service, lambda sink: sink.delete_user(rater))}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(rater))}
 
 
-async def _store(service: Service, work: Callable[[FeedbackSink], T]) -> T:
+async def in_store(service: Service, work: Callable[[FeedbackSink], T]) -> T:
     """Work with the feedback store; its errors become API errors."""
     try:
         return await service.in_store(work)

@@ -23,6 +23,7 @@ from .app import create_app
 from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
 from .keys import KeyStore
+from .page_words import PageWords
 from .service import LOOPBACK_HOSTS, Service, Settings
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def build(options: ServeOptions) -> "FastAPI":
         generation=recipe.generation if recipe else GenerationSection(),
         title=str(pack.facts.get("title", "mnatune")),
         examples=tuple(str(text) for text in pack.facts.get("examples", ())),
+        words=PageWords.of(pack.facts),
+        exam=tuple(pack.exam_topics),
         require_keys=keys is not None,
         open_while_keyless=_is_loopback(options.host),
         hosts=LOOPBACK_HOSTS,

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, Stream, Task
 from ..model.engine.refusals import Refusal, bad_request, engine_down
@@ -18,7 +18,10 @@ from .evidence import Evidence, LawEvidence
 from .feedback.sink import FeedbackSink, Generation
 from .gauges import Metrics
 from .keys import Key, Limiter
+from .marking import Checker
+from .page_words import PageWords
 from .repair import CheckedPieces, GroundedEngine
+from .worth import Worth
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class Settings:
     Attributes:
         system: the pack's system prompt, used unless the caller brings one.
         generation: defaults of sampling.
+        title, examples, words: what the pages say of the field; from the pack.
+        exam: (topic, question) of the pack's exam items: what is to be rated follows its topics.
         open_while_keyless: let everybody in until the first key exists, and nobody without one from then on.
         require_keys: refuse requests without an active key.
         hosts: Host headers that are answered while no key is required (against DNS rebinding); empty means any.
@@ -50,6 +55,8 @@ class Settings:
     generation: GenerationSection = field(default_factory=GenerationSection)
     title: str = "mnatune"
     examples: tuple[str, ...] = ()
+    words: PageWords = field(default_factory=PageWords)
+    exam: tuple[tuple[str, str], ...] = ()
     open_while_keyless: bool = False
     require_keys: bool = False
     hosts: frozenset[str] = frozenset()
@@ -68,31 +75,10 @@ class Caller:
     admin: bool = True
     key: Key | None = None
 
-
-class CitationMark(Protocol):
-    """A statute citation found in a text."""
-
     @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def law(self) -> str: ...
-    @property
-    def article(self) -> str: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-
-
-class Checker(Protocol):
-    """Finds and judges the statute citations of a text; `text.citations.CitationChecker` is one."""
-
-    def find(self, text: str) -> Sequence[CitationMark]:
-        """The citations in their order."""
+    def reviewer(self) -> bool:
+        """Whether the caller may read and grade the answers that others were given."""
+        return self.admin or bool(self.key and self.key.reviewer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +104,7 @@ class Service:
         self.feedback = feedback
         self.settings = settings
         self.checker = checker
+        self.worth = Worth(checker, settings.exam)
         self.law = law or LawEvidence(None, None, "이 서버에는 법 기억이 없습니다.")
         self.metrics = Metrics(engine.load)
         self.limiter = Limiter()

@@ -4,6 +4,7 @@
     pick "left" or "right"    DPO: the picked answer over the other
     pick "both_bad"           KTO: both answers undesirable
     thumb                     KTO: the answer desirable or undesirable
+    grade of a reviewer       KTO: 3 and 4 desirable, 1 and 2 undesirable
 
 Nothing here looks at several rows at once; `guards.py` does.
 """
@@ -16,8 +17,11 @@ from sqlalchemy.orm import Session
 
 from ...model.prompt import NO_THINK, Message
 from ...runs.records import content_id
+from .priority import GOOD
+from .rating_desk import SKIP
+from .review_items import with_generations
 from .schema_tables import FeedbackRow, GenerationRow
-from .store import FeedbackStore, with_generations
+from .store import FeedbackStore
 
 File = Literal["train", "preferences", "unpaired"]
 FILES: tuple[File, ...] = ("train", "preferences", "unpaired")
@@ -99,8 +103,8 @@ def _unusable(row: FeedbackRow, served: list[GenerationRow], system: str, unrevi
         return "rejected"
     if row.state == "open" and (row.kind == "edit" or not unreviewed):
         return "not-reviewed"
-    if row.value == "tie":
-        return "tie"
+    if row.value in ("tie", SKIP):
+        return str(row.value)
     if any(g.finish_reason == "cancelled" for g in served):
         return "cancelled"
     if any(_opening(g) != system for g in served):
@@ -122,6 +126,8 @@ def _rows(row: FeedbackRow, served: list[GenerationRow]) -> list[Candidate]:
             replace(base, file="train", text=text),
             replace(base, file="preferences", text=text, rejected=first.answer),
         ]
+    if row.kind == "grade":
+        return [replace(base, desirable=int(row.value) >= GOOD, finished=first.finish_reason == "stop")]
     if row.kind == "rating":
         return [replace(base, desirable=row.value == "up", finished=first.finish_reason == "stop")]
     left, right = served

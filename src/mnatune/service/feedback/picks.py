@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from ...model.prompt import NO_THINK
 from ...runs.workspace import write_jsonl
+from .review_items import with_generations
 from .schema_tables import FeedbackRow
-from .store import FeedbackStore, with_generations
+from .store import FeedbackStore
 
 WINNERS = {"left": "A", "right": "B", "tie": "tie", "both_bad": "tie"}
 

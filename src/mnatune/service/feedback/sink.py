@@ -13,7 +13,7 @@ from ...model.prompt import Message
 from ...runs.errors import DataError
 
 Choice = Literal["left", "right", "tie", "both_bad"]
-Kind = Literal["rating", "edit", "pair"]
+Kind = Literal["rating", "edit", "pair", "grade"]
 State = Literal["open", "approved", "rejected"]
 
 MAX_TEXT = 100_000  # characters of an edit, well above the longest answer
@@ -128,13 +128,99 @@ class PairChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """A reviewer's grade of anybody's answer, given in the rating workspace; a new one takes the old one's place.
+
+    Attributes:
+        grade: 1 (worst) to 4 (best); 0 takes it back; None skips the answer for this reviewer.
+    """
+
+    generation: str
+    rater: str
+    grade: Literal[0, 1, 2, 3, 4] | None
+    comment: str = ""
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A stored answer on a reviewer's desk.
+
+    Attributes:
+        dialogue: all turns up to and with the question, without the system prompt.
+        others: other answers to the same dialogue.
+        grades: what other reviewers gave.
+        own: this reviewer's grade "1"–"4", "skip", or empty.
+        rated: anybody has said something of it.
+        good: what most of them found; None where they are of two minds or did not say.
+    """
+
+    id: str
+    question: str
+    dialogue: tuple[Message, ...]
+    answer: str
+    model: str
+    created: float
+    others: tuple[str, ...] = ()
+    grades: tuple[int, ...] = ()
+    own: str = ""
+    comment: str = ""
+    rated: bool = False
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GradeFact:
+    """A grade with what it is about."""
+
+    generation: str
+    rater: str
+    grade: int
+    comment: str
+    created: float
+    question: str
+    answer: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaterProgress:
+    """What a rater has done: how many of each kind, how many were approved or rejected, how many today (UTC)."""
+
+    ratings: int = 0
+    edits: int = 0
+    pairs: int = 0
+    grades: int = 0
+    skipped: int = 0
+    approved: int = 0
+    rejected: int = 0
+    today: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFilter:
+    """Which feedback to list; an empty field leaves all.
+
+    Attributes:
+        model: served name, on either side of a pair.
+        words: text in question, answer, correction or comment.
+    """
+
+    kind: str = ""
+    model: str = ""
+    rater: str = ""
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewItem:
     """One row of the review queue: a piece of feedback with what it is about.
 
     Attributes:
         id: opaque, given back to `review`.
-        value: rating: "up" or "down"; edit: the corrected text; pair: the choice.
+        value: rating: "up" or "down"; edit: the corrected text; pair: the choice; grade: "1" to "4".
         question, answer: last user turn and served answer; a pair's `answer` is the left one, `other` the right one.
+        earlier: the turns before the question, without the system prompt.
         model, other_model: served names.
     """
 
@@ -153,6 +239,7 @@ class ReviewItem:
     other_model: str = ""
     reviewer: str = ""
     note: str = ""
+    earlier: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +284,21 @@ class FeedbackSink(Protocol):
     def choose(self, choice: PairChoice) -> tuple[str, str]:
         """Store or replace the pick of one's own pair; returns the served names (left, right) for the unveiling."""
 
-    def review_queue(self, state: State = "open", limit: int = 50, offset: int = 0) -> ReviewPage:
+    def grade(self, grade: Grade) -> None:
+        """Store, replace, withdraw or skip a reviewer's grade of any answer that may be used."""
+
+    def answers(self, rater: str, most: int) -> list[Answered]:
+        """The newest answers that may be used, as they lie on this rater's desk; the newest first."""
+
+    def grades(self) -> list[GradeFact]:
+        """Every active grade that was not rejected, oldest first."""
+
+    def progress(self, rater: str) -> RaterProgress:
+        """What a rater has done."""
+
+    def review_queue(
+        self, state: State = "open", limit: int = 50, offset: int = 0, only: ReviewFilter = ...
+    ) -> ReviewPage:
         """Feedback in that state, oldest first."""
 
     def review(self, item: str, reviewer: str, state: State, note: str = "", text: str | None = None) -> None:

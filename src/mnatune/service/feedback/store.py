@@ -13,23 +13,29 @@ from typing import Any
 
 from sqlalchemy import Engine, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ...pack import Pack
 from ...runs.errors import DataError, EnvironmentFault, UsageError
 from ...runs.records import content_id
 from ...text.personal import Personal
+from . import rating_desk
 from .database import connect
+from .review_items import filtered, review_item, with_generations
 from .schema_tables import ID, ExportItemRow, ExportRow, FeedbackRow, GenerationRow, PairRow
 from .sink import (
+    Answered,
     BlindPair,
     DayUsage,
     Edit,
     Generation,
+    Grade,
+    GradeFact,
     Kind,
     PairChoice,
+    RaterProgress,
     Rating,
-    ReviewItem,
+    ReviewFilter,
     ReviewPage,
     State,
     UnknownItem,
@@ -40,6 +46,8 @@ STATES = ("open", "approved", "rejected")
 CHOICES = ("left", "right", "tie", "both_bad")
 THUMBS = {1: "up", -1: "down"}
 DAY = 86_400
+EVERYTHING = ReviewFilter()
+UNDECIDED: dict[str, Any] = {"state": "open", "reviewer": "", "reviewed": 0.0}
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -114,14 +122,38 @@ class FeedbackStore:
             left, right = (session.get_one(GenerationRow, side).model for side in (pair.left, pair.right))
             return left, right
 
-    def review_queue(self, state: State = "open", limit: int = 50, offset: int = 0) -> ReviewPage:
-        """Active feedback in that state, oldest first."""
-        wanted = (FeedbackRow.active.is_(True), FeedbackRow.state == state)
+    def grade(self, grade: Grade) -> None:
+        """Store, replace, withdraw or skip a reviewer's grade; it needs no approval, as the reviewer gave it."""
+        value = rating_desk.SKIP if grade.grade is None else str(grade.grade or "")
+        said = {"value": value, "text": "", "comment": grade.comment}
+        self._put("grade", grade.generation, grade.rater, grade.created, **said)
+
+    def answers(self, rater: str, most: int) -> list[Answered]:
+        """The newest answers that may be used, as they lie on this rater's desk; the newest first."""
         with Session(self.engine) as session:
-            total = session.scalar(select(func.count()).select_from(FeedbackRow).where(*wanted)) or 0
-            query = with_generations().where(*wanted).order_by(FeedbackRow.created, FeedbackRow.id)
+            return rating_desk.answers(session, rater, most)
+
+    def grades(self) -> list[GradeFact]:
+        """Every active grade that was not rejected, oldest first."""
+        with Session(self.engine) as session:
+            return rating_desk.grades(session)
+
+    def progress(self, rater: str) -> RaterProgress:
+        """What a rater has done."""
+        with Session(self.engine) as session:
+            return rating_desk.progress(session, rater, _day(time.time()))
+
+    def review_queue(
+        self, state: State = "open", limit: int = 50, offset: int = 0, only: ReviewFilter = EVERYTHING
+    ) -> ReviewPage:
+        """Active feedback in that state, oldest first; what a reviewer skipped is no feedback."""
+        wanted = (FeedbackRow.active.is_(True), FeedbackRow.state == state, FeedbackRow.value != rating_desk.SKIP)
+        with Session(self.engine) as session:
+            query = filtered(with_generations().where(*wanted), only)
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            query = query.order_by(FeedbackRow.created, FeedbackRow.id)
             found = session.execute(query.limit(limit).offset(offset)).all()
-            return ReviewPage([_review_item(row) for row in found], total)
+            return ReviewPage([review_item(row) for row in found], total)
 
     def review(self, item: str, reviewer: str, state: State, note: str = "", text: str | None = None) -> None:
         """Set an item's state; `text` replaces an edit's corrected text."""
@@ -223,6 +255,8 @@ class FeedbackStore:
                 pair = session.get(PairRow, target, with_for_update=True)
                 if pair is None or pair.rater != rater:
                     raise UnknownItem("there is no such pair of yours", where=target[:ID])
+            elif kind == "grade":
+                _usable_generation(session, target)
             else:
                 _own_generation(session, target, rater, lock=True)
             mine = (FeedbackRow.kind == kind, FeedbackRow.target == target, FeedbackRow.rater == rater)
@@ -237,12 +271,13 @@ class FeedbackStore:
                 return
             revision = 1 + (session.scalar(select(func.max(FeedbackRow.revision)).where(*mine)) or 0)
             when = created or time.time()
+            decided = {"state": "approved", "reviewer": rater, "reviewed": when} if kind == "grade" else UNDECIDED
             session.add(
                 FeedbackRow(
                     id=content_id(kind, target, rater, str(revision)), kind=kind, target=target, rater=rater,
                     generation=target if kind != "pair" else None, pair=target if kind == "pair" else None,
                     revision=revision, active=True, created=when, day=_day(when),
-                    state="open", reviewer="", note="", reviewed=0.0, reviewed_text=None, **said,
+                    note="", reviewed_text=None, **decided, **said,
                 )
             )  # fmt: skip
 
@@ -290,29 +325,12 @@ def _own_generation(session: Session, generation: str, rater: str, *, lock: bool
     return row
 
 
-def with_generations() -> Any:
-    """Feedback with what it is about: its generation, or its pair's left and right generation."""
-    one, left, right = (aliased(GenerationRow, name=name) for name in ("one", "left_side", "right_side"))
-    return (
-        select(FeedbackRow, one, left, right)
-        .outerjoin(one, FeedbackRow.generation == one.id)
-        .outerjoin(PairRow, FeedbackRow.pair == PairRow.id)
-        .outerjoin(left, PairRow.left == left.id)
-        .outerjoin(right, PairRow.right == right.id)
-    )
-
-
-def _review_item(found: Any) -> ReviewItem:
-    row, one, left, right = found
-    shown = one or left
-    return ReviewItem(
-        id=row.id, kind=row.kind, state=row.state, rater=row.rater, created=row.created,
-        question=shown.messages[-1]["content"], answer=shown.answer, model=shown.model,
-        value=(row.reviewed_text or row.text) if row.kind == "edit" else row.value,
-        tags=tuple(row.tags), comment=row.comment,
-        other=right.answer if right else "", other_model=right.model if right else "",
-        reviewer=row.reviewer, note=row.note,
-    )  # fmt: skip
+def _usable_generation(session: Session, generation: str) -> GenerationRow:
+    """The row of an answer that a reviewer may grade, locked as in `_own_generation`."""
+    row = session.get(GenerationRow, generation, with_for_update=True)
+    if row is None or not row.consent or row.finish_reason == "cancelled":
+        raise UnknownItem("there is no such answer to grade", where=generation[:ID])
+    return row
 
 
 def _plain(text: str) -> str:

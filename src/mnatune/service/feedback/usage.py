@@ -38,7 +38,8 @@ def _served(session: Session, first: str) -> Iterator[tuple[str, str, str, int]]
 def _said(session: Session, first: str) -> Iterator[tuple[str, str, str, int]]:
     key = (FeedbackRow.day, GenerationRow.model, FeedbackRow.kind, FeedbackRow.value)
     query = select(*key, func.count()).join(GenerationRow, FeedbackRow.generation == GenerationRow.id)
-    query = query.where(FeedbackRow.active.is_(True), FeedbackRow.day >= first).group_by(*key)
+    said = FeedbackRow.kind.in_(("rating", "edit"))  # what users say; reviewers' grades are no votes
+    query = query.where(FeedbackRow.active.is_(True), said, FeedbackRow.day >= first).group_by(*key)
     for day, model, kind, value, number in session.execute(query):
         yield day, model, "edits" if kind == "edit" else value, number
 

@@ -3,9 +3,11 @@
 import { $, el, say } from "./dom.js";
 import { dropKey, events, explain, hasKey, request, signIn } from "./client.js";
 import { answerBody, answerTools } from "./answer.js";
-import { evidencePanel } from "./evidence.js";
-import { pairTools, showPair, streamPair } from "./compare.js";
-import { chats, forget, keep, newChat } from "./history.js";
+import { pairTools, streamPair } from "./compare.js";
+import { save as saveFile } from "./dialogue_file.js";
+import { chats, forget, keep, newChat, UNNAMED } from "./history.js";
+import { askDelete, askName, showSide } from "./side.js";
+import { fillAnswer, fillPair, questionNode, showEvidence } from "./turns.js";
 
 const CONSENT = "mnatune.consent";
 const EVIDENCE = "mnatune.evidence";
@@ -13,10 +15,11 @@ const EVIDENCE = "mnatune.evidence";
 let facts;
 let chat = newChat();
 let busy = null; // AbortController of the answer that is being made
-const writing = new Map(); // dialogue id → the dialogue, while an answer to it is being made or broken off
+const writing = new Map(); // dialogue id → {asked: the dialogue, draft: its answer so far}, while that is being made or broken off
 
 const consents = () => localStorage.getItem(CONSENT) === "yes";
 const save = (dialogue) => { keep(dialogue); showHistory(); };
+const titled = (question) => question.replace(/\s+/g, " ").slice(0, 40);
 const atEnd = () => $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 120;
 const toEnd = () => { $("log").scrollTop = $("log").scrollHeight; };
 
@@ -35,39 +38,117 @@ function sent(asked) {
   return all.filter((message, at) => message.role !== "user" || all[at + 1]?.role !== "user");
 }
 
-async function ask(question) {
+/** Ask a question in a dialogue; `old` is the answer that the new one takes the place of. */
+async function ask(asked, question, old = null) {
   if (busy || !question.trim()) return;
-  if (chat.turns.length && Boolean(chat.consent) !== consents()) {
+  if (asked.turns.length && Boolean(asked.consent) !== consents()) {
     // Earlier turns go along with every question: what was said under another consent must not.
-    await openChat(newChat());
+    asked = newChat();
+    openChat(asked);
     say("저장 동의가 바뀌어 새 대화를 시작합니다.");
   }
   // The reader may open another dialogue at any moment: whatever comes belongs to this one.
-  const asked = chat;
   if (!asked.turns.length) asked.consent = consents();
-  asked.turns.push({ role: "user", content: question.trim() });
-  if (asked.turns.length === 1) asked.title = question.trim().slice(0, 40);
-  $("chat-title").textContent = asked.title;
+  const turn = { role: "user", content: question.trim() };
+  asked.turns.push(turn);
+  if (old) asked.spare = old;
+  if (asked.title === UNNAMED) asked.title = titled(turn.content);
+  showTitle();
   $("welcome").hidden = true;
-  $("turns").append(questionNode(question.trim()));
+  $("turns").querySelectorAll(".last-only").forEach((button) => button.remove());
+  $("turns").append(questionNode(turn.content, (wanted) => changeQuestion(asked, turn, wanted)));
   save(asked);
   toEnd();
   const place = el("section", { class: "turn", "aria-label": "답변" });
   $("turns").append(place);
   const controller = new AbortController();
   working(controller);
-  writing.set(asked.id, asked);
+  writing.set(asked.id, { asked, draft: () => null });
   const follow = setInterval(() => { if (place.isConnected && atEnd()) toEnd(); }, 120);
   try {
-    await (comparing() ? askPair(asked, place, controller.signal) : askOne(asked, place, controller.signal));
+    await (comparing() && !old ? askPair(asked, place, controller.signal) : askOne(asked, place, controller.signal));
   } finally {
     clearInterval(follow);
     writing.delete(asked.id);
     if (busy === controller) working(null);
+    const restored = restore(asked);
     save(asked);
-    if (chat === asked && !place.isConnected) await openChat(asked); // left and come back meanwhile
+    if (chat === asked && !place.isConnected) openChat(asked); // left and come back meanwhile
+    else if (restored && place.isConnected) fillAnswer(place.parentNode.insertBefore(el("section", { class: "turn" }), place), asked.turns.at(-1), hooksOf(asked, asked.turns.at(-1)));
     else if (place.isConnected && atEnd()) toEnd();
   }
+}
+
+/** Where no new answer came, the one that it was to take the place of comes back; true if it did. */
+function restore(asked) {
+  const { spare } = asked;
+  delete asked.spare;
+  if (!spare || asked.turns.at(-1)?.role !== "user") return false;
+  asked.turns.push(spare);
+  return true;
+}
+
+/** Ask the last question of a dialogue again; an answer that it had stays behind the new one. */
+function rerun(asked) {
+  if (busy || chat !== asked) return;
+  const question = asked.turns.findLast((turn) => turn.role === "user").content;
+  if (Boolean(asked.consent) !== consents()) {
+    ask(asked, question);
+    return;
+  }
+  const old = asked.turns.at(-1).role === "user" ? null : asked.turns.pop();
+  asked.turns.pop();
+  cutTurns();
+  ask(asked, question, old);
+}
+
+/** Take the last question, and what stands after it, off the screen. */
+function cutTurns() {
+  const last = [...$("turns").querySelectorAll(".question")].at(-1);
+  while (last.nextSibling) last.nextSibling.remove();
+  last.remove();
+}
+
+/** Show an earlier answer to the last question in the place of the present one. */
+function goBack(asked) {
+  if (busy || chat !== asked) return;
+  const { earlier, ...present } = asked.turns.pop();
+  asked.turns.push({ ...earlier[0], earlier: [...earlier.slice(1), present] });
+  save(asked);
+  openChat(asked);
+}
+
+/** Ask a question in another wording: where it has an answer, in a dialogue that branches off before it. */
+function changeQuestion(asked, turn, wanted) {
+  if (busy || chat !== asked) {
+    say("답변이 끝난 뒤에 고칠 수 있습니다.");
+    return false;
+  }
+  const at = asked.turns.indexOf(turn);
+  if (at === asked.turns.length - 1) {
+    if (asked.title === titled(turn.content)) asked.title = UNNAMED;
+    asked.turns.pop();
+    cutTurns();
+    ask(asked, wanted);
+    return true;
+  }
+  const branch = { ...newChat(), title: at ? `${asked.title} (고친 질문)` : titled(wanted), consent: asked.consent, turns: structuredClone(asked.turns.slice(0, at)) };
+  openChat(branch);
+  ask(branch, wanted);
+  say("고친 질문은 새 대화에서 이어집니다. 원래 대화는 그대로 남아 있습니다.");
+  return true;
+}
+
+/** What the tools under an answer may do. */
+function hooksOf(asked, turn) {
+  const last = asked.turns.at(-1) === turn;
+  return {
+    tags: facts.tags,
+    citations: facts.citations,
+    changed: () => { save(asked); showMine(); },
+    again: last && (() => rerun(asked)),
+    back: last && (() => goBack(asked)),
+  };
 }
 
 function comparing() {
@@ -81,6 +162,7 @@ async function askOne(asked, place, signal) {
   const turn = { role: "assistant", content: "", model, id: "" };
   let failure = null;
   let panel = null;
+  writing.get(asked.id).draft = () => ({ ...turn, content: answer.text.trim() });
   try {
     const body = { model, messages: sent(asked), stream: true, store: asked.consent, metadata: { conversation: asked.id }, ...evidenceWish() };
     for await (const event of events("/v1/chat/completions", body, signal)) {
@@ -94,25 +176,29 @@ async function askOne(asked, place, signal) {
     failure = error;
   }
   turn.content = answer.text.trim();
-  if (turn.content) asked.turns.push(turn);
+  if (failure) turn.cut = true;
+  if (turn.content) {
+    if (asked.spare) turn.earlier = earlierOf(asked.spare);
+    asked.turns.push(turn);
+    delete asked.spare;
+    save(asked);
+  }
   await answer.end({ citations: facts.citations, checked: turn.checked });
   if (turn.checked) panel?.cited(turn.checked);
   finished(answer.node, failure, asked);
-  if (turn.content) place.append(answerTools(turn, { tags: facts.tags, changed: () => save(asked) }));
+  if (!turn.content) return;
+  const edited = (words) => { say(words); fillAnswer(place, turn, hooksOf(asked, turn), { told: words }); };
+  place.append(answerTools(turn, { ...hooksOf(asked, turn), edited }));
+}
+
+/** An answer and those before it, the newest first; a few are enough. */
+function earlierOf({ earlier = [], ...answer }) {
+  return [answer, ...earlier].slice(0, 5);
 }
 
 /** What a request says of evidence; nothing where the server has none to offer. */
 function evidenceWish() {
   return facts.evidence ? { evidence: $("evidence").getAttribute("aria-pressed") === "true" } : {};
-}
-
-/** The articles beside an answer; they stay with its turn. */
-function showEvidence(place, turn, report) {
-  turn.evidence = report;
-  const panel = evidencePanel(report);
-  place.classList.add("grounded");
-  place.append(panel.node);
-  return panel;
 }
 
 async function askPair(asked, place, signal) {
@@ -127,7 +213,7 @@ async function askPair(asked, place, signal) {
   finished(place, failure, asked);
   if (!turn) return;
   asked.turns.push(turn);
-  place.append(pairTools(place, turn, () => save(asked)));
+  place.append(pairTools(place, turn, hooksOf(asked, turn).changed));
 }
 
 function finished(node, failure, asked) {
@@ -139,14 +225,8 @@ function finished(node, failure, asked) {
   if (asked === chat) say(failure ? "답변을 중지했습니다." : "답변이 끝났습니다.");
 }
 
-/** Asks the last question of a dialogue again, which has no answer. */
 function retry(asked) {
-  return el("div", { class: "tools" }, el("button", { type: "button", class: "plain", onclick: async () => {
-    if (busy || chat !== asked) return;
-    const question = asked.turns.pop().content;
-    await openChat(asked);
-    ask(question);
-  } }, "다시 시도"));
+  return el("div", { class: "tools last-only" }, el("button", { type: "button", class: "plain", onclick: () => rerun(asked) }, "다시 시도"));
 }
 
 function working(controller) {
@@ -159,59 +239,58 @@ function working(controller) {
   else $("question").focus({ preventScroll: true });
 }
 
-function questionNode(text) {
-  return el("section", { class: "turn question", "aria-label": "질문" }, el("div", { class: "text" }, text));
-}
-
-async function openChat(next) {
+function openChat(next) {
   busy?.abort();
   if (busy) working(null);
-  chat = writing.get(next.id) || next;
+  chat = writing.get(next.id)?.asked || next;
   const shown = chat;
-  $("chat-title").textContent = chat.title;
-  $("welcome").hidden = chat.turns.length > 0;
+  if (!writing.has(shown.id)) restore(shown);
+  showTitle();
+  $("welcome").hidden = shown.turns.length > 0;
   $("turns").replaceChildren();
-  for (const turn of [...shown.turns]) {
-    if (chat !== shown) return; // the reader has opened another one
+  for (const turn of shown.turns) {
     if (turn.role === "user") {
-      $("turns").append(questionNode(turn.content));
+      $("turns").append(questionNode(turn.content, (wanted) => changeQuestion(shown, turn, wanted)));
       continue;
     }
     const place = el("section", { class: "turn", "aria-label": "답변" });
     $("turns").append(place);
-    if (turn.role === "pair") {
-      await showPair(place, turn, { citations: facts.citations });
-      place.append(pairTools(place, turn, () => save(shown)));
-    } else {
-      const answer = answerBody(turn.model);
-      place.append(answer.node);
-      answer.add(turn.content);
-      const panel = turn.evidence && showEvidence(place, turn, turn.evidence);
-      await answer.end({ citations: facts.citations, checked: turn.checked });
-      if (turn.checked) panel?.cited(turn.checked);
-      place.append(answerTools(turn, { tags: facts.tags, changed: () => save(shown) }));
-    }
+    (turn.role === "pair" ? fillPair : fillAnswer)(place, turn, hooksOf(shown, turn)).then(() => {
+      if (chat === shown && turn === shown.turns.at(-1)) toEnd();
+    });
   }
-  if (chat !== shown) return;
   if (shown.turns.at(-1)?.role === "user" && !writing.has(shown.id)) {
     $("turns").append(el("section", { class: "turn" }, el("p", { class: "note" }, "이 질문의 답변은 끝까지 오지 않았습니다."), retry(shown)));
   }
   showHistory();
   sideOpen(false);
-  if (chat.turns.length) toEnd();
+  if (shown.turns.length) toEnd();
   $("question").focus({ preventScroll: true });
 }
 
+function showTitle() {
+  $("chat-title").textContent = chat.title;
+  $("chat-menu").hidden = !chat.turns.length;
+}
+
 function showHistory() {
-  const rows = chats().map((stored) => el("li", {},
-    el("button", { type: "button", class: "plain entry", "aria-current": stored.id === chat.id ? "true" : null, onclick: () => openChat(stored) }, stored.title),
-    el("button", { type: "button", class: "plain icon", "aria-label": `‘${stored.title}’ 삭제`, onclick: () => drop(stored.id) }, "✕")));
-  $("history").replaceChildren(...rows);
+  showSide({ current: chat.id, open: openChat, drop });
+}
+
+/** How many answers the reader has rated and corrected, and what became of it. */
+async function showMine() {
+  if (!consents()) {
+    $("mine").textContent = "";
+    return;
+  }
+  const { ratings, edits, pairs, approved } = await request("GET", "/api/me/progress").catch(() => ({}));
+  if (ratings === undefined) return;
+  $("mine").textContent = ratings + edits + pairs ? `내 평가 ${ratings} · 고침 ${edits} · 비교 ${pairs} · 승인 ${approved}` : "";
 }
 
 function drop(id) {
   forget(id);
-  if (writing.has(id)) writing.get(id).gone = true; // what is still to come must not bring it back
+  if (writing.has(id)) writing.get(id).asked.gone = true; // what is still to come must not bring it back
   if (id === chat.id) openChat(newChat());
   else showHistory();
 }
@@ -230,6 +309,7 @@ function setConsent(yes) {
   $("compare").hidden = facts.models.length < 2 || !yes;
   if (!yes) $("compare").setAttribute("aria-pressed", "false");
   $("evidence").disabled = Boolean(busy) || comparing();
+  showMine();
 }
 
 function setEvidence(on) {
@@ -248,17 +328,18 @@ function submit() {
   if (busy || !question.trim()) return;
   $("question").value = "";
   grow();
-  ask(question);
+  ask(chat, question);
 }
 
 async function forgetAll() {
   $("forget-dialog").showModal();
   $("forget-dialog").onclose = async () => {
     if ($("forget-dialog").returnValue !== "delete") return;
-    for (const asked of writing.values()) asked.gone = true;
+    for (const { asked } of writing.values()) asked.gone = true;
     forget();
     const told = await request("DELETE", "/api/me").then(() => "모든 기록을 삭제했습니다.", explain);
-    await openChat(newChat());
+    openChat(newChat());
+    showMine();
     say(told);
   };
 }
@@ -293,13 +374,35 @@ function listen() {
   $("side-close").addEventListener("click", () => { sideOpen(false); $("side-open").focus(); });
   $("shade").addEventListener("click", () => sideOpen(false));
   $("forget").addEventListener("click", forgetAll);
+  $("search").addEventListener("input", showHistory);
+  addEventListener("pagehide", keepDrafts);
+  listenToMenu();
   $("sign-out").addEventListener("click", () => {
-    for (const asked of writing.values()) asked.gone = true;
+    for (const { asked } of writing.values()) asked.gone = true;
     busy?.abort();
     forget(); // whoever signs in next at this machine reads nothing of it
     dropKey();
     location.reload();
   });
+}
+
+function listenToMenu() {
+  const choose = (id, work) => $(id).addEventListener("click", () => { $("chat-menu").open = false; work(); });
+  choose("rename", () => askName(chat, () => { showTitle(); showHistory(); }));
+  choose("export-md", () => saveFile(chat, "md"));
+  choose("export-docx", () => saveFile(chat, "docx"));
+  choose("delete-chat", () => askDelete(chat, drop));
+  document.addEventListener("click", (event) => { if (!$("chat-menu").contains(event.target)) $("chat-menu").open = false; });
+}
+
+/** The page goes: what has come of an answer stays in its dialogue, marked as broken off. */
+function keepDrafts() {
+  for (const { asked, draft } of writing.values()) {
+    const turn = draft();
+    const { spare, ...rest } = asked;
+    if (!turn?.content || asked.turns.at(-1)?.role !== "user") keep(asked);
+    else keep({ ...rest, turns: [...asked.turns, { ...turn, cut: true, ...(spare && { earlier: earlierOf(spare) }) }] });
+  }
 }
 
 async function begin() {
@@ -312,14 +415,19 @@ async function begin() {
   }
   document.title = $("brand").textContent = facts.title;
   $("model").replaceChildren(...facts.models.map((name) => el("option", { value: name }, name)));
+  $("welcome-title").textContent = facts.welcome.title;
+  $("welcome-text").textContent = facts.welcome.text;
+  $("evidence-hint").hidden = !facts.evidence;
   $("admin-link").hidden = !facts.admin;
+  $("rate-link").hidden = !facts.reviewer;
   $("sign-out").hidden = !hasKey();
   $("evidence").hidden = !facts.evidence;
   $("evidence").setAttribute("aria-pressed", String((localStorage.getItem(EVIDENCE) || (facts.evidence_default ? "yes" : "no")) === "yes"));
   const decided = localStorage.getItem(CONSENT);
   setConsentShown(decided);
-  $("examples").replaceChildren(...facts.examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(text) }, text))));
-  await openChat(chats()[0] || newChat());
+  $("examples").replaceChildren(...facts.examples.map((text) => el("li", {}, el("button", { type: "button", class: "quiet", onclick: () => ask(chat, text) }, text))));
+  openChat(chats()[0] || newChat());
+  showMine();
   document.body.dataset.ready = "true";
 }
 

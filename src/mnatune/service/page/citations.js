@@ -5,6 +5,8 @@ import { el } from "./dom.js";
 import { request } from "./client.js";
 
 const WORDS = { valid: "실재", invalid: "없는 조문", unresolved: "확인할 수 없는 조문" };
+/** What the marks of an answer without a panel of articles do not say. */
+export const ONLY_EXISTENCE = "‘실재’는 그 조문이 있다는 뜻입니다. 문장이 조문과 맞는지(근거)와 결론이 옳은지는 확인하지 않았습니다.";
 const SUPPORT = { supported: "근거 확인", unsupported: "근거와 다름", unchecked: "근거는 확인하지 않음" };
 
 /** Look up the citations of `text` and mark them inside `root`. */
@@ -37,18 +39,35 @@ export function showCitations(root, citations) {
   }
 }
 
-function badge({ text, verdict, title, note, law, support, label }) {
-  const marks = label || (verdict === "valid" ? `${WORDS.valid} · ${SUPPORT[support || "unchecked"]}` : WORDS[verdict]);
-  const told = [marks, title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
+/** What was found of a citation, in words: the two marks, or the fault. */
+export function marksOf({ verdict, support, label }) {
+  return label || (verdict === "valid" ? `${WORDS.valid} · ${SUPPORT[support || "unchecked"]}` : WORDS[verdict]);
+}
+
+/** Two marks beside a citation that exists: that it does, and whether the article carries the sentence. */
+function signs({ verdict, support, label, note }) {
+  if (label || verdict !== "valid") return [];
+  const carries = support === "supported";
+  const exists = note && !support ? ["지금은 없음", "unsure"] : ["실재", "good"]; // a note without a check of support says since when
+  return [exists, [carries ? "근거 확인" : "근거 미확인", carries ? "good" : "open"]].map(([word, kind]) =>
+    el("span", { class: `mark ${kind}`, "aria-hidden": "true" }, word));
+}
+
+function badge(citation) {
+  const { text, verdict, title, note, law, support, label } = citation;
+  const told = [marksOf(citation), title && `${law} ${title}`.trim(), note].filter(Boolean).join(": ");
   const kind = label ? "invalid" : `${verdict} ${support || ""}`;
-  const node = el("span", { class: `cite ${kind}`, tabIndex: 0, onpointerenter: () => showTip(node, told), onpointerleave: hideTip,
-    onfocus: () => showTip(node, told), onblur: hideTip }, text, el("span", { class: "sr" }, ` (${told})`));
+  const node = el("span", { class: `cite ${kind}`, tabIndex: 0, "data-told": told, onpointerenter: () => showTip(node, told), onpointerleave: hideTip,
+    onfocus: () => showTip(node, told), onblur: hideTip }, text, ...signs(citation), el("span", { class: "sr" }, ` (${told})`));
   return node;
 }
 
 const tip = el("div", { class: "tip", hidden: true, "aria-hidden": "true" }); // readers hear the text in the badge itself
 document.body.append(tip);
-document.addEventListener("scroll", hideTip, true);
+document.addEventListener("scroll", () => { // focusing a citation may scroll it into view
+  if (!tip.hidden && document.activeElement?.dataset?.told) showTip(document.activeElement, document.activeElement.dataset.told);
+  else hideTip();
+}, true);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
 
 /** Above the first line of the citation, below it where there is no room; never outside the window. */

@@ -1,6 +1,6 @@
 // Talking to the server: the key, JSON requests, streams of server-sent events.
 
-import { $ } from "./dom.js";
+import { $, el } from "./dom.js";
 
 const KEY = "mnatune.key";
 
@@ -39,6 +39,14 @@ async function send(method, path, body, signal) {
 export async function request(method, path, body) {
   const reply = await send(method, path, body);
   return reply.status === 204 ? null : reply.json();
+}
+
+/** Hand the body of a reply to the reader as a file. */
+export async function download(path, name) {
+  const reply = await send("GET", path);
+  const address = URL.createObjectURL(await reply.blob());
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 /** The events of a stream; an event that reports an error throws it. */

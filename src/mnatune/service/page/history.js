@@ -15,8 +15,10 @@ export function chats() {
   }
 }
 
+export const UNNAMED = "새 대화";
+
 /** A new, empty dialogue; it is kept once it has a turn, and stored or not (`consent`) as when its first was asked. */
-export const newChat = () => ({ id: newId(), title: "새 대화", consent: false, turns: [] });
+export const newChat = () => ({ id: newId(), title: UNNAMED, consent: false, turns: [] });
 
 /** Keep a dialogue as the newest; the oldest go when there is no room. */
 export function keep(chat) {
