@@ -16,6 +16,7 @@ from typing import Any
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
+from .chat_format import chat_format
 from .prompt import turn_end_id
 
 STARTER = "starter"
@@ -67,7 +68,12 @@ def _all_keys(tree: Any) -> set[str]:
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
-    """The model's tokenizer, checked to have a turn end distinct from padding."""
+    """The model's tokenizer, whose chat template and padding are checked; `eos_token` is the family's turn end.
+
+    Raises:
+        EnvironmentFault: it is not there.
+        DataError: its dialogues cannot be trained, or padding and turn end are one token.
+    """
     from transformers import AutoTokenizer
 
     path = model_path(model_id)
@@ -78,10 +84,27 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
             f"the tokenizer of {model_id!r} cannot be loaded: {_first_line(error)}",
             next_step="check the name and the network (mnatune doctor), or use model.id: starter",
         ) from error
-    end = turn_end_id(tokenizer)
-    if tokenizer.pad_token_id in (None, end):
+    try:
+        form = chat_format(tokenizer)
+    except DataError as error:
+        raise DataError(error.what, where=path, next_step=error.next_step) from error
+    if tokenizer.pad_token_id is None:
+        _choose_padding(tokenizer, form.turn_end)
+    if tokenizer.pad_token_id in (None, turn_end_id(tokenizer)):
         raise DataError("padding and turn end are the same token: a model trained so never stops", where=path)
+    if tokenizer.eos_token != form.turn_end:
+        tokenizer.eos_token = form.turn_end  # Gemma names another: trainers and servers stop at this one
     return tokenizer
+
+
+def _choose_padding(tokenizer: Any, turn_end: str) -> None:
+    """Name a control token that ends no turn as padding, for families that name none (Llama)."""
+    own = [tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token]
+    known = tokenizer.get_added_vocab()
+    for text in ("<|finetune_right_pad_id|>", *own):
+        if text and text != turn_end and (text in known or text in own):
+            tokenizer.pad_token = text
+            return
 
 
 def load_base(model_id: str, revision: str | None = None, *, quantize: str = "none", dtype: str = "auto") -> Any:
@@ -107,6 +130,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         options["device_map"] = {"": torch.cuda.current_device()}
     if quantize != "none":
         options["quantization_config"] = _quantization(quantize)
+    refuse_unknown_shape(model_id, revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
@@ -121,6 +145,40 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
     _keep_as_quantised(model)
     return model
+
+
+def refuse_unknown_shape(model_id: str, revision: str | None = None) -> None:
+    """Refuse, before weights are read, a base whose logits are more than its LM head's, or that is no language model.
+
+    Training and scoring compute losses from the decoder's states and the head alone, so a cap or scale behind the head
+    would be passed over without a word.
+
+    Raises:
+        DataError: it is such a base.
+        EnvironmentFault: its configuration is not there.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model_path(model_id), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise EnvironmentFault(
+            f"the model {model_id!r} cannot be loaded: {_first_line(error)}",
+            next_step="check the name and the network (mnatune doctor), or use model.id: starter",
+        ) from error
+    if not hasattr(config, "max_position_embeddings"):
+        raise DataError(
+            f"{config.model_type!r} is not a plain language model (no max_position_embeddings)",
+            where=model_id,
+            next_step="choose the family's text-only instruct model",
+        )
+    neutral = {"final_logit_softcapping": (None,), "logit_scale": (None, 1, 1.0), "logits_scaling": (None, 1, 1.0)}
+    for name, values in neutral.items():
+        if getattr(config, name, None) not in values:
+            raise DataError(
+                f"{name}: {getattr(config, name)} in the model's configuration is not supported", where=model_id,
+                next_step="choose another base, such as Qwen/Qwen3-8B",
+            )  # fmt: skip
 
 
 def attach_adapter(
@@ -217,16 +275,17 @@ class LoadedModel:
 
     Attributes:
         model_id, revision: the base.
-        end: token that ends an answer. pad: padding token. context: tokens of prompt and answer at most.
+        ends: tokens that end an answer: the turn end, and what the base's own generation settings stop at.
+        pad: padding token. context: tokens of prompt and answer at most.
     """
 
     def __init__(self, model_id: str, revision: str | None = None, *, quantize: str = "none") -> None:
         self.model_id = model_id
         self.revision = revision
         self.tokenizer = load_tokenizer(model_id, revision)
-        self.end = turn_end_id(self.tokenizer)
         self.pad = int(self.tokenizer.pad_token_id)
         self._model = load_base(model_id, revision, quantize=quantize).eval()
+        self.ends = answer_ends(self._model, self.tokenizer)
         self.context = int(self._model.config.max_position_embeddings)
         self._count = 0
         self._active: str | None = None
@@ -302,6 +361,13 @@ class LoadedModel:
         """Give the memory back."""
         self._model = None
         release()
+
+
+def answer_ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The turn end, and the tokens that the base's own generation settings stop at."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    others = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    return frozenset([turn_end_id(tokenizer), *map(int, others)])
 
 
 def release() -> None:
