@@ -68,7 +68,8 @@ def facts_of(run: "Run") -> dict[str, Any]:
         )
         row = next((row for row in metrics["metrics"] if row["name"] == verdict["primary"]), None)
         values = {side: row[side]["value"] for side in ("base", "tuned")} if row else {}
-        facts |= {"verdict": verdict["verdict"], "label": verdict.get("label", ""), "primary": verdict["primary"], **values}
+        named = {"primary_label": row["label"]} if row and "label" in row else {}
+        facts |= named | {"verdict": verdict["verdict"], "label": verdict.get("label", ""), "primary": verdict["primary"], **values}
     return facts
 
 
@@ -97,4 +98,7 @@ def _verdict(row: dict[str, Any]) -> str:
 def _figure(row: dict[str, Any]) -> str:
     if row.get("base") is None or row.get("tuned") is None:
         return ""
-    return f"{row['primary']} {row['base']:.2f} -> {row['tuned']:.2f}"
+    from ..runs.output_language import say
+
+    name = say(row["primary"], row.get("primary_label", row["primary"]))
+    return f"{name} {row['base']:.2f} -> {row['tuned']:.2f}"

@@ -113,7 +113,7 @@ def read(
     set_: Set = None,
     force: Force = False,
     preview: Annotated[
-        Path | None, typer.Option("--preview", help="Print what a folder of documents would give; write nothing.")
+        Path | None, typer.Option("--preview", help="Print what a file or folder would give; write nothing.")
     ] = None,
 ) -> None:
     """Read archives, QA files, office documents, laws and pages into records."""
@@ -122,7 +122,7 @@ def read(
 
         typer.echo(preview_text(preview))
     elif recipe is None:
-        raise typer.BadParameter("give a recipe, or --preview FOLDER")
+        raise typer.BadParameter("give a recipe, or --preview PATH")
     else:
         _perform("read", recipe, out, set_, force)
 
@@ -179,7 +179,7 @@ def train(
     force: Force = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print memory, steps, tokens and hours; train nothing.")] = False,
     prove_resume: Annotated[
-        int, typer.Option("--prove-resume", help="Kill and resume a short training N times; compare the results.")
+        int, typer.Option("--prove-resume", min=0, help="Kill and resume a short training N times; compare the results.")
     ] = 0,
 ) -> None:
     """Train the LoRA adapter; continues after an interruption."""

@@ -12,6 +12,8 @@ LANGUAGES = ("ko", "en")
 
 # What `Job.track` calls a piece of work → in Korean.
 WORK = {
+    "answers-base": "학습 전 모델의 답변",
+    "answers-tuned": "학습 후 모델의 답변",
     "classifier": "분류기 점수",
     "clean": "행 정리",
     "cutting documents": "문서 자르기",
