@@ -15,8 +15,15 @@ import pytest
 from mnatune.pack import Pack
 from mnatune.runs.workspace import read_jsonl
 
-ROWS = 48
-SMALL = ("--set", "evaluate.items=4", "--set", "generation.max_new_tokens=48", "--set", "compose.splits=[0.8, 0.1, 0.1]")
+ROWS = 40
+SMALL = (
+    "--set",
+    "evaluate.items=2",
+    "--set",
+    "generation.max_new_tokens=24",
+    "--set",
+    "compose.splits=[0.8, 0.1, 0.1]",
+)
 
 
 @pytest.fixture
@@ -85,7 +92,7 @@ def test_an_own_excel_file_becomes_a_model_that_answers_and_learns_from_ratings(
                 assert serving.poll() is None
                 time.sleep(0.2)
         talk = [{"role": "user", "content": "주식매수청구권이란 무엇입니까?"}]
-        answer = asked(port, "POST", "/v1/chat/completions", {"messages": talk, "max_tokens": 24})
+        answer = asked(port, "POST", "/v1/chat/completions", {"messages": talk, "max_tokens": 24, "store": True})
         assert answer["choices"][0]["message"]["content"]
         place = f"/api/generations/{answer['id']}"
         asked(port, "PUT", f"{place}/rating", {"thumb": -1})

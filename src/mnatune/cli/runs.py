@@ -69,7 +69,12 @@ def facts_of(run: "Run") -> dict[str, Any]:
         row = next((row for row in metrics["metrics"] if row["name"] == verdict["primary"]), None)
         values = {side: row[side]["value"] for side in ("base", "tuned")} if row else {}
         named = {"primary_label": row["label"]} if row and "label" in row else {}
-        facts |= named | {"verdict": verdict["verdict"], "label": verdict.get("label", ""), "primary": verdict["primary"], **values}
+        facts |= named | {
+            "verdict": verdict["verdict"],
+            "label": verdict.get("label", ""),
+            "primary": verdict["primary"],
+            **values,
+        }
     return facts
 
 

@@ -70,7 +70,8 @@ def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
     if kept := manifest.facts.get("base_answers"):
         typer.echo(
-            "    " + say(
+            "    "
+            + say(
                 f"{kept['reused']:,} answers of the base were taken from {kept['folder']} (it may be removed)",
                 f"기반 모델의 답변 {kept['reused']:,}개는 다시 묻지 않고 {kept['folder']}에서 가져왔습니다 (지워도 됩니다)",
             )
@@ -179,7 +180,8 @@ def train(
     force: Force = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print memory, steps, tokens and hours; train nothing.")] = False,
     prove_resume: Annotated[
-        int, typer.Option("--prove-resume", min=0, help="Kill and resume a short training N times; compare the results.")
+        int,
+        typer.Option("--prove-resume", min=0, help="Kill and resume a short training N times; compare the results."),
     ] = 0,
 ) -> None:
     """Train the LoRA adapter; continues after an interruption."""

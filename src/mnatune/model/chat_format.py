@@ -50,7 +50,7 @@ class ChatFormat:
         """The text with control tokens broken up: whatever a user or a row holds, it cannot end or open a turn."""
         return self.control.sub(lambda found: found[0][0] + BREAK + found[0][1:], text)
 
-    def placed(self, messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    def placed(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The messages with the system prompt where this family can take it."""
         turns = [dict(message) for message in messages]
         if not (self.folds_system and turns and turns[0]["role"] == "system"):
@@ -90,7 +90,7 @@ def think_policy(tokenizer: Any, wanted: str) -> Policy:
     return found
 
 
-def rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, opens_answer: bool = True) -> str:
+def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, opens_answer: bool = True) -> str:
     """The dialogue as the template writes it: thinking off, and on the same date every day.
 
     Raises:

@@ -169,7 +169,9 @@ def test_a_base_that_opens_answers_without_a_thought_is_exported_so(subject, tin
     assert require_rendering(replace(subject, recipe=recipe)).dialogues == 50
     own = load_tokenizer(str(base))
     with pytest.raises(DataError, match="differs in"):
-        check_rendering(own, dialogues(subject.pack), template_ids(own, policy_template(load_tokenizer(str(tiny[0]))))).require()
+        check_rendering(
+            own, dialogues(subject.pack), template_ids(own, policy_template(load_tokenizer(str(tiny[0]))))
+        ).require()
     with pytest.raises(UsageError, match="Modelfile's template is Qwen3's"):
         require_qwen3(replace(subject, recipe=recipe))
 

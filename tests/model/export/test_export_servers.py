@@ -10,8 +10,8 @@ import pytest
 
 from mnatune.model.export import Subject, merge, ollama_template, policy_template, push, write_modelfile, write_vllm
 from mnatune.model.export.gguf import convert, find_converter, to_gguf
-from mnatune.model.registry import Lineage, Registry
 from mnatune.model.load import load_tokenizer
+from mnatune.model.registry import Lineage, Registry
 from mnatune.runs.errors import DataError, EnvironmentFault, UsageError
 
 CONVERTER = """

@@ -110,7 +110,11 @@ class LocalSide(AskedSide):
             self._count(given)
 
         prompts = {ask.id: self.prompt(ask.messages) for ask in asks}
-        key = self.shelf.key(prompts, {ask.id: _own_seed(sampling, ask.id) for ask in asks}, watched) if self.shelf else ""
+        key = (
+            self.shelf.key(prompts, {ask.id: _own_seed(sampling, ask.id) for ask in asks}, watched)
+            if self.shelf
+            else ""
+        )
         if self.shelf and (kept := self.shelf.find(key)):
             return kept
         lengths = {name: len(ids) for name, ids in prompts.items()}

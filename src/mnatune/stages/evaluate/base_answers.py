@@ -39,7 +39,9 @@ class BaseAnswers:
     identity: Mapping[str, Any] | None
     reused: int = field(default=0)
 
-    def key(self, prompts: Mapping[str, Sequence[int]], sampling: Mapping[str, Sampling], watched: Sequence[int]) -> str:
+    def key(
+        self, prompts: Mapping[str, Sequence[int]], sampling: Mapping[str, Sampling], watched: Sequence[int]
+    ) -> str:
         """Hash of a set of questions under this identity.
 
         Args:
