@@ -203,7 +203,7 @@ def train(
 def evaluate(
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RECIPE] [MODEL]...", help="Recipe; after --compare the models that are compared."),
+        typer.Argument(metavar="RECIPE|MODEL", help="Recipe; after --compare the models that are compared."),
     ] = None,
     out: Out = None,
     set_: Set = None,
@@ -240,7 +240,7 @@ def evaluate(
 
 
 def _compare(names: list[str], out: Path | None, set_: list[str] | None, html: Path | None) -> None:
-    from ..reports.comparison import comparison_text, refuse_taken, write_comparison
+    from ..reports.compared_models import comparison_text, refuse_taken, write_comparison
     from ..runs.workspace import Run
     from ..stages.evaluate.compare import Home, compare_all
 

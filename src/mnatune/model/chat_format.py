@@ -76,6 +76,18 @@ def chat_format(tokenizer: Any) -> ChatFormat:
     return known[1]
 
 
+def turn_end_id(tokenizer: Any) -> int:
+    """Id of the token that every answer ends with."""
+    return int(tokenizer.convert_tokens_to_ids([chat_format(tokenizer).turn_end])[0])
+
+
+def answer_ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The turn end, and the tokens that the base's own generation settings stop at."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    others = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    return frozenset([turn_end_id(tokenizer), *map(int, others)])
+
+
 def think_policy(tokenizer: Any, wanted: str) -> Policy:
     """The policy of the tokenizer's family under the recipe's `model.thinking`.
 

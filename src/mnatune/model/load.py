@@ -16,8 +16,8 @@ from typing import Any
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
-from .chat_format import chat_format
-from .prompt import turn_end_id
+from .base_shape import refuse_unknown_shape
+from .chat_format import answer_ends, chat_format, turn_end_id
 
 STARTER = "starter"
 OLDEST_TORCHAO = (0, 16)
@@ -130,7 +130,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         options["device_map"] = {"": torch.cuda.current_device()}
     if quantize != "none":
         options["quantization_config"] = _quantization(quantize)
-    refuse_unknown_shape(model_id, revision)
+    refuse_unknown_shape(model_path(model_id), revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
@@ -145,40 +145,6 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
     _keep_as_quantised(model)
     return model
-
-
-def refuse_unknown_shape(model_id: str, revision: str | None = None) -> None:
-    """Refuse, before weights are read, a base whose logits are more than its LM head's, or that is no language model.
-
-    Training and scoring compute losses from the decoder's states and the head alone, so a cap or scale behind the head
-    would be passed over without a word.
-
-    Raises:
-        DataError: it is such a base.
-        EnvironmentFault: its configuration is not there.
-    """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(model_path(model_id), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the model {model_id!r} cannot be loaded: {_first_line(error)}",
-            next_step="check the name and the network (mnatune doctor), or use model.id: starter",
-        ) from error
-    if not hasattr(config, "max_position_embeddings"):
-        raise DataError(
-            f"{config.model_type!r} is not a plain language model (no max_position_embeddings)",
-            where=model_id,
-            next_step="choose the family's text-only instruct model",
-        )
-    neutral = {"final_logit_softcapping": (None,), "logit_scale": (None, 1, 1.0), "logits_scaling": (None, 1, 1.0)}
-    for name, values in neutral.items():
-        if getattr(config, name, None) not in values:
-            raise DataError(
-                f"{name}: {getattr(config, name)} in the model's configuration is not supported", where=model_id,
-                next_step="choose another base, such as Qwen/Qwen3-8B",
-            )  # fmt: skip
 
 
 def attach_adapter(
@@ -361,13 +327,6 @@ class LoadedModel:
         """Give the memory back."""
         self._model = None
         release()
-
-
-def answer_ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The turn end, and the tokens that the base's own generation settings stop at."""
-    stated = getattr(model.generation_config, "eos_token_id", None)
-    others = stated if isinstance(stated, list) else [] if stated is None else [stated]
-    return frozenset([turn_end_id(tokenizer), *map(int, others)])
 
 
 def release() -> None:

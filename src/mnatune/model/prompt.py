@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ..runs.errors import DataError
-from .chat_format import BREAK, MARKED_UP, chat_format, rendered
+from .chat_format import BREAK, MARKED_UP, chat_format, rendered, turn_end_id
 
 NO_THINK = "/no_think"
 QWEN3 = re.compile(r"qwen-?3", re.IGNORECASE)
@@ -99,11 +99,6 @@ def completion_text(tokenizer: Any, content: str) -> str:
     """An answer as it is trained: control tokens broken up, white space around it taken off, and the turn end."""
     form = chat_format(tokenizer)
     return form.plain(content).strip() + form.turn_end
-
-
-def turn_end_id(tokenizer: Any) -> int:
-    """Id of the token that every answer ends with."""
-    return int(tokenizer.convert_tokens_to_ids([chat_format(tokenizer).turn_end])[0])
 
 
 def _all_marked(messages: Sequence[Message]) -> list[Message]:

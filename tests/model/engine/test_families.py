@@ -7,12 +7,12 @@ from families import FAMILIES, QWEN25
 from generate_alone import generated
 from made_adapter import make_adapter
 
-from mnatune.model.chat_format import chat_format, think_policy
+from mnatune.model.chat_format import answer_ends, chat_format, think_policy
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.export import Subject, check_merged, check_rendering, dialogues, merge, policy_template, template_ids
 from mnatune.model.export.merged import generation_config
-from mnatune.model.load import answer_ends, load_base, load_tokenizer
+from mnatune.model.load import load_base, load_tokenizer
 from mnatune.model.prompt import completion_text, dialogue, examples, marked_for, prompt_ids, prompt_text
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import load_recipe

@@ -8,7 +8,7 @@ import pytest
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.pack import Pack
-from mnatune.reports.comparison import comparison_page, comparison_text, write_comparison
+from mnatune.reports.compared_models import comparison_page, comparison_text, write_comparison
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import EvaluateSection, Recipe, load_recipe, save_lock
 from mnatune.runs.workspace import Run, read_jsonl, write_jsonl

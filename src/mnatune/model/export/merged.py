@@ -14,8 +14,8 @@ from typing import Any
 from ...runs.errors import UsageError
 from ...runs.recipe import GenerationSection
 from ...runs.workspace import atomic_path, file_hash, write_json
-from ..chat_format import chat_format, fixed_template
-from ..load import answer_ends, attach_adapter, load_base, load_tokenizer, release
+from ..chat_format import answer_ends, chat_format, fixed_template
+from ..load import attach_adapter, load_base, load_tokenizer, release
 from ..memory import memory_faults
 from .subject import Subject
 
