@@ -12,8 +12,6 @@ LANGUAGES = ("ko", "en")
 
 # What `Job.track` calls a piece of work → in Korean.
 WORK = {
-    "answers-base": "학습 전 모델의 답변",
-    "answers-tuned": "학습 후 모델의 답변",
     "classifier": "분류기 점수",
     "clean": "행 정리",
     "cutting documents": "문서 자르기",
@@ -23,6 +21,16 @@ WORK = {
     "read": "파일 읽기",
     "scoring": "점수 매기기",
 }
+# What evaluation asks, of which model.
+ASKED = {
+    "answers": "보류 문항",
+    "exam": "객관식",
+    "premises": "거짓 전제",
+    "essays": "서술형",
+    "paraphrases": "바꿔 물은 문항",
+}
+SIDES = {"base": "학습 전", "tuned": "학습 후"}
+WORK |= {f"{kind}-{side}": f"{asked}, {name}" for kind, asked in ASKED.items() for side, name in SIDES.items()}
 
 
 def language() -> Literal["ko", "en"]:
