@@ -44,7 +44,7 @@ def one_by_one(
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                eos_token_id=[loaded.end],
+                eos_token_id=sorted(loaded.ends),
                 pad_token_id=loaded.pad,
             )
             answers.append(out[0, len(prompt) :].tolist())

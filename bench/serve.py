@@ -190,7 +190,7 @@ def sequential(loaded, questions: list[str], limit: int) -> float:
             out = loaded.causal.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
-                eos_token_id=[loaded.end],
+                eos_token_id=sorted(loaded.ends),
                 pad_token_id=loaded.pad,
                 **options,
             )

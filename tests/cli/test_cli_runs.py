@@ -62,7 +62,8 @@ def test_runs_are_listed_with_figures_and_what_differs(here: Path) -> None:
     "words",
     [("runs",), ("models", "list"), ("keys", "list"), ("feedback", "list"), ("feedback", "stats"), ("models", "show", "x"),
      ("ask", "질문", "--run", "none"), ("judge", "quickstart", "--estimate"), ("report", "none"), ("export", "hub", "a//b"),
-     ("feedback", "retain"), ("feedback", "list", "--db", "sqlite:///f.db"), ("evaluate", "--compare", "none", "other"), ("pack", "check", "none")],
+     ("feedback", "retain"), ("models", "rollback"), ("keys", "create", " ", "--file", "keys.json"),
+     ("export", "merged", "--run", "none", "--out", "o"), ("feedback", "list", "--db", "sqlite:///f.db"), ("evaluate", "--compare", "none", "other"), ("pack", "check", "none")],
 )  # fmt: skip
 def test_looking_creates_nothing_and_says_that_there_is_nothing(here: Path, words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, list(words))

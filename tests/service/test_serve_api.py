@@ -60,6 +60,15 @@ def test_a_whole_answer_has_openais_shape(client):
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 2
 
 
+def test_null_means_not_given(client):
+    """Clients send null for what they leave out."""
+    reply = client.post(
+        CHAT, json={"messages": HELLO, "stream": None, "model": None, "temperature": None, "stop": None}
+    )
+    assert reply.status_code == 200
+    assert reply.json()["object"] == "chat.completion"
+
+
 def test_a_stream_says_the_same_as_the_whole(client):
     body = {"model": "echo", "messages": HELLO, "n": 2, "stream": True, "stream_options": {"include_usage": True}}
     *chunks, usage = events(client.post(CHAT, json=body).text)

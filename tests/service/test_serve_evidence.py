@@ -359,7 +359,7 @@ def test_tokens_are_those_of_training_and_evaluation(law, starter):
     )
     (row,) = examples(tokenizer, [*asked, {"role": "assistant", "content": GOOD}])
     assert row.prompt == prompt_ids(tokenizer, asked) == prompt_ids(tokenizer, seen[-1].messages)
-    assert row.prompt == template_ids(tokenizer, policy_template())(asked)
+    assert row.prompt == template_ids(tokenizer, policy_template(tokenizer))(asked)
     assert row.prompt != prompt_ids(tokenizer, dialogue(QUESTION, "체계"))
 
 

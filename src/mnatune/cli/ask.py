@@ -64,9 +64,12 @@ def ask(
 def chat(run: RunFolder, base: Base = False) -> None:
     """Talk in the terminal; /new begins a new dialogue, /quit ends."""
     from ..model.engine.protocol import Sampling
+    from ..runs.output_language import say as in_language
 
     recipe, engine, system = open_run(run)
-    typer.echo("질문을 입력하십시오. /new 새 대화, /quit 끝내기")
+    typer.echo(
+        in_language("ask a question; /new new dialogue, /quit end", "질문을 입력하십시오. /new 새 대화, /quit 끝내기")
+    )
     history: list[Message] = []
     with engine:
         for turn in count():

@@ -79,9 +79,10 @@ def ollama(
     check: Check = False,
 ) -> None:
     """A GGUF file with a Modelfile that gives the model the tokens it was trained on."""
-    from ..model.export import write_modelfile
+    from ..model.export import require_qwen3, write_modelfile
 
     subject = _rendered(run, model, models, tell=check)
+    require_qwen3(subject)
     file = _gguf(subject, out, kind, llama_cpp)
     modelfile = write_modelfile(subject, file, out / "Modelfile", context)
     typer.echo(f"{modelfile}\nnext: cd {out} && ollama create {subject.name} -f Modelfile")

@@ -38,7 +38,7 @@ def runs(
     typer.echo(say("run  last stage  rows trained on  verdict  figure", "실행  마지막 단계  학습 행  판정  수치"))
     for row in found:
         last = stage_name(row["stages"][-1]) if row["stages"] else "-"
-        typer.echo(f"{row['run']}  {last}  {row['rows'] or '-'}  {row['verdict'] or '-'}  {_figure(row) or '-'}")
+        typer.echo(f"{row['run']}  {last}  {row['rows'] or '-'}  {_verdict(row) or '-'}  {_figure(row) or '-'}")
     for key, values in settings.items():
         typer.echo(f"\n{key}")
         for name, value in values.items():
@@ -68,7 +68,13 @@ def facts_of(run: "Run") -> dict[str, Any]:
         )
         row = next((row for row in metrics["metrics"] if row["name"] == verdict["primary"]), None)
         values = {side: row[side]["value"] for side in ("base", "tuned")} if row else {}
-        facts |= {"verdict": verdict["verdict"], "primary": verdict["primary"], **values}
+        named = {"primary_label": row["label"]} if row and "label" in row else {}
+        facts |= named | {
+            "verdict": verdict["verdict"],
+            "label": verdict.get("label", ""),
+            "primary": verdict["primary"],
+            **values,
+        }
     return facts
 
 
@@ -87,7 +93,17 @@ def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
     return found
 
 
+def _verdict(row: dict[str, Any]) -> str:
+    """The verdict in the output's language."""
+    from ..runs.output_language import say
+
+    return say(row["verdict"], row.get("label") or row["verdict"])
+
+
 def _figure(row: dict[str, Any]) -> str:
     if row.get("base") is None or row.get("tuned") is None:
         return ""
-    return f"{row['primary']} {row['base']:.2f} -> {row['tuned']:.2f}"
+    from ..runs.output_language import say
+
+    name = say(row["primary"], row.get("primary_label", row["primary"]))
+    return f"{name} {row['base']:.2f} -> {row['tuned']:.2f}"

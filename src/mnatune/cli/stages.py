@@ -68,6 +68,14 @@ def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     lost = say(f", {dropped:,} dropped", f", {dropped:,}행 뺌") if dropped else ""
     spent = f"{manifest.seconds:.1f}"
     typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
+    if kept := manifest.facts.get("base_answers"):
+        typer.echo(
+            "    "
+            + say(
+                f"{kept['reused']:,} answers of the base were taken from {kept['folder']} (it may be removed)",
+                f"기반 모델의 답변 {kept['reused']:,}개는 다시 묻지 않고 {kept['folder']}에서 가져왔습니다 (지워도 됩니다)",
+            )
+        )
     told = [
         *manifest.facts.get("warnings", ()),
         *(w for s in manifest.per_source.values() for w in s.get("warnings", ())),
@@ -106,7 +114,7 @@ def read(
     set_: Set = None,
     force: Force = False,
     preview: Annotated[
-        Path | None, typer.Option("--preview", help="Print what a folder of documents would give; write nothing.")
+        Path | None, typer.Option("--preview", help="Print what a file or folder would give; write nothing.")
     ] = None,
 ) -> None:
     """Read archives, QA files, office documents, laws and pages into records."""
@@ -115,7 +123,7 @@ def read(
 
         typer.echo(preview_text(preview))
     elif recipe is None:
-        raise typer.BadParameter("give a recipe, or --preview FOLDER")
+        raise typer.BadParameter("give a recipe, or --preview PATH")
     else:
         _perform("read", recipe, out, set_, force)
 
@@ -172,7 +180,8 @@ def train(
     force: Force = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print memory, steps, tokens and hours; train nothing.")] = False,
     prove_resume: Annotated[
-        int, typer.Option("--prove-resume", help="Kill and resume a short training N times; compare the results.")
+        int,
+        typer.Option("--prove-resume", min=0, help="Kill and resume a short training N times; compare the results."),
     ] = 0,
 ) -> None:
     """Train the LoRA adapter; continues after an interruption."""
@@ -192,13 +201,19 @@ def train(
 
 
 def evaluate(
-    recipe: Annotated[str | None, typer.Argument(help="Recipe: a YAML file or a bundled name.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RECIPE|MODEL", help="Recipe; after --compare the models that are compared."),
+    ] = None,
     out: Out = None,
     set_: Set = None,
     force: Force = False,
     compare: Annotated[
-        tuple[str, str] | None,
-        typer.Option("--compare", help="Compare two: run folders, adapter folders or served models (URL#MODEL)."),
+        bool,
+        typer.Option("--compare", help="Compare models: run folders, adapter folders or served models (URL#MODEL)."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="With --compare: the page to write; by default beside the first run.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Compare the recipe's judge with human labels (CSV or JSONL).")
@@ -206,25 +221,38 @@ def evaluate(
 ) -> None:
     """Compare base and tuned on held-out items and the exam, any two models, or the judge with people.
 
-    With --compare, a side without stored answers is asked the questions of the other side's run, or of RECIPE's --out.
+    With --compare A B C, each later model is compared with the first, in the terminal and as a page that prints on A4.
+    A model without stored answers is asked the questions of the first run among them, or of RECIPE's --out.
     """
+    names = given or []
     if compare:
-        from ..runs.workspace import Run
-        from ..stages.evaluate.compare import Home, compare_models, comparison_text
-
-        home = None
-        if recipe is not None:
-            loaded, folder = load(recipe, set_, out)
-            home = Home(Run(folder), loaded)
-        typer.echo(comparison_text(compare_models(*compare, home)))
-    elif recipe is None:
-        raise typer.BadParameter("give a recipe, or --compare A B")
-    elif labels:
+        _compare(names, out, set_, html)
+        return
+    if len(names) != 1:
+        raise typer.BadParameter("give one recipe, or --compare A B")
+    (recipe,) = names
+    if labels:
         from ..stages.evaluate.agreement import agreement_text, judge_agreement
 
         typer.echo(agreement_text(judge_agreement(load(recipe, set_, out)[0], labels)))
     else:
         _perform("evaluate", recipe, out, set_, force)
+
+
+def _compare(names: list[str], out: Path | None, set_: list[str] | None, html: Path | None) -> None:
+    from ..reports.compared_models import comparison_text, refuse_taken, write_comparison
+    from ..runs.workspace import Run
+    from ..stages.evaluate.compare import Home, compare_all
+
+    refuse_taken(html)
+    home = None
+    if names and not Path(names[0]).is_dir() and "://" not in names[0]:
+        recipe, *names = names
+        loaded, folder = load(recipe, set_, out)
+        home = Home(Run(folder), loaded)
+    found = compare_all(names, home)
+    typer.echo(comparison_text(found))
+    typer.echo(f"\n{write_comparison(found, html)}")
 
 
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
+from .base_shape import refuse_unknown_shape
+from .chat_format import answer_ends, chat_format, turn_end_id
 from .chat_template import try_template
-from .prompt import turn_end_id
 
 STARTER = "starter"
 OLDEST_TORCHAO = (0, 16)
@@ -68,7 +69,12 @@ def _all_keys(tree: Any) -> set[str]:
 
 
 def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
-    """The model's tokenizer, checked to have a turn end distinct from padding."""
+    """The model's tokenizer, whose chat template and padding are checked; `eos_token` is the family's turn end.
+
+    Raises:
+        EnvironmentFault: it is not there.
+        DataError: its dialogues cannot be trained, or padding and turn end are one token.
+    """
     from transformers import AutoTokenizer
 
     path = model_path(model_id)
@@ -81,10 +87,27 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
         ) from error
     if isinstance(tokenizer.chat_template, str):
         try_template(tokenizer.chat_template, path)
-    end = turn_end_id(tokenizer)
-    if tokenizer.pad_token_id in (None, end):
+    try:
+        form = chat_format(tokenizer)
+    except DataError as error:
+        raise DataError(error.what, where=path, next_step=error.next_step) from error
+    if tokenizer.pad_token_id is None:
+        _choose_padding(tokenizer, form.turn_end)
+    if tokenizer.pad_token_id in (None, turn_end_id(tokenizer)):
         raise DataError("padding and turn end are the same token: a model trained so never stops", where=path)
+    if tokenizer.eos_token != form.turn_end:
+        tokenizer.eos_token = form.turn_end  # Gemma names another: trainers and servers stop at this one
     return tokenizer
+
+
+def _choose_padding(tokenizer: Any, turn_end: str) -> None:
+    """Name a control token that ends no turn as padding, for families that name none (Llama)."""
+    own = [tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token]
+    known = tokenizer.get_added_vocab()
+    for text in ("<|finetune_right_pad_id|>", *own):
+        if text and text != turn_end and (text in known or text in own):
+            tokenizer.pad_token = text
+            return
 
 
 def load_base(model_id: str, revision: str | None = None, *, quantize: str = "none", dtype: str = "auto") -> Any:
@@ -115,6 +138,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         options["device_map"] = {"": torch.cuda.current_device()}
     if quantize != "none":
         options["quantization_config"] = _quantization(quantize)
+    refuse_unknown_shape(model_path(model_id), revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
@@ -238,16 +262,17 @@ class LoadedModel:
 
     Attributes:
         model_id, revision: the base.
-        end: token that ends an answer. pad: padding token. context: tokens of prompt and answer at most.
+        ends: tokens that end an answer: the turn end, and what the base's own generation settings stop at.
+        pad: padding token. context: tokens of prompt and answer at most.
     """
 
     def __init__(self, model_id: str, revision: str | None = None, *, quantize: str = "none") -> None:
         self.model_id = model_id
         self.revision = revision
         self.tokenizer = load_tokenizer(model_id, revision)
-        self.end = turn_end_id(self.tokenizer)
         self.pad = int(self.tokenizer.pad_token_id)
         self._model = load_base(model_id, revision, quantize=quantize).eval()
+        self.ends = answer_ends(self._model, self.tokenizer)
         self.context = int(self._model.config.max_position_embeddings)
         self._count = 0
         self._active: str | None = None

@@ -1,7 +1,9 @@
 """The one place where a dialogue becomes token ids, for training, evaluation, `ask`, the API and exports.
 
-Think policy `off` (Qwen3): every user turn ends with /no_think, and the answer starts with an empty think block. The
-block belongs to the prompt, so it carries no loss; the completion is the answer and <|im_end|>, nothing else.
+A dialogue is rendered by the model's own chat template. Think policy `off` (Qwen3): every user turn ends with /no_think,
+and the answer starts with an empty think block. The block belongs to the prompt, so it carries no loss. Families that do
+not think have the policy `none` and their template as it is. The completion is the answer and the family's turn end
+(<|im_end|>, <|eot_id|>, <end_of_turn>, …), nothing else.
 """
 
 import re
@@ -10,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ..runs.errors import DataError
+from .chat_format import BREAK, MARKED_UP, chat_format, rendered, turn_end_id
 
 NO_THINK = "/no_think"
-TURN_END = "<|im_end|>"
 QWEN3 = re.compile(r"qwen-?3", re.IGNORECASE)
-CONTROL = re.compile(r"<(?=\|[^|<>\s]+\|>)")  # how a control token such as <|im_start|> begins
 
 
 class Message(TypedDict):
@@ -45,29 +46,23 @@ def prompt_text(tokenizer: Any, messages: Sequence[Message]) -> str:
     """The prompt up to where the answer begins, as the chat template renders it under the think policy."""
     if not messages or messages[-1]["role"] not in ("user", "tool"):
         raise DataError("a dialogue must end with a user turn before it can be answered")
-    return str(
-        tokenizer.apply_chat_template(
-            under_policy(messages), tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-    )
-
-
-def under_policy(messages: Sequence[Message]) -> list[Message]:
-    """The messages as every template may render them: control tokens broken up, each user turn marked /no_think.
-
-    A server that renders by itself needs nothing else.
-    """
-    return [_marked(m) if m["role"] == "user" else m for m in _plain(messages)]
+    form = chat_format(tokenizer)
+    turns = [Message(role=m["role"], content=form.plain(m["content"])) for m in messages]
+    return rendered(tokenizer, form.placed(_all_marked(turns) if form.policy == "off" else turns))
 
 
 def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
-    """The messages as a server's model of this name needs them: /no_think means something to Qwen3 alone."""
-    return under_policy(messages) if QWEN3.search(model) else _plain(messages)
+    """The messages as a server's model of this name, which renders by itself, needs them.
+
+    Control tokens are broken up; /no_think means something to Qwen3 alone.
+    """
+    turns = [Message(role=m["role"], content=plain(m["content"])) for m in messages]
+    return _all_marked(turns) if QWEN3.search(model) else turns
 
 
 def plain(text: str) -> str:
-    """The text with control tokens broken up: whatever a user, a row or a page holds, it cannot end or open a turn."""
-    return CONTROL.sub("<\u200b", text)
+    """The text with what looks like a control token of any known family broken up."""
+    return MARKED_UP.sub(lambda found: found[0] + BREAK, text)
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
@@ -85,7 +80,8 @@ def examples(tokenizer: Any, messages: Sequence[Message]) -> list[Example]:
     for at, message in enumerate(messages):
         if message["role"] == "assistant":
             prompt = prompt_ids(tokenizer, messages[:at])
-            answer = tokenizer(plain(message["content"]).strip(), add_special_tokens=False)["input_ids"]
+            content = chat_format(tokenizer).plain(message["content"]).strip()
+            answer = tokenizer(content, add_special_tokens=False)["input_ids"]
             rows.append(Example(prompt, [*answer, turn_end_id(tokenizer)]))
     return rows
 
@@ -99,16 +95,14 @@ def common_prefix(rows: Sequence[list[int]]) -> int:
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
 
 
-def turn_end_id(tokenizer: Any) -> int:
-    """Id of <|im_end|>, which every answer ends with."""
-    ids = tokenizer.convert_tokens_to_ids([TURN_END])
-    if ids[0] is None or ids[0] == tokenizer.unk_token_id:
-        raise DataError(f"the tokenizer has no {TURN_END}: not a Qwen3-style chat model")
-    return int(ids[0])
+def completion_text(tokenizer: Any, content: str) -> str:
+    """An answer as it is trained: control tokens broken up, white space around it taken off, and the turn end."""
+    form = chat_format(tokenizer)
+    return form.plain(content).strip() + form.turn_end
 
 
-def _plain(messages: Sequence[Message]) -> list[Message]:
-    return [{"role": m["role"], "content": plain(m["content"])} for m in messages]
+def _all_marked(messages: Sequence[Message]) -> list[Message]:
+    return [_marked(m) if m["role"] == "user" else m for m in messages]
 
 
 def _marked(message: Message) -> Message:

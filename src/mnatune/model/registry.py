@@ -240,10 +240,13 @@ class Registry:
 
     def rollback(self) -> Model | None:
         """Put back what served before the last promotion; returns it, or None if that was the base alone."""
+        nothing = UsageError("there is nothing to roll back to", where=str(self.pointer_path))
+        if not self.pointer.previous:  # asked before the folder and its lock are made
+            raise nothing
         with self._locked():
             now = self.pointer
             if not now.previous:
-                raise UsageError("there is nothing to roll back to", where=str(self.pointer_path))
+                raise nothing
             name = now.previous[-1]
             before = self.get(name, verify=True) if name else None
             self._point(name, before.adapter_sha256 if before else "", now.previous[:-1])

@@ -70,7 +70,7 @@ def render(run: Run) -> str:
         "script": Markup(script),
         "embedded": Markup(_json({"charts": [_figure(c) for c in shown], "palette": PALETTE, "items": browser})),
     }
-    return _environment().get_template("page.html.j2").render(context)
+    return environment().get_template("page.html.j2").render(context)
 
 
 def run_name(run: Run) -> str:
@@ -85,7 +85,8 @@ def run_name(run: Run) -> str:
     return run.root.resolve().name
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where the templates are found; everything put into them is escaped."""
     environment = Environment(
         loader=PackageLoader("mnatune.reports"),
         autoescape=True,

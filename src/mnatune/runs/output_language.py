@@ -21,6 +21,16 @@ WORK = {
     "read": "파일 읽기",
     "scoring": "점수 매기기",
 }
+# What evaluation asks, of which model.
+ASKED = {
+    "answers": "보류 문항",
+    "exam": "객관식",
+    "premises": "거짓 전제",
+    "essays": "서술형",
+    "paraphrases": "바꿔 물은 문항",
+}
+SIDES = {"base": "학습 전", "tuned": "학습 후"}
+WORK |= {f"{kind}-{side}": f"{asked}, {name}" for kind, asked in ASKED.items() for side, name in SIDES.items()}
 
 
 def language() -> Literal["ko", "en"]:

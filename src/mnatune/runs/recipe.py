@@ -70,8 +70,9 @@ class ModelSection(Section):
     """Hub id or local folder of the base model; `starter` is the small model that ships with mnatune."""
     revision: str | None = None
     """Commit of the hub repository to pin."""
-    thinking: Literal["off"] = "off"
-    """Think policy: `off` ends the user turn with /no_think and opens the answer with an empty think block."""
+    thinking: Literal["off", "none"] = "off"
+    """Think policy: `off` ends the user turn with /no_think and opens the answer with an empty think block where the base
+    is a Qwen3; a base that does not think has its own chat template alone, as `none` says outright."""
     max_length: int = Field(384, ge=16)
     """Longest row in tokens, prompt and answer together; longer rows are dropped with a reason, never cut."""
 

@@ -82,7 +82,13 @@ class KeyStore:
         self._in_use = False
 
     def create(self, name: str, terms: KeyTerms = KeyTerms()) -> tuple[Key, str]:
-        """A new key's record and the key itself, which is never to be seen again."""
+        """A new key's record and the key itself, which is never to be seen again.
+
+        Raises:
+            UsageError: the name is empty, so that lists and logs could not tell whose key it is.
+        """
+        if not name.strip():
+            raise UsageError("a key needs a name", next_step="mnatune keys create NAME")
         secret = PREFIX + secrets.token_urlsafe(32)
         now = self._clock()
         key = Key(

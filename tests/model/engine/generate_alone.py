@@ -20,8 +20,8 @@ def generated(model: LoadedModel, messages: list[Message], limit: int, penalty: 
             temperature=None,
             top_p=None,
             top_k=None,
-            eos_token_id=[model.end],
+            eos_token_id=sorted(model.ends),
             pad_token_id=model.pad,
         )
     new = out[0, len(ids) :].tolist()
-    return Answer(model.tokenizer.decode(new, skip_special_tokens=True).strip(), new, new[-1] == model.end)
+    return Answer(model.tokenizer.decode(new, skip_special_tokens=True).strip(), new, new[-1] in model.ends)

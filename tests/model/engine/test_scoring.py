@@ -66,12 +66,12 @@ def test_padding_bears_no_penalty(engine) -> None:
 
 def test_rows_that_end_leave_the_batch_and_the_others_go_on(engine) -> None:
     full = ids(engine, tasks())
-    end = engine.loaded.end
+    ends = engine.loaded.ends
     try:
-        engine.loaded.end = full[0][3]  # a token that some rows write early plays the end of the turn
+        engine.loaded.ends = {full[0][3]}  # a token that some rows write early plays the end of the turn
         short = engine.answers(tasks())
     finally:
-        engine.loaded.end = end
+        engine.loaded.ends = ends
     assert any(answer.stopped for answer in short)
     for whole, cut in zip(full, short, strict=True):
         assert cut.ids == whole[: len(cut.ids)]

@@ -20,6 +20,7 @@ from mnatune.model.export import (
     require_rendering,
     template_ids,
 )
+from mnatune.model.export.ollama import require_qwen3
 from mnatune.model.load import load_tokenizer
 from mnatune.runs.errors import DataError, UsageError
 
@@ -46,7 +47,7 @@ def test_fifty_dialogues_of_one_to_three_turns(asked):
 
 
 def test_both_templates_give_the_tokens_of_training(tokenizer, asked):
-    for ids in (template_ids(tokenizer, policy_template()), ollama_ids(tokenizer, ollama_template())):
+    for ids in (template_ids(tokenizer, policy_template(tokenizer)), ollama_ids(tokenizer, ollama_template())):
         checked = check_rendering(tokenizer, asked, ids).require()
         assert checked.dialogues == 50
 
@@ -56,7 +57,7 @@ def test_both_templates_give_the_tokens_of_training(tokenizer, asked):
     [(" /no_think", "/no_think"), ("</think>\\n\\n", "</think>\\n"), ("end|>\\n", "end|>"), ("<|im_start|>", "")],
 )
 def test_a_template_that_differs_is_found_out(tokenizer, asked, part, wrong):
-    for template, ids in ((policy_template(), template_ids), (ollama_template(), ollama_ids)):
+    for template, ids in ((policy_template(tokenizer), template_ids), (ollama_template(), ollama_ids)):
         assert part in template
         broken = ids(tokenizer, template.replace(part, wrong))
         with pytest.raises(DataError, match="differs in"):
@@ -71,7 +72,7 @@ TURN = st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=40
 def test_any_dialogue_is_rendered_alike(tokenizer, texts):
     turns = [{"role": "user" if n % 2 == 0 else "assistant", "content": text} for n, text in enumerate(texts)]
     turns = turns if len(turns) % 2 else turns[:-1]
-    policy = check_rendering(tokenizer, [turns], template_ids(tokenizer, policy_template()))
+    policy = check_rendering(tokenizer, [turns], template_ids(tokenizer, policy_template(tokenizer)))
     assert not policy.faults
     trimmed = [{**t, "content": t["content"].rstrip()} if t["role"] == "user" else t for t in turns]
     assert not check_rendering(tokenizer, [trimmed], ollama_ids(tokenizer, ollama_template())).faults
@@ -79,7 +80,7 @@ def test_any_dialogue_is_rendered_alike(tokenizer, texts):
 
 def test_the_template_refuses_roles_it_was_not_trained_for(tokenizer):
     with pytest.raises(Exception, match="role tool"):
-        template_ids(tokenizer, policy_template())([{"role": "tool", "content": "x"}])
+        template_ids(tokenizer, policy_template(tokenizer))([{"role": "tool", "content": "x"}])
 
 
 def test_the_merged_model_answers_like_base_and_adapter(subject, merged):
@@ -97,11 +98,11 @@ def test_a_merge_without_the_adapter_is_found_out(subject, merged, tiny, tmp_pat
         check_merged(subject, wrong, dialogues(subject.pack, 6)).require()
 
 
-def test_the_merged_folder_is_complete_and_safe(subject, merged):
+def test_the_merged_folder_is_complete_and_safe(subject, merged, tokenizer):
     names = {p.name for p in merged.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "README.md"} <= names
     assert not {n for n in names if n.endswith((".bin", ".pt", ".py"))}
-    assert (merged / "chat_template.jinja").read_text() == policy_template()
+    assert (merged / "chat_template.jinja").read_text() == policy_template(tokenizer)
     assert "library_name: transformers" in (merged / "README.md").read_text()
     generation = json.loads((merged / "generation_config.json").read_text())
     assert (generation["temperature"], generation["top_k"], generation["repetition_penalty"]) == (0.1, 2, 1.2)
@@ -156,8 +157,8 @@ def test_the_renderer_does_what_go_does(asked, tmp_path):
     assert done.stdout.split("\0")[:-1] == [render(t, d) for t, d in cases]
 
 
-def test_a_base_that_opens_answers_otherwise_is_exported_nowhere(subject, tiny, tmp_path):
-    """Such as Qwen2.5, whose template knows no think block: the export would be another model than was trained."""
+def test_a_base_that_opens_answers_without_a_thought_is_exported_so(subject, tiny, tmp_path):
+    """Such as Qwen2.5, whose template knows no think block: its own template is what it was trained under."""
     base = tmp_path / "base"
     shutil.copytree(tiny[0], base)
     template = (base / "chat_template.jinja").read_text(encoding="utf-8")
@@ -165,9 +166,14 @@ def test_a_base_that_opens_answers_otherwise_is_exported_nowhere(subject, tiny, 
         "\n".join(line for line in template.split("\n") if "enable_thinking is false else" not in line), "utf-8"
     )
     recipe = subject.recipe.model_copy(update={"model": subject.recipe.model.model_copy(update={"id": str(base)})})
+    assert require_rendering(replace(subject, recipe=recipe)).dialogues == 50
+    own = load_tokenizer(str(base))
     with pytest.raises(DataError, match="differs in"):
-        require_rendering(replace(subject, recipe=recipe))
-    assert require_rendering(subject).dialogues == 50
+        check_rendering(
+            own, dialogues(subject.pack), template_ids(own, policy_template(load_tokenizer(str(tiny[0]))))
+        ).require()
+    with pytest.raises(UsageError, match="Modelfile's template is Qwen3's"):
+        require_qwen3(replace(subject, recipe=recipe))
 
 
 def test_a_merge_that_fails_its_check_leaves_nothing(subject, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from mnatune.model.export import Subject, merge, ollama_template, policy_template, push, write_modelfile, write_vllm
 from mnatune.model.export.gguf import convert, find_converter, to_gguf
+from mnatune.model.load import load_tokenizer
 from mnatune.model.registry import Lineage, Registry
 from mnatune.runs.errors import DataError, EnvironmentFault, UsageError
 
@@ -103,8 +104,8 @@ def test_the_modelfile_holds_template_system_and_sampling(subject, tmp_path):
 
 
 def test_the_vllm_folder_can_be_launched(subject, tmp_path):
-    out = write_vllm(subject, tmp_path / "served here", 2048)
-    assert (out / "chat_template.jinja").read_text() == policy_template()
+    out, tokenizer = write_vllm(subject, tmp_path / "served here", 2048), load_tokenizer(subject.recipe.model.id)
+    assert (out / "chat_template.jinja").read_text() == policy_template(tokenizer)
     fake = tmp_path / "bin"
     fake.mkdir()
     (fake / "vllm").write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")

@@ -8,11 +8,12 @@ import pytest
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.pack import Pack
+from mnatune.reports.compared_models import comparison_page, comparison_text, write_comparison
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import EvaluateSection, Recipe, load_recipe, save_lock
 from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 from mnatune.stages.evaluate import evaluate
-from mnatune.stages.evaluate.compare import Home, compare, compare_models, comparison_text, stored
+from mnatune.stages.evaluate.compare import Home, compare, compare_all, compare_models, stored
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_two_evaluated_runs_are_compared_by_what_is_stored(tmp_path: Path, run: 
     assert found["items"]["exam"] > 3
     assert {"loss", "chrf", "exam_letter", "false_premise"} <= values(found).keys()
     assert all(row["difference"]["value"] == 0 for row in found["metrics"])
-    assert "공통 문항: 보류 3개" in comparison_text(found)
+    assert "items in common: held out 3" in comparison_text([found])
     for name in ("answers.jsonl", "exam.jsonl"):
         file = copy.folder("evaluate") / name
         write_jsonl(file, [{**row, "id": f"other-{row['id']}"} for row in read_jsonl(file)])
@@ -116,3 +117,35 @@ def test_models_beside_each_other_answer_as_they_do_alone(tiny: Path, other_adap
     alone = [*answers({}, "base"), *(answers({name: adapter}, name)[0] for name, adapter in adapters.items())]
     assert len({tuple(ids) for ids in alone}) == 3
     assert answers(adapters, "base", "one", "two", "two", "one", "base") == [*alone, *reversed(alone)]
+
+
+def test_several_are_compared_with_the_first_on_one_page(run: Run, other_adapter: Path, monkeypatch) -> None:
+    copy = Run(run.root.parent / "두 번째 <b>")
+    shutil.copytree(run.root, copy.root, dirs_exist_ok=True)
+    found = compare_all((str(run.root), str(copy.root), str(other_adapter)))
+    assert [one["b"] for one in found] == [str(copy.root), str(other_adapter)]
+    assert values(found[1]) == values(compare_models(str(run.root), str(other_adapter)))
+    page = write_comparison(found)
+    text = page.read_text(encoding="utf-8")
+    assert page.parent == run.root.parent
+    assert page.name.startswith("compare-run-두_번째__b_-")
+    assert text == comparison_page(found)
+    assert "두 번째 &lt;b&gt;" in text
+    assert "size: A4" in text
+    assert not any(mark in text for mark in ("http://", "https://", "<script", "src="))
+    assert text.count("<table>") == 2
+    again = write_comparison(found)
+    assert again != page
+    assert page.read_text(encoding="utf-8") == text
+    with pytest.raises(UsageError, match="exists already"):
+        write_comparison(found, page)
+    english = comparison_text(found)
+    monkeypatch.setenv("MNATUNE_LANG", "ko")
+    assert "차이 (95% 신뢰구간)" in comparison_text(found)
+    assert not any("가" <= letter <= "힣" for letter in english.replace(copy.root.name, ""))
+
+
+@pytest.mark.parametrize("names", [(), ("a",), ("a", "b", "a")])
+def test_a_comparison_needs_different_models(names: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="two or more different"):
+        compare_all(names)

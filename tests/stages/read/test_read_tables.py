@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import shlex
 
 import pytest
 
 from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.recipe import load_recipe
+from mnatune.stages.read.preview import preview_text
 
 ROWS = [
     {
@@ -124,3 +127,31 @@ def test_a_line_of_json_lines_ends_at_a_newline_alone(tmp_path, reading, sign, e
     rows, manifest, _ = reading({"kind": "qa", "path": str(tmp_path / "x.jsonl")})
     assert [row.question for row in rows] == [row["question"] for row in wanted]
     assert not manifest.dropped
+
+
+def test_a_recipe_without_a_source_says_so(reading):
+    with pytest.raises(UsageError, match="names nothing to read"):
+        reading()
+
+
+def test_the_preview_of_an_own_workbook_gives_rows_and_the_command(tmp_path, office, monkeypatch):
+    """A file of questions and answers is shown as such, with what is not used, in one language."""
+    file = tmp_path / "우리 팀 QA.xlsx"
+    sheet = [["질문", "답변", "비고"], *([row["question"], row["answer"], "내부"] for row in ROWS)]
+    file.write_bytes(office.workbook({"자료": office.Grid(sheet)}))
+    told = preview_text(file)
+    assert told.startswith("questions and answers: 3 rows")
+    assert "'비고' is not used (3 rows)" in told
+    assert "question  합병이란 무엇인가요?" in told
+    words = shlex.split(told.splitlines()[-1].removeprefix("next: mnatune "))
+    assert load_recipe("quickstart", [words[-1]]).read.sources[0].path == file.as_posix()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    monkeypatch.setenv("MNATUNE_LANG", "ko")
+    assert preview_text(file).startswith("질문·답변 3행")
+
+
+def test_the_preview_says_why_a_file_gives_no_rows(tmp_path):
+    (tmp_path / "열림.csv").write_text('질문,답변\n"합병?,둘이 하나로\n', encoding="utf-8")
+    told = preview_text(tmp_path / "열림.csv")
+    assert told.startswith("no questions and answers: ")
+    assert "열림.csv" in told

@@ -18,9 +18,11 @@ def test_the_card_is_read_and_names_the_licences_of_the_data(tmp_path, base) -> 
     job = train_job(make_recipe(base), run)
     adapter = {"r": 4, "alpha": 8, "dropout": 0.1}
     job.manifest.facts["setting"] = {"quantize": "nf4", "learning_rate": 2e-6, "adapter": adapter}
+    job.manifest.facts["thinking"] = "none"
     card = model_card(job)
     assert "r 4, alpha 8, dropout 0.1" in card
     assert "양자화 nf4" in card
     assert "2e-06" in card
+    assert "none: 기반 모델의 대화 틀 그대로" in card
     assert yaml.safe_load(card.split("---\n")[1])["base_model"] == base
     assert "이용 조건: CC BY 4.0; 사내." in card

@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe, train_job
 
+from mnatune.model.chat_format import turn_end_id
 from mnatune.model.load import base_quantization, load_tokenizer
-from mnatune.model.prompt import examples, prompt_ids, turn_end_id
+from mnatune.model.prompt import examples, prompt_ids
 from mnatune.runs.errors import UsageError
 from mnatune.runs.recipe import TrainSection
 from mnatune.stages.train import train

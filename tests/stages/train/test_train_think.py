@@ -9,7 +9,7 @@ from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.engine.sampler import Draws
 from mnatune.model.load import load_tokenizer
-from mnatune.model.prompt import TURN_END, prompt_ids, prompt_text
+from mnatune.model.prompt import prompt_ids, prompt_text
 from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.train.preference import fitting_rows
 from mnatune.stages.train.token_rows import load_rows
@@ -18,6 +18,7 @@ from mnatune.stages.train.token_rows import load_rows
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+TURN_END = "<|im_end|>"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 
 

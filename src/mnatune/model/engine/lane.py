@@ -104,7 +104,7 @@ class Lane:
         done = set()
         for row, token in zip(rows, tokens, strict=True):
             row.ids.append(token)
-            ended = token == self._model.end
+            ended = token in self._model.ends
             emitter = row.emitter
             text = emitter.add(token) if emitter and not ended else ""
             stopped = bool(emitter and emitter.stopped)

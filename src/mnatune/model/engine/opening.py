@@ -19,14 +19,14 @@ def read_opening(backbone: Any, ids: "torch.Tensor") -> Layers:
     """
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=backbone.config)
+    cache = DynamicCache()  # whole, also in layers that look at a window: rows are cut and joined by place
     backbone(input_ids=ids, **{cache_argument(): cache}, use_cache=True)
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def expanded(layers: Layers, rows: int, config: Any) -> Any:
+def expanded(layers: Layers, rows: int) -> Any:
     """A `DynamicCache` in which each of `rows` rows begins with the opening; nothing is copied until a row goes on."""
     from transformers import DynamicCache
 
     shared = [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in layers]
-    return DynamicCache(shared, config=config) if shared else DynamicCache(config=config)
+    return DynamicCache(shared) if shared else DynamicCache()

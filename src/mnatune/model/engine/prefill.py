@@ -43,11 +43,12 @@ class Prefilled:
 def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int = 1) -> Opening | None:
     """What the prompts begin with alike, read; None for one prompt, or if it has fewer than `least` tokens.
 
-    Every prompt keeps at least one token of its own, whose hidden state predicts the answer.
+    Every prompt keeps at least one token of its own, whose hidden state predicts the answer. A model with layers that
+    look at a window has none: the padding behind an opening would count as part of the window.
     """
     import torch
 
-    if len(prompts) < 2:
+    if len(prompts) < 2 or any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or ()):
         return None
     size = min(common_prefix(prompts), min(map(len, prompts)) - 1)
     if size < least:
@@ -65,7 +66,7 @@ def prefill(model: LoadedModel, prompts: Sequence[list[int]], opening: Opening |
     gaps = [width - len(prompt) for prompt in prompts]
     ids = [[model.pad] * gap + prompt[start:] for gap, prompt in zip(gaps, prompts, strict=True)]
     mask = torch.tensor([[1] * start + [0] * gap + [1] * (width - start - gap) for gap in gaps], device=model.device)
-    cache = expanded(opening.layers if opening else [], len(prompts), model.config)
+    cache = expanded(opening.layers if opening else [], len(prompts))
     hidden = model.backbone(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=mask,

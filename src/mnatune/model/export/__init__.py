@@ -7,7 +7,7 @@ from .comparison import Checked, check_merged, check_rendering, dialogues, requi
 from .gguf import to_gguf
 from .hub import push
 from .merged import merge, policy_template
-from .ollama import ollama_template, write_modelfile
+from .ollama import ollama_template, require_qwen3, write_modelfile
 from .subject import Subject
 from .vllm import write_vllm
 
@@ -21,6 +21,7 @@ __all__ = [
     "ollama_template",
     "policy_template",
     "push",
+    "require_qwen3",
     "require_rendering",
     "template_ids",
     "to_gguf",

@@ -97,7 +97,8 @@ def require_rendering(subject: Subject) -> Checked:
         DataError: it does not; the base opens an answer otherwise, and its export would be another model.
     """
     tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
-    return check_rendering(tokenizer, dialogues(subject.pack), template_ids(tokenizer, policy_template())).require()
+    ids_of = template_ids(tokenizer, policy_template(tokenizer))
+    return check_rendering(tokenizer, dialogues(subject.pack), ids_of).require()
 
 
 def check_merged(subject: Subject, folder: Path, asked: Sequence[list[Message]], answered: int = ANSWERED) -> Checked:

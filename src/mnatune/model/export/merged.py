@@ -6,7 +6,7 @@ model then answers nearly, not exactly, as they do.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 from ...runs.errors import UsageError
 from ...runs.recipe import GenerationSection
 from ...runs.workspace import atomic_path, file_hash, write_json
+from ..chat_format import answer_ends, chat_format, fixed_template
 from ..load import attach_adapter, load_base, load_tokenizer, release
 from ..memory import memory_faults
-from ..prompt import turn_end_id
 from .subject import Subject
 
 TEMPLATE = "chat_template.jinja"
@@ -48,13 +48,14 @@ def _write(subject: Subject, folder: Path) -> None:
     tokenizer = load_tokenizer(model_id, revision)
     tuned = attach_adapter(load_base(model_id, revision), subject.adapter, model_id, revision=revision)
     merged = tuned.merge_and_unload(safe_merge=True)  # safe: refuses weights that are not finite
-    merged.generation_config = generation_config(subject.recipe.generation, tokenizer)
+    ends = answer_ends(merged, tokenizer)
+    merged.generation_config = generation_config(subject.recipe.generation, tokenizer, ends)
     merged.save_pretrained(str(folder), max_shard_size=SHARD)
     tokenizer.save_pretrained(str(folder))
-    (folder / TEMPLATE).write_text(policy_template(), encoding="utf-8")
+    (folder / TEMPLATE).write_text(policy_template(tokenizer), encoding="utf-8")
     _point_to_template(folder / "tokenizer_config.json")
     facts = {"name": subject.name, "base": model_id, "revision": revision, "adapter_sha256": adapter_hash(subject)}
-    write_json(folder / "mnatune.json", facts | {"thinking": subject.recipe.model.thinking})
+    write_json(folder / "mnatune.json", facts | {"thinking": chat_format(tokenizer).policy})
     _write_card(subject, folder)
 
 
@@ -67,12 +68,14 @@ def _write_card(subject: Subject, folder: Path) -> None:
         (folder / "README.md").write_text(f"{text.rstrip()}\n\n{note}", encoding="utf-8")
 
 
-def policy_template() -> str:
-    """The chat template that has the think policy built in."""
+def policy_template(tokenizer: Any) -> str:
+    """The chat template that has the think policy of the tokenizer's family built in."""
+    if chat_format(tokenizer).policy == "none":
+        return fixed_template(tokenizer)
     return (files(__package__) / "templates" / "policy.jinja").read_text(encoding="utf-8")
 
 
-def generation_config(generation: GenerationSection, tokenizer: Any) -> Any:
+def generation_config(generation: GenerationSection, tokenizer: Any, ends: Collection[int]) -> Any:
     """The recipe's sampling as Transformers' `GenerationConfig`."""
     from transformers import GenerationConfig
 
@@ -82,7 +85,7 @@ def generation_config(generation: GenerationSection, tokenizer: Any) -> Any:
         do_sample=sampled,
         repetition_penalty=generation.repetition_penalty,
         max_new_tokens=generation.max_new_tokens,
-        eos_token_id=[turn_end_id(tokenizer)],
+        eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id,
         **(sampling if sampled else {}),
     )

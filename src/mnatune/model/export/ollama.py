@@ -10,8 +10,10 @@ Does not: strip white space from the end of a user turn, which Go templates cann
 from importlib.resources import files
 from pathlib import Path
 
-from ...runs.errors import DataError
+from ...runs.errors import DataError, UsageError
 from ...runs.workspace import atomic_text
+from ..chat_format import chat_format
+from ..load import load_tokenizer
 from .subject import Subject
 
 QUOTES = '"""'
@@ -37,6 +39,20 @@ def write_modelfile(subject: Subject, gguf: Path, out: Path, context: int) -> Pa
     with atomic_text(out) as handle:
         handle.write(modelfile(subject, gguf.name, context))
     return out
+
+
+def require_qwen3(subject: Subject) -> None:
+    """Refuse a family whose dialogues the Go template does not write; looks at the tokenizer alone.
+
+    Raises:
+        UsageError: it is another family.
+    """
+    form = chat_format(load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision))
+    if form.policy == "none":
+        raise UsageError(
+            f"the Modelfile's template is Qwen3's, and this base ends its turns with {form.turn_end}",
+            next_step="mnatune export gguf: the file carries the family's own template",
+        )
 
 
 def modelfile(subject: Subject, gguf_name: str, context: int) -> str:

@@ -38,8 +38,9 @@ class Subject:
     @classmethod
     def of_run(cls, run: Run) -> "Subject":
         """The adapter of a run."""
+        adapter = run.require("train", "adapter")
         recipe = load_recipe(run.root / "recipe.lock.yaml")
-        return cls(f"{served_name(recipe)}-tuned", run.require("train", "adapter"), recipe)
+        return cls(f"{served_name(recipe)}-tuned", adapter, recipe)
 
     @classmethod
     def of_model(cls, registry: Registry, name: str = "") -> "Subject":

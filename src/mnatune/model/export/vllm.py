@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...runs.errors import DataError
 from ...runs.workspace import atomic_path
+from ..load import load_tokenizer
 from .merged import TEMPLATE, policy_template, refuse_existing
 from .subject import Subject, served_name
 
@@ -32,12 +33,13 @@ def write_vllm(subject: Subject, out: Path, context: int) -> Path:
     """
     refuse_existing(out)
     rank = served_rank(subject.adapter)
+    tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
     with atomic_path(out) as folder:
         (folder / "adapter").mkdir(parents=True)
         for name in ADAPTER_FILES:
             if (subject.adapter / name).is_file():
                 shutil.copyfile(subject.adapter / name, folder / "adapter" / name)
-        (folder / TEMPLATE).write_text(policy_template(), encoding="utf-8")
+        (folder / TEMPLATE).write_text(policy_template(tokenizer), encoding="utf-8")
         launch = folder / "launch.sh"
         launch.write_text(launch_script(subject, rank, context), encoding="utf-8")
         launch.chmod(0o755)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from ...model.chat_format import think_policy
 from ...model.load import load_tokenizer
 from ...model.prompt import Message, dialogue, examples
 from ...runs.job import Job
@@ -54,7 +55,7 @@ def compose(job: Job) -> None:
         counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system, left_out))
     write_json(job.path("leakage.json"), leakage(rows, sides))
     job.manifest.rows_out = len(rows)
-    job.manifest.facts = {
+    job.manifest.facts |= {
         "splits": counts,
         "preferences_left_out": dict(sorted(left_out.items())),
         **({"warnings": [warning]} if warning else {}),
@@ -69,6 +70,7 @@ def compose(job: Job) -> None:
 def _fitting(job: Job, rows: list[QA]) -> tuple[list[QA], list[tuple[QA, str]]]:
     """Rows that fit max_length as rendered for training, and the others with the reason."""
     tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
+    job.manifest.facts["thinking"] = think_policy(tokenizer, job.recipe.model.thinking)
     limit, system = job.recipe.model.max_length, job.pack.system_prompt
     kept: list[QA] = []
     dropped: list[tuple[QA, str]] = []

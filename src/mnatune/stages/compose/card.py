@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from ...model.chat_format import POLICIES
 from ...runs.job import Job
 from ...runs.workspace import atomic_text
 
@@ -17,6 +18,7 @@ def write_card(job: Job, counts: dict[str, int]) -> None:
     sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in job.manifest.per_source.items())
     licences = job.manifest.facts["licences"]
     evidence = _evidence(job.manifest.facts.get("evidence"))
+    thinking = job.manifest.facts["thinking"]
     shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
     text = f"""---
 language:
@@ -37,8 +39,7 @@ pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 
 - 한 문서(group)와 근접 중복 묶음(cluster)은 한쪽 분할에만 들어갑니다. 증명은 `leakage.json`에 있습니다.
 - {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
-- 사고(think) 정책 `{recipe.model.thinking}`: 학습과 추론 때 사용자 발화 끝에 `/no_think`가 붙고, 답변은 손실이 없는 빈 think 블록
-  뒤에서 시작합니다. `messages`에는 붙이지 않은 원문이 들어 있습니다.
+- 사고(think) 정책 `{thinking}`: {POLICIES[thinking]}. 학습과 추론에 같고, `messages`에는 아무것도 붙이지 않은 원문이 들어 있습니다.
 {evidence}- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.
 """
     with atomic_text(job.path("README.md")) as handle:

@@ -101,7 +101,7 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     write_json(job.path("metrics.json"), _metrics(job, items, rows, samples, counts))
     write_json(job.path("verdict.json"), verdict | changed)
     job.manifest.rows_in = job.manifest.rows_out = len(items)
-    job.manifest.facts = {"verdict": verdict["verdict"], "items": {"held_out": len(items), "exam": len(exam_rows)}}
+    job.manifest.facts |= {"verdict": verdict["verdict"], "items": {"held_out": len(items), "exam": len(exam_rows)}}
     rmtree(job.path("state"), ignore_errors=True)
 
 

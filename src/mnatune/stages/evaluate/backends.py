@@ -21,6 +21,7 @@ from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.job import Job
 from ...runs.recipe import GenerationSection
 from .answers import Keep, Question, keep, plan
+from .base_answers import FOLDER, BaseAnswers, base_identity
 
 CONCURRENCY = 8  # questions that a server is asked at once
 
@@ -81,9 +82,14 @@ class AskedSide:
 
 @dataclass
 class LocalSide(AskedSide):
-    """A model in this process."""
+    """A model in this process.
+
+    Attributes:
+        shelf: kept answers, for the bare base.
+    """
 
     engine: LocalEngine
+    shelf: BaseAnswers | None = None
 
     def watched(
         self, job: Job, asks: Sequence[Question], kind: str, tokens: Sequence[int], *, limit: int
@@ -111,9 +117,20 @@ class LocalSide(AskedSide):
             given = self.engine.answers(tasks, done=lambda at, one: book(batch[at].id, one), watched=watched)
             self._count(given)
 
-        lengths = {ask.id: len(self.prompt(ask.messages)) for ask in asks}
+        prompts = {ask.id: self.prompt(ask.messages) for ask in asks}
+        key = (
+            self.shelf.key(prompts, {ask.id: _own_seed(sampling, ask.id) for ask in asks}, watched)
+            if self.shelf
+            else ""
+        )
+        if self.shelf and (kept := self.shelf.find(key)):
+            return kept
+        lengths = {name: len(ids) for name, ids in prompts.items()}
         batches = plan(lengths, asks, sampling.max_tokens or 1)
-        return self._required(asks, keep(job, f"{kind}-{self.place}", batches, work, whole=True))
+        found = self._required(asks, keep(job, f"{kind}-{self.place}", batches, work, whole=True))
+        if self.shelf and len(found) == len(asks):
+            self.shelf.keep(key, found)
+        return found
 
 
 @dataclass
@@ -142,7 +159,10 @@ def open_sides(job: Job) -> Iterator[dict[str, AskedSide]]:
     adapter, model = job.run.require("train", "adapter"), recipe.model
     kind = base_quantization(adapter, recipe.train.quantize)
     with open_engine(model.id, {"tuned": adapter}, revision=model.revision, quantize=kind) as engine:
-        yield {name: LocalSide(engine, name, name) for name in ("base", "tuned")}
+        shelf = BaseAnswers(job.run.root.resolve().parent / FOLDER, base_identity(engine.loaded, kind))
+        yield {"base": LocalSide(engine, "base", "base", shelf=shelf), "tuned": LocalSide(engine, "tuned", "tuned")}
+        if shelf.reused:
+            job.manifest.facts["base_answers"] = {"reused": shelf.reused, "folder": str(shelf.folder)}
 
 
 def served(address: str, place: str) -> ServedSide:

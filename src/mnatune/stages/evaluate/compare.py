@@ -168,23 +168,32 @@ def compare(a: Sheet, b: Sheet, pack: Pack, seed: int = 0) -> dict[str, Any]:
 
 
 def compare_models(first: str, second: str, home: Home | None = None) -> dict[str, Any]:
-    """`compare` of two subjects: run folders, adapter folders, or URL#MODEL.
+    """`compare_all` of two."""
+    return compare_all((first, second), home)[0]
+
+
+def compare_all(names: Sequence[str], home: Home | None = None) -> list[dict[str, Any]]:
+    """`compare` of each later subject against the first: run folders, adapter folders, or URL#MODEL.
 
     Args:
         home: the run whose questions are put to subjects without stored answers; by default the first subject that is a run.
 
     Raises:
-        UsageError: a subject is nothing of that kind, or there is no run whose questions could be asked.
+        UsageError: a subject is nothing of that kind or comes twice, or there is no run whose questions could be asked.
     """
-    home = home or next((_home(name) for name in (first, second) if _is_run(name)), None)
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError(
+            "a comparison needs two or more different subjects", next_step="mnatune evaluate --compare RUN OTHER …"
+        )
+    home = home or next((_home(name) for name in names if _is_run(name)), None)
     if home is None:
         raise UsageError(
-            "neither of the two is a run, so there are no questions to ask",
+            "none of these is a run, so there are no questions to ask",
             next_step="give the recipe and its run too: mnatune evaluate RECIPE --out RUN --compare A B",
         )
     sheets: dict[str, Sheet] = {}
     fresh: dict[str, Local | ServedSide] = {}
-    for name in (first, second):
+    for name in names:
         run = Run(Path(name)) if _is_run(name) else None
         if run and run.manifest("evaluate"):
             sheets[name] = stored(run)
@@ -192,30 +201,8 @@ def compare_models(first: str, second: str, home: Home | None = None) -> dict[st
             fresh[name] = served(name, "tuned") if "://" in name else _local(name, run, home)
     for name, side, identity in _opened(fresh):
         sheets[name] = home.sheet(name, side, identity)
-    return compare(sheets[first], sheets[second], Pack.load(home.recipe.pack), home.recipe.seed)
-
-
-def comparison_text(found: Mapping[str, Any]) -> str:
-    """`compare` as a table for the terminal, in Korean."""
-    items = found["items"]
-    lines = [
-        f"A: {found['a']}",
-        f"B: {found['b']}",
-        f"공통 문항: 보류 {items['held_out']}개, 시험 {items['exam']}개",
-        "",
-        f"{'A':>9} {'B':>9} {'차이 (95% 신뢰구간)':<28} {'p(Holm)':>8} {'최소 검출':>7}  지표",
-    ]
-    return "\n".join([*lines, *(_line(row) for row in found["metrics"])])
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    difference = row["difference"]
-    low, high = difference["low"], difference["high"]
-    interval = f"{difference['value']:+.2f}" + (f" ({low:+.2f} ~ {high:+.2f})" if low is not None else "")
-    arrow = {"higher": "↑", "lower": "↓"}[row["kind"]]
-    least = "-" if row["detectable"] is None else f"{row['detectable']:.2f}"
-    values = f"{row['base']['value']:>9.2f} {row['tuned']['value']:>9.2f}"
-    return f"{values} {interval:<32} {difference['p_holm']:>8.3f} {least:>9}  {row['label']} {arrow}"
+    pack = Pack.load(home.recipe.pack)
+    return [compare(sheets[names[0]], sheets[name], pack, home.recipe.seed) for name in names[1:]]
 
 
 @dataclass(frozen=True)

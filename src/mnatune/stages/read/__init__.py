@@ -42,6 +42,8 @@ def read(job: "Job") -> None:
     for folder in (job.path("qa"), job.path(".work")):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+    if not job.recipe.read.sources:
+        raise UsageError("the recipe names nothing to read", next_step="put a source under read.sources in the recipe")
     manifest = job.manifest
     personal = Personal(job.pack.yaml("pii.yaml"))  # names of files and members stand in warnings
     with DocumentWriter(job.path("documents.parquet")) as documents:

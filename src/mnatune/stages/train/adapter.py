@@ -4,6 +4,7 @@ import json
 import shutil
 from typing import Any
 
+from ...model.chat_format import POLICIES
 from ...runs.job import Job
 from ...runs.workspace import atomic_path, file_hash, in_charge, write_json
 from .checkpoints import CheckpointKeeper, eval_loss, step_of
@@ -47,7 +48,7 @@ def lineage(job: Job, identity: dict[str, str]) -> dict[str, Any]:
         "recipe_sha256": identity["recipe"],
         "data_sha256": identity["data"],
         "quantize": job.manifest.facts["setting"]["quantize"],
-        "thinking": job.recipe.model.thinking,
+        "thinking": job.manifest.facts["thinking"],
         "pack": job.recipe.pack,
         "composed": compose.outputs if compose else {},
     }
@@ -61,7 +62,7 @@ def model_card(job: Job) -> str:
     )
     licences = compose.facts.get("licences", []) if compose else []
     train, setting = recipe.train, job.manifest.facts["setting"]
-    lora = setting["adapter"]
+    lora, thinking = setting["adapter"], job.manifest.facts["thinking"]
     return f"""---
 base_model: {json.dumps(recipe.model.id, ensure_ascii=False)}
 library_name: peft
@@ -82,7 +83,7 @@ tags:
 | LoRA | r {lora["r"]}, alpha {lora["alpha"]}, dropout {lora["dropout"]} |
 | 학습률 / 에폭 | {setting["learning_rate"]:g} / {train.epochs:g} |
 | 최대 길이 | {recipe.model.max_length} 토큰 |
-| 사고(think) 정책 | {recipe.model.thinking}: 사용자 발화 끝에 `/no_think`, 답변 앞에 빈 think 블록 |
+| 사고(think) 정책 | {thinking}: {POLICIES[thinking]} |
 
 ## 학습 데이터
 

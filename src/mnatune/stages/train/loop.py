@@ -15,6 +15,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig
 
+from ...model.chat_format import think_policy
 from ...model.load import attach_adapter, base_fingerprint, load_base, load_tokenizer
 from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
@@ -63,6 +64,7 @@ def train_on_answers(job: Job) -> None:
     setting = decide(recipe, rows, valid)
     job.manifest.rows_in = job.manifest.rows_out = len(rows.examples)
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
+    job.manifest.facts["thinking"] = think_policy(tokenizer, recipe.model.thinking)
     identity = identity_of(recipe, rows)
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, setting.train)
     resume = find_resume(keeper)

@@ -13,8 +13,9 @@ from typing import Any
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
+from ...model.chat_format import think_policy
 from ...model.load import base_fingerprint, load_tokenizer
-from ...model.prompt import TURN_END, plain, prompt_text
+from ...model.prompt import completion_text, prompt_text
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
 from ...runs.recipe import Recipe
@@ -41,8 +42,6 @@ def train_on_preferences(job: Job) -> None:
         )
     path = find_preferences(job)
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    if tokenizer.eos_token != TURN_END:  # TRL would put another end after ours
-        raise DataError(f"the tokenizer's end token is {tokenizer.eos_token!r}, not {TURN_END}", where=recipe.model.id)
     wanted = list(preferences(path, train.method, train.margin))
     rows, lengths = fitting_rows(wanted, train.method, tokenizer, recipe.model.max_length)
     if not rows:
@@ -53,6 +52,7 @@ def train_on_preferences(job: Job) -> None:
     job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", len(wanted) - len(rows))
     setting = decide_preferences(recipe, lengths)
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
+    job.manifest.facts["thinking"] = think_policy(tokenizer, recipe.model.thinking)
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
@@ -162,7 +162,7 @@ def fitting_rows(
     rows, lengths = [], []
     for row in wanted:
         texts = {"prompt": prompt_text(tokenizer, row["prompt"])}
-        texts |= {name: plain(row[name][-1]["content"]).strip() + TURN_END for name in TEXTS[method]}
+        texts |= {name: completion_text(tokenizer, row[name][-1]["content"]) for name in TEXTS[method]}
         tokens = [len(tokenizer(texts["prompt"] + texts[name])["input_ids"]) for name in TEXTS[method]]
         if max(tokens) <= max_length:
             rows.append({**texts, **({"label": bool(row["label"])} if method == "kto" else {})})

@@ -162,7 +162,7 @@ def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torc
         hidden = backbone(
             input_ids=inputs["input_ids"][:, prefix:],
             attention_mask=inputs["attention_mask"],
-            **{cache_argument(): expanded(opening, len(labels), backbone.config)},
+            **{cache_argument(): expanded(opening, len(labels))},
             use_cache=True,
         ).last_hidden_state
         labels = labels[:, prefix:]
