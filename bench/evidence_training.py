@@ -1,7 +1,7 @@
 """Is a model that was trained on questions with articles better at using articles than one trained on the same rows without?
 
     python bench/evidence_training.py --out FOLDER [--quick] [--model starter] [--max-length 2048] [--epochs 2]
-                                       [--items 400]
+                                       [--items 400] [--rows N]
 
 The pack's own questions are read, judged and composed with `compose.evidence: 1`. Of the train and valid rows those that
 got passages are kept, and make two data sets: as composed ("evidence"), and the same rows with their own question and
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=2048)
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--rows", type=int, help="training rows at most; all without it")
     parser.add_argument("--items", type=int, default=400, help="held-out questions at most")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> None:
     runs = {kind: Run(args.out / kind) for kind in KINDS}
     facts = {}
     for kind, run in runs.items():
-        composed(run, home.folder("compose"), kind, 24 if args.quick else None)
+        composed(run, home.folder("compose"), kind, 24 if args.quick else args.rows)
         facts[kind] = trained(recipe, pack, run)
         print(f"{kind}: {facts[kind]}", flush=True)
     place = Stage(args.out / "answers", home.manifest("compose"))

@@ -196,6 +196,7 @@ def test_a_summary_is_in_one_language(whole_run: Run) -> None:
     head, *_, metrics, verdict, end = summarize(whole_run, "en").split("\n\n")
     assert not re.search("[가-힣]", head + metrics + verdict + end)
     assert "Verdict: PROMOTE" in verdict
+    assert "hit@5 75.6 (60.7 ~ 86.2)" in metrics.splitlines()[-1]
     assert "guards too few items: exam_letter" in verdict
     head, *_, metrics, verdict, _ = summarize(whole_run).split("\n\n")
     assert not re.search("[a-z]{3}", (head.split("\n")[0] + metrics.split("\n")[0] + verdict).replace("chrF", ""))
@@ -225,6 +226,7 @@ def test_what_is_counted_apart_and_the_judges_control_are_told(tmp_path: Path) -
         ("인용한 조문 가운데 지금은 시행되지 않는 것", 2, 0),
         ("적은 사건번호", 12, 10),
         ("그 가운데 법원이 붙일 수 없는 형식", 5, 0),
+        ("문맥이 짧아 조문과 함께 묻지 못한 질문", 0, 3),
     ]
     judge = found.judge
     assert judge is not None
