@@ -66,7 +66,7 @@ def _questions(path: Path) -> Iterator[str]:
 
 def _losses(counts: Mapping[str, int]) -> Iterator[str]:
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
-        yield f"  {count:>9,}  {say('left out', '제외')}: {reason}"
+        yield f"  {count:>9,}  {say('skipped', '제외')}: {reason}"
 
 
 def _documents(path: Path) -> Iterator[str]:
