@@ -239,7 +239,7 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
 
     def perform(stage, given, run, **options):
         if stage == "train":
-            trained.extend(read_jsonl(Path(given.train.preferences)))
+            trained.extend(read_jsonl(Path(given.train.options["rows"])))
             raise KeyboardInterrupt
         raise AssertionError(stage)
 
