@@ -49,65 +49,80 @@ def train_on_rewards(job: Job, method: Method) -> None:
         raise UsageError("train.method: grpo trains in one process", next_step="start it without torchrun")
     tokenizer = end_checked_tokenizer(recipe)
     path = question_file(recipe, job.run)
-    read = asked_questions(path, tokenizer)
-    limit = recipe.model.max_length
-    questions = fitting_questions(read, options.answer_tokens, limit)
-    if not questions:
-        raise DataError(
-            f"no question leaves room for an answer of {options.answer_tokens} tokens in model.max_length {limit}",
-            where=str(path),
-            next_step="lower answer_tokens in train.options, or raise model.max_length",
-        )
-    job.manifest.rows_in, job.manifest.rows_out = len(read), len(questions)
-    job.manifest.drop(f"longer-than-{limit}-tokens", len(read) - len(questions))
+    questions = answerable(job, path, tokenizer)
     lengths = answered_lengths(questions, options)
     setting = Setting(*fitted(recipe, lengths, method.needs(recipe, lengths)))
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
+    job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
+    pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
-        "rewards": value_hash(job.pack.hashes(*(n for n in method.pack_files if (job.pack.root / n).exists()))),
+        "rewards": value_hash(job.pack.hashes(*pack_files)),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)
     metrics = DrawnMetrics(job.path("metrics.jsonl"), train.epochs, (0,), kept=(*method.figures, *GUARD_FIGURES))
-    held_out = fitting_questions(
-        asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer), options.answer_tokens, limit
-    )[:HELD_OUT]
-    own = grpo_values(recipe, setting, keeper.folder / WRITING, prepare_tracker(train, job.path("state")))
+    trainer, guard = made_trainer(job, setting, tokenizer, questions, [keeper, metrics])
+    if trainer.held_out:
+        trainer.before = marks_before(trainer, job.path("state") / BEFORE, fresh=resume is None)
+    to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
+    job.manifest.facts |= guard.facts()
+
+
+def answerable(job: Job, path: Path, tokenizer: Any) -> list[AskedQuestion]:
+    """The questions to train on; those that leave no room for an answer are counted and left out."""
+    options, limit = grpo_options(job.recipe), job.recipe.model.max_length
+    read = asked_questions(path, tokenizer)
+    found = fitting_questions(read, options.answer_tokens, limit)
+    if not found:
+        raise DataError(
+            f"no question leaves room for an answer of {options.answer_tokens} tokens in model.max_length {limit}",
+            where=str(path),
+            next_step="lower answer_tokens in train.options, or raise model.max_length",
+        )
+    job.manifest.rows_in, job.manifest.rows_out = len(read), len(found)
+    job.manifest.drop(f"longer-than-{limit}-tokens", len(read) - len(found))
+    return found
+
+
+def made_trainer(
+    job: Job, setting: Setting, tokenizer: Any, questions: list[AskedQuestion], callbacks: list[Any]
+) -> tuple[RewardTrainer, GuardStop]:
+    """The trainer, with the model loaded, and what stops it when a guard falls.
+
+    Args:
+        callbacks: the keeper of the checkpoints first.
+    """
+    recipe, options, keeper = job.recipe, grpo_options(job.recipe), callbacks[0]
+    valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer)
+    held_out = fitting_questions(valid, options.answer_tokens, recipe.model.max_length)[:HELD_OUT]
+    own = grpo_values(recipe, setting, keeper.folder / WRITING, prepare_tracker(recipe.train, job.path("state")))
     own["eval_strategy"] = "steps" if held_out else "no"
-    order = step_order(
-        [len(one.prompt) for one in questions], prompts_per_step(setting, options), train.epochs, recipe.seed
-    )
+    prompts = [len(one.prompt) for one in questions]
+    order = step_order(prompts, prompts_per_step(setting, options), recipe.train.epochs, recipe.seed)
     set_seed(recipe.seed)
     arguments = build_config(GRPOConfig, recipe, setting, own)
     guard = GuardStop()
     with precise_adapter(adapted(recipe, setting)) as model, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*rollout_func.*"
-        )  # TRL calls it experimental; a test would tell of a change
-        trainer = RewardTrainer(
+        warnings.filterwarnings("ignore", message=".*rollout_func.*")  # TRL calls it experimental
+        guard.trainer = RewardTrainer(
             questions=questions,
             held_out=held_out,
             rewarder=Rewarder(job.pack),
             options=options,
             seed=recipe.seed,
+            penalty=recipe.generation.repetition_penalty,
             model=model,
             args=arguments,
             train_dataset=places(order),
             eval_dataset=places(range(len(held_out))) if held_out else None,
             processing_class=tokenizer,
-            callbacks=[guard, keeper, metrics],
+            callbacks=[guard, *callbacks],
         )
-    del model  # the trainer's, which is dismissed at the end
-    guard.trainer = trainer
-    job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
-    if held_out:
-        trainer.before = marks_before(trainer, job.path("state") / BEFORE, fresh=resume is None)
-    to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
-    job.manifest.facts |= guard.facts()
+    return guard.trainer, guard
 
 
 class DrawnMetrics(MetricsFile):

@@ -63,6 +63,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
         questions: those of the training set; the data set's column `at` says which.
         held_out: those that the training is watched on.
         seed: of every draw.
+        penalty: repetition penalty of the answers to held-out questions, as in evaluation; a draw has none.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
         rewarder: Rewarder,
         options: GrpoOptions,
         seed: int,
+        penalty: float,
         **kwargs: Any,
     ) -> None:
-        self._questions, self._held_out = questions, held_out
+        self._questions, self.held_out = questions, held_out
         self._rewarder, self._options, self._seed = rewarder, options, seed
-        self._stopped: list[bool] = []
+        self._penalty = penalty
         self._marks: list[Marks] = []
         self.before: HeldOutMarks | None = None
         self.latest: HeldOutMarks | None = None
@@ -84,11 +86,11 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def watched(self) -> HeldOutMarks:
         """The held-out questions answered greedily, and marked."""
-        sampling = Sampling(max_tokens=self._options.answer_tokens)
-        answers = self._answers([Task(POLICY, sampling, prompt=one.prompt) for one in self._held_out])
+        sampling = Sampling(self._options.answer_tokens, repetition_penalty=self._penalty)
+        answers = self._answers([Task(POLICY, sampling, prompt=one.prompt) for one in self.held_out])
         marks = [
             self._rewarder.mark(one, DrawnAnswer(answer.text, answer.stopped))
-            for one, answer in zip(self._held_out, answers, strict=True)
+            for one, answer in zip(self.held_out, answers, strict=True)
         ]
         guards = {name: [m.parts[name] for m in marks] for name in GUARDS if name != "honest"}
         known = {name: [v for v in found if v is not None] for name, found in guards.items()}
@@ -132,7 +134,6 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             for place, one in enumerate(wanted)
         ]
         answers = self._answers(tasks)
-        self._stopped = [answer.stopped for answer in answers]
         drawn = [DrawnAnswer(answer.text, answer.stopped) for answer in answers]
         self._marks = [self._rewarder.mark(one, answer) for one, answer in zip(wanted, drawn, strict=True)]
         return {

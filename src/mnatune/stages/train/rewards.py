@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ...law import LawIndex
 from ...law.fact_date import fact_date
-from ...law.support import CheckedCitation, check_citations
+from ...law.support import SENTENCE_END, CheckedCitation, check_citations
 from ...pack import Pack
 from ...runs.train_options import REWARD_NAMES
 from ...text import language
@@ -31,7 +31,6 @@ SPARE_CITATIONS = 2  # that an answer may have beyond twice the reference's
 HEDGED = 0.5  # share of sentences that commit to nothing
 BAND = (0.5, 2.0)  # of the reference's length: full pay
 FADE = (0.2, 4.0)  # no pay
-SENTENCE = re.compile(r"(?<=[다요까죠함음임])[.!?。]+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class Rewarder:
 
     def _hedged(self, text: str) -> float:
         """Share of the sentences that commit to nothing."""
-        bare = ["".join(part.split()) for part in SENTENCE.split(text) if part.strip()]
+        bare = ["".join(part.split()) for part in SENTENCE_END.split(text) if part.strip()]
         return sum(any(p.search(one) for p in self._hedges) for one in bare) / len(bare) if bare else 0.0
 
     def _cited(self, question: AskedQuestion, text: str) -> list[CheckedCitation]:
