@@ -98,7 +98,23 @@ def test_a_fallen_guard_stops_the_training_and_its_checkpoint_is_not_taken(
     train(job)
     assert job.manifest.facts["held_out"]["fallen"] == ["korean"]
     assert job.manifest.facts["measured"]["steps"] == 2
-    assert job.manifest.facts["saved"]["step"] == 1
+    assert job.manifest.facts["saved"]["step"] in (0, 1)
+
+
+def test_where_every_checkpoint_is_worse_the_start_is_kept(trained, whole, tmp_path, monkeypatch) -> None:
+    run, honest, looks = compose(tmp_path / "run", rows=8, valid=6), Rewarder.mark, []
+
+    def worse(self, question, answer):
+        marks = honest(self, question, answer)
+        looks.append(question.id == "900")
+        return type(marks)({**marks.parts, "korean": 1.0 if sum(looks) == 1 else 0.0}, marks.trick)
+
+    monkeypatch.setattr(Rewarder, "mark", worse)
+    job = train_job(trained[2], run)
+    train(job)
+    assert job.manifest.facts["held_out"]["fallen"] == ["korean"]
+    assert (job.manifest.facts["saved"]["step"], job.manifest.facts["saved"]["of"]) == (0, 1)
+    assert adapter_bytes(run) == whole[1]
 
 
 def test_what_grpo_refuses(trained, whole, tiny_model, tmp_path) -> None:

@@ -2,7 +2,8 @@
 
 The starting policy is the adapter of `train.from_adapter`, or a new one; a frozen copy is the reference that `kl` is measured
 against. The validation rows are answered before the training, at every epoch's end or tenth of the steps, and at the end: where
-a guard has fallen the training stops, and the adapter saved is the checkpoint with the most held-out reward.
+a guard has fallen the training stops, and the adapter saved is the checkpoint with the most held-out reward: the start
+itself, where none has more.
 """
 
 import json
@@ -67,7 +68,7 @@ def train_on_rewards(job: Job, method: Method) -> None:
     metrics = DrawnMetrics(job.path("metrics.jsonl"), train.epochs, (0,), kept=(*method.figures, *GUARD_FIGURES))
     trainer, guard = made_trainer(job, setting, tokenizer, questions, [keeper, metrics])
     if trainer.held_out:
-        trainer.before = marks_before(trainer, job.path("state") / BEFORE, fresh=resume is None)
+        trainer.before = marks_before(trainer, keeper, job.path("state") / BEFORE, fresh=resume is None)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
     job.manifest.facts |= guard.facts()
 
@@ -191,11 +192,14 @@ def places(order: Any) -> Any:
     return Dataset.from_dict({"prompt": [str(at) for at in order]})
 
 
-def marks_before(trainer: RewardTrainer, path: Path, *, fresh: bool) -> HeldOutMarks:
-    """What the held-out questions earned before the first step; a resumed training reads what was found then."""
+def marks_before(trainer: RewardTrainer, keeper: CheckpointKeeper, path: Path, *, fresh: bool) -> HeldOutMarks:
+    """What the held-out questions earned before the first step, and the start kept; a resumed training reads it."""
     if not fresh and path.is_file():
         return HeldOutMarks(**json.loads(path.read_text(encoding="utf-8")))
     found = trainer.watched()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"totals": found.totals, "guards": found.guards, "parts": found.parts})
+    gathered = keeper.folder / ".start"
+    trainer.save_model(str(gathered))
+    keeper.keep_start(gathered, found.loss)
     return found

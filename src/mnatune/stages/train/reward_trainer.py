@@ -47,8 +47,13 @@ class HeldOutMarks:
         """Guards whose mean fell: by `LEAST_FALL` at least, and with 95 % of the paired difference below 0."""
         return [name for name in GUARDS if _falls(before.guards[name], self.guards[name])]
 
+    @property
+    def loss(self) -> float:
+        """1 − mean reward, from 0 to 1."""
+        return 1 - _mean(self.totals)
+
     def facts(self) -> dict[str, Any]:
-        """Means, for the manifest and for the state file."""
+        """Means, for the manifest."""
         return {
             "reward": _mean(self.totals),
             "guards": {name: _mean(marks) for name, marks in self.guards.items()},
@@ -110,7 +115,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
         self.latest = self.watched()
         fallen = self.latest.fallen(self.before)
         metrics = {
-            "eval_loss": 1 - _mean(self.latest.totals) + bool(fallen),
+            "eval_loss": self.latest.loss + bool(fallen),
             "eval_reward": _mean(self.latest.totals),
             **{f"eval_guards/{name}": _mean(marks) for name, marks in self.latest.guards.items()},
         }
