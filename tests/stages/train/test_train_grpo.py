@@ -2,18 +2,37 @@
 
 import json
 import os
+import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 from tiny_run import adapter_bytes, compose, make_recipe, train_job
 from transformers import TrainerCallback
 
+from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, Interrupted, UsageError
-from mnatune.stages.train import loop, reward_trainer, train
+from mnatune.stages.train import grpo_loop, loop, reward_trainer, train
 from mnatune.stages.train.rewards import Rewarder
 
 OPTIONS = {"generations": 4, "answer_tokens": 12, "rewards": {"korean": 1.0, "ends": 1.0, "length": 0.5}}
 FIGURES = ("step", "loss", "grad_norm", "reward", "reward_std", "kl", "eval_loss", "eval_reward", "num_tokens")
+
+
+@pytest.fixture(scope="module")
+def bare(pack, tmp_path_factory) -> Pack:
+    """The pack without its law memory, which takes longer to open than all the steps."""
+    folder = tmp_path_factory.mktemp("pack") / "bare"
+    folder.mkdir()
+    for name in ("pack.yaml", "prompts.yaml", "evaluate.yaml"):
+        shutil.copy(pack.root / name, folder)
+    return Pack.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def job_of(bare):
+    """job_of(recipe, run): a work order with that pack."""
+    return lambda recipe, run: replace(train_job(recipe, run), pack=bare)
 
 
 def grpo_recipe(model, start, **train):
@@ -31,11 +50,11 @@ def curve(run) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def trained(whole, tiny_model, tmp_path_factory):
+def trained(whole, tiny_model, tmp_path_factory, job_of):
     """(run, job, recipe) of four steps that nothing interrupted."""
     run = compose(tmp_path_factory.mktemp("grpo") / "run", rows=8, valid=6)
     recipe = grpo_recipe(tiny_model, str(whole[0].folder("train") / "adapter"))
-    job = train_job(recipe, run)
+    job = job_of(recipe, run)
     train(job)
     return run, job, recipe
 
@@ -65,7 +84,7 @@ class Kill(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_resumed_training_draws_and_learns_what_the_whole_one_did(trained, tmp_path, monkeypatch) -> None:
+def test_a_resumed_training_draws_and_learns_what_the_whole_one_did(trained, job_of, tmp_path, monkeypatch) -> None:
     run, former = compose(tmp_path / "run", rows=8, valid=6), loop.run_trainer
 
     def killed(job, trainer, *args) -> None:
@@ -74,18 +93,19 @@ def test_a_resumed_training_draws_and_learns_what_the_whole_one_did(trained, tmp
 
     monkeypatch.setattr(loop, "run_trainer", killed)
     with pytest.raises(Interrupted):
-        train(train_job(trained[2], run))
+        train(job_of(trained[2], run))
     monkeypatch.undo()
-    train(train_job(trained[2], run))
+    train(job_of(trained[2], run))
     assert adapter_bytes(run) == adapter_bytes(trained[0])
     assert curve(run) == curve(trained[0])
 
 
 def test_a_fallen_guard_stops_the_training_and_its_checkpoint_is_not_taken(
-    trained, tiny_model, tmp_path, monkeypatch
+    trained, job_of, tiny_model, tmp_path, monkeypatch
 ) -> None:
     run = compose(tmp_path / "run", rows=8, valid=6)
     honest, asked = Rewarder.mark, []
+    monkeypatch.setattr(grpo_loop, "LEAST_BETWEEN", 1)
 
     def worse(self, question, answer):
         marks = honest(self, question, answer)
@@ -94,14 +114,14 @@ def test_a_fallen_guard_stops_the_training_and_its_checkpoint_is_not_taken(
         return type(marks)({**marks.parts, "korean": 0.0 if late else 1.0}, marks.trick)
 
     monkeypatch.setattr(Rewarder, "mark", worse)
-    job = train_job(trained[2], run)
+    job = job_of(trained[2], run)
     train(job)
     assert job.manifest.facts["held_out"]["fallen"] == ["korean"]
     assert job.manifest.facts["measured"]["steps"] == 2
     assert job.manifest.facts["saved"]["step"] in (0, 1)
 
 
-def test_where_every_checkpoint_is_worse_the_start_is_kept(trained, whole, tmp_path, monkeypatch) -> None:
+def test_where_every_checkpoint_is_worse_the_start_is_kept(trained, job_of, whole, tmp_path, monkeypatch) -> None:
     run, honest, looks = compose(tmp_path / "run", rows=8, valid=6), Rewarder.mark, []
 
     def worse(self, question, answer):
@@ -110,26 +130,26 @@ def test_where_every_checkpoint_is_worse_the_start_is_kept(trained, whole, tmp_p
         return type(marks)({**marks.parts, "korean": 1.0 if sum(looks) == 1 else 0.0}, marks.trick)
 
     monkeypatch.setattr(Rewarder, "mark", worse)
-    job = train_job(trained[2], run)
+    job = job_of(trained[2], run)
     train(job)
     assert job.manifest.facts["held_out"]["fallen"] == ["korean"]
-    assert (job.manifest.facts["saved"]["step"], job.manifest.facts["saved"]["of"]) == (0, 1)
+    assert (job.manifest.facts["saved"]["step"], job.manifest.facts["saved"]["of"]) == (0, 4)
     assert adapter_bytes(run) == whole[1]
 
 
-def test_what_grpo_refuses(trained, whole, tiny_model, tmp_path) -> None:
+def test_what_grpo_refuses(trained, job_of, whole, tiny_model, tmp_path) -> None:
     run, start = compose(tmp_path / "run", rows=8), str(whole[0].folder("train") / "adapter")
     with pytest.raises(UsageError, match="6 rows of a step cannot hold 4 answers"):
-        train(train_job(grpo_recipe(tiny_model, start, rows_per_step=6), run))
+        train(job_of(grpo_recipe(tiny_model, start, rows_per_step=6), run))
     long = grpo_recipe(tiny_model, start)
     long = long.model_copy(
         update={"train": long.train.model_copy(update={"options": {**OPTIONS, "answer_tokens": 150}})}
     )
     with pytest.raises(DataError, match="no question leaves room"):
-        train(train_job(long, run))
+        train(job_of(long, run))
     (run.folder("compose") / "train.jsonl").write_text('{"messages": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"train\.jsonl:1") as wrong:
-        train(train_job(grpo_recipe(tiny_model, start), run))
+        train(job_of(grpo_recipe(tiny_model, start), run))
     assert "question and its answer" in str(wrong.value)
 
 

@@ -1,7 +1,7 @@
 """GRPO (Shao et al. 2024): the model answers questions several times, and what rewards can verify decides which it learns from.
 
 The starting policy is the adapter of `train.from_adapter`, or a new one; a frozen copy is the reference that `kl` is measured
-against. The validation rows are answered before the training, at every epoch's end or tenth of the steps, and at the end: where
+against. The validation rows are answered before the training, after every tenth of it, and at the end: where
 a guard has fallen the training stops, and the adapter saved is the checkpoint with the most held-out reward: the start
 itself, where none has more.
 """
@@ -34,7 +34,8 @@ from .tracking import MetricsFile, prepare_tracker
 from .trainer import precise_adapter
 
 HELD_OUT = 48  # validation questions watched, at most
-LOOKS = 10  # times that they are answered in a training, at least
+LOOKS = 10  # times that they are answered in a training, at most, besides its end
+LEAST_BETWEEN = 5  # steps between two looks: one takes about as long as a step
 BEFORE = "held_out_before.json"  # in the stage's state folder
 
 
@@ -180,7 +181,7 @@ def grpo_values(recipe: Recipe, setting: Setting, writing: Path, report_to: list
         "shuffle_dataset": False,  # the step order is fixed before
         "disable_dropout": True,  # else the policy that is trained is not the one that drew
         "steps_per_generation": setting.accumulate,
-        "eval_steps": max(1, min(setting.plan.steps // LOOKS, setting.plan.steps_per_epoch)),
+        "eval_steps": max(LEAST_BETWEEN, -(-setting.plan.steps // LOOKS)),
         "mask_truncated_completions": False,  # an answer without an end is to earn less, not to be passed over
     }
 
