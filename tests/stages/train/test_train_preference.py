@@ -1,13 +1,16 @@
 """DPO and KTO on a few rows, from a supervised adapter, through the same checkpoints."""
 
 import json
+import os
+import signal
 
 import pytest
-from tiny_run import TERMS, adapter_bytes, compose, curve, make_recipe, messages, train_job
+from tiny_run import TERMS, adapter_bytes, compose, copy_run, curve, make_recipe, messages, train_job
+from transformers import TrainerCallback
 
-from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.errors import DataError, Interrupted, UsageError
 from mnatune.runs.workspace import write_jsonl
-from mnatune.stages.train import train
+from mnatune.stages.train import loop, train
 from mnatune.stages.train.methods.dpo import DPO_FORM
 from mnatune.stages.train.methods.kto import KTO_FORM, balance
 from mnatune.stages.train.preference_rows import preferences
@@ -112,3 +115,32 @@ def test_what_preference_training_refuses(whole, tiny_model, run) -> None:
     (run.folder("compose") / "preferences.jsonl").unlink()
     with pytest.raises(DataError, match="nothing to prefer"):
         train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter), run))
+
+
+class Term(TrainerCallback):
+    """SIGTERM in the third step."""
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        if state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_a_resumed_training_equals_the_whole_one(whole, tiny_model, run, tmp_path, monkeypatch, method) -> None:
+    values = {"from_adapter": from_whole(whole), "rows_per_step": 4, "log_every": 1, "checkpoint_every": 1}
+    recipe = make_recipe(tiny_model, method=method, **values)
+    other = copy_run(run, tmp_path / "other")
+    train(train_job(recipe, run))
+    former = loop.run_trainer
+
+    def killed(job, trainer, *args) -> None:
+        trainer.add_callback(Term())
+        former(job, trainer, *args)
+
+    monkeypatch.setattr(loop, "run_trainer", killed)
+    with pytest.raises(Interrupted):
+        train(train_job(recipe, other))
+    monkeypatch.undo()
+    train(train_job(recipe, other))
+    assert adapter_bytes(other) == adapter_bytes(run)
+    assert curve(other) == curve(run)
