@@ -16,7 +16,7 @@ def plan_table(recipe: Recipe, run: Run) -> str:
         EnvironmentFault: the training cannot fit the card or `train.memory_gb`.
     """
     method = METHODS[recipe.train.method]
-    if recipe.train.options.get("rows") or (run.folder("compose") / method.rows).exists():
+    if recipe.train.options.get("rows") or (run.folder("compose") / "train.jsonl").exists():
         lengths = method.lengths(recipe, run)
         basis = f"{len(lengths):,} composed rows"
     else:
