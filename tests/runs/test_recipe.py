@@ -70,6 +70,35 @@ def test_a_habit_of_another_tool_finds_the_key() -> None:
     assert set(HABITS.values()) <= keys
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("{method: dpo, options: {margn: 2}}", "margn: unknown key of dpo; did you mean 'margin'?"),
+        ("{method: sft, options: {margin: 2}}", "margin: unknown key of sft; its keys: none"),
+        ("{method: grpo, options: {generations: 1}}", "generations: Input should be greater than or equal to 2"),
+        ("{method: grpo, options: {rewards: {citation_exist: 1}}}", "did you mean 'citation_exists'?"),
+        ("{method: grpo, options: {rewards: {ends: -1}}}", "the weight of ends must not be negative"),
+        ("{method: grpo, options: {rewards: {ends: 0}}}", "at least one reward needs a weight above 0"),
+        ("{lora: {modules_to_save: [lm_head]}}", "modules_to_save is refused: a whole trained embedding"),
+        ("{lora: {use_rslra: true}}", "did you mean 'use_rslora'?"),
+    ],
+)
+def test_a_methods_options_and_loras_are_its_own(tmp_path: Path, options: str, told: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(f"name: x\ntrain: {options}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=re.escape(told)) as caught:
+        load_recipe(file)
+    assert f"{file}:2" in caught.value.what
+
+
+def test_options_have_the_methods_defaults() -> None:
+    assert load_recipe("quickstart", ["train.method=dpo", "train.options.margin=2"]).train.own.model_dump() == {
+        "rows": None,
+        "margin": 2,
+    }
+    assert load_recipe("quickstart", ["train.method=grpo"]).train.own.model_dump()["generations"] == 8
+
+
 def test_unknown_key_names_place_and_neighbour(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("name: x\ntrain:\n  r: 4\n  learning_rat: 1\n", encoding="utf-8")

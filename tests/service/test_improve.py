@@ -232,14 +232,14 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
     """Whatever file the recipe was first trained on; training and evaluation are stood in for."""
     old = tmp_path / "old.jsonl"
     write_jsonl(old, [])
-    train = recipe.train.model_copy(update={"method": method, "preferences": str(old)})
+    train = recipe.train.model_copy(update={"method": method, "options": {"rows": str(old), "margin": 1}})
     for n in range(len(QUESTIONS)):
         store.rate(Rating(f"g{n}", "key:a", -1, created=2.0 + n))
     trained = []
 
     def perform(stage, given, run, **options):
         if stage == "train":
-            trained.extend(read_jsonl(Path(given.train.preferences)))
+            trained.extend(read_jsonl(Path(given.train.options["rows"])))
             raise KeyboardInterrupt
         raise AssertionError(stage)
 
@@ -250,6 +250,12 @@ def test_a_round_on_preferences_trains_on_its_own_rows(recipe, tmp_path, store, 
         improve(given, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent, terms=terms)
     assert len(trained) >= 5
     assert all(shape <= row.keys() for row in trained)
+
+
+def test_a_method_that_learns_nothing_from_feedback_is_refused(recipe, tmp_path, store, parent) -> None:
+    given = recipe.model_copy(update={"train": recipe.train.model_copy(update={"method": "grpo", "options": {}})})
+    with pytest.raises(UsageError, match="grpo learns nothing from feedback"):
+        improve(given, tmp_path / "out", store, Registry(tmp_path / "models"), parent=parent)
 
 
 REAL = """

@@ -134,9 +134,10 @@ def _memory(recipe: "Recipe") -> Iterator[Finding]:
 def _peaks(recipe: "Recipe", lengths: list[int]) -> tuple[float, str]:
     """GiB of the stage that needs most, and every stage's in words; stages that cannot follow training count too."""
     from ..model.memory import GIB, shape_of, stage_peaks
+    from ..stages.train.methods import METHODS
     from ..stages.train.setting import fitted
 
-    plan = fitted(recipe, lengths)[1]
+    plan = fitted(recipe, lengths, METHODS[recipe.train.method].needs(recipe, lengths))[1]
     found = {"train": plan.total_gb}
     if recipe.model.id != "starter":  # which fits anything, and whose evaluation is counted for a GPU's batches
         stages = stage_peaks(shape_of(recipe.model.id), plan.quantize, plan.trainable)

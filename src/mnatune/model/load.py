@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
@@ -269,11 +269,22 @@ class LoadedModel:
     def __init__(self, model_id: str, revision: str | None = None, *, quantize: str = "none") -> None:
         self.model_id = model_id
         self.revision = revision
-        self.tokenizer = load_tokenizer(model_id, revision)
-        self.pad = int(self.tokenizer.pad_token_id)
-        self._model = load_base(model_id, revision, quantize=quantize).eval()
-        self.ends = answer_ends(self._model, self.tokenizer)
-        self.context = int(self._model.config.max_position_embeddings)
+        self._take(load_base(model_id, revision, quantize=quantize).eval(), load_tokenizer(model_id, revision))
+
+    @classmethod
+    def over(cls, model: Any, tokenizer: Any) -> Self:
+        """A causal language model that somebody else has loaded and keeps, with the adapters in it as they are."""
+        loaded = cls.__new__(cls)
+        loaded.model_id, loaded.revision = str(model.config.name_or_path), None
+        loaded._take(model, tokenizer)
+        return loaded
+
+    def _take(self, model: Any, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.pad = int(tokenizer.pad_token_id)
+        self._model = model
+        self.ends = answer_ends(model, tokenizer)
+        self.context = int(model.config.max_position_embeddings)
         self._count = 0
         self._active: str | None = None
 

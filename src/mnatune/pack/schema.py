@@ -342,13 +342,15 @@ class EvaluateFile(Form):
     usable: dict[Text, UsableForm] = {}
     denials: DenialForms
     refusals: list[Text]
+    hedges: list[Text] = []
     paraphrases: dict[str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
     guards: list[dict[str, str]] = []
 
     @model_validator(mode="after")
     def _patterns_compile(self) -> Self:
         denials = [pattern for patterns in self.denials.model_dump().values() for pattern in patterns]
-        for pattern in (*denials, *self.refusals, *(edit[0] for edits in self.paraphrases.values() for edit in edits)):
+        edits = [edit[0] for edits in self.paraphrases.values() for edit in edits]
+        for pattern in (*denials, *self.refusals, *self.hedges, *edits):
             _compiled(pattern)
         return self
 

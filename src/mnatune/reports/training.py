@@ -8,6 +8,8 @@ from typing import Any
 
 from ..runs.errors import DataError
 from ..runs.workspace import Manifest, Run
+from ..stages.train.method import Method
+from ..stages.train.methods import METHODS
 from . import korean
 from .charts import Caption, Chart, Series, in_units, lines
 
@@ -18,8 +20,6 @@ CURVES = {
     "mean_token_accuracy": ("토큰 정확도", ".0%"),
     "learning_rate": ("학습률", ".1~e"),
     "grad_norm": ("기울기 노름", ".2~f"),
-    "rewards/accuracies": ("선호 정확도", ".0%"),
-    "rewards/margins": ("보상 차이", ".2~f"),
 }
 SYSTEM = {
     "cpu_percent": ("CPU 사용률", "%", 1.0),
@@ -28,12 +28,14 @@ SYSTEM = {
     "gpu_memory_mb": ("GPU 메모리", " GiB", 1 / 1024),
     "tokens_per_second": ("처리 속도", " 토큰/초", 1.0),
 }
+GUARDS = {"citation_exists": "있는 조문", "ends": "스스로 끝맺음", "korean": "한국어", "honest": "꼼수 없음"}
 MEMORY_PARTS = {
     "weights": "가중치",
     "adapter": "어댑터",
     "optimizer": "최적화 상태",
     "activations": "활성값",
     "working": "출력층·기울기",
+    "rollout": "답변 생성",
     "overhead": "여유분",
 }
 
@@ -81,7 +83,7 @@ def training(run: Run) -> Training | None:
         highlights=_highlights(manifest, steps, evals),
         settings=_settings(manifest),
         measures=_measures(manifest),
-        curves=_curves(steps, evals) if steps else [],
+        curves=_curves(steps, evals, _method(manifest)) if steps else [],
         system=[chart for key in SYSTEM if (chart := _system(key, steps)) is not None],
         without_gpu=bool(steps) and not any(korean.finite(row.get("gpu_memory_mb")) for row in steps),
     )
@@ -104,10 +106,17 @@ def _column(rows: Sequence[dict[str, Any]], key: str) -> list[float | None]:
     return [korean.finite(row.get(key)) for row in rows]
 
 
-def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]]) -> list[Chart]:
+def _method(manifest: Manifest | None) -> Method | None:
+    """The training's method; None before the stage is done: then every method's figures are looked for."""
+    name = manifest.section.get("train", {}).get("method", "sft") if manifest else None
+    return METHODS.get(str(name))
+
+
+def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]], method: Method | None) -> list[Chart]:
     x = _column(steps, "step")
     charts = []
-    for key, (title, tick) in CURVES.items():
+    own = {key: one for each in ([method] if method else METHODS.values()) for key, one in each.figures.items()}
+    for key, (title, tick) in (CURVES | {key: (one.title, one.tick) for key, one in own.items()}).items():
         if not any(key in row for row in steps):
             continue
         series = [Series("학습", x, _column(steps, key))]
@@ -192,13 +201,34 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
     kind = {"none": "LoRA", "nf4": "QLoRA (nf4)", "fp8": "LoRA (fp8 기반 모델)"}.get(str(quantize), "LoRA")
     return {
         "기본 모델": str(model.get("id", korean.NONE)),
-        "방법": f"{str(train.get('method', 'sft')).upper()} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
+        "방법": f"{str(train.get('method', 'sft')).upper()}{_told(train)} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
         "에폭": f"{train.get('epochs', korean.NONE):g}" if train.get("epochs") else korean.NONE,
         "스텝의 행": korean.count(train.get("rows_per_step")),
         "학습률": f"{manifest.facts.get('setting', {}).get('learning_rate') or train.get('learning_rate') or 0:g}",
         "최대 길이": f"{korean.count(model.get('max_length'))} 토큰",
         **({"저장한 스텝": f"{saved['step']:,} / {saved['of']:,}"} if (saved := manifest.facts.get("saved")) else {}),
+        **_watched(manifest),
     }
+
+
+def _watched(manifest: Manifest) -> dict[str, str]:
+    """What the validation questions earned before and at the last look, and which guard stopped the training."""
+    held_out = manifest.facts.get("held_out")
+    if not held_out:
+        return {}
+    before, after = (korean.number(korean.finite(held_out[side]["reward"]), 3) for side in ("before", "after"))
+    told = {"보류 질문의 보상": f"{before} → {after} ({korean.count(held_out['questions'])}문항)"}
+    if held_out["fallen"]:
+        told["멈춘 까닭"] = (
+            f"지켜야 할 지표가 떨어짐: {', '.join(GUARDS.get(name, name) for name in held_out['fallen'])}"
+        )
+    return told
+
+
+def _told(train: dict[str, Any]) -> str:
+    """What the method does, in brackets."""
+    method = METHODS.get(str(train.get("method", "sft")))
+    return f"({method.label})" if method else ""
 
 
 def _measures(manifest: Manifest | None) -> list[Measure]:
@@ -210,7 +240,7 @@ def _measures(manifest: Manifest | None) -> list[Measure]:
     loss, resident = korean.finite(measured.get("mean_loss")), korean.finite(measured.get("peak_rss_mb"))
     found = [
         Measure("스텝", korean.count(plan.get("steps")), korean.count(measured.get("steps"))),
-        Measure("학습 토큰", korean.count(plan.get("tokens")), korean.count(measured.get("tokens"))),
+        Measure("학습 토큰", korean.count(plan.get("tokens")), korean.count(measured.get("tokens")), _drawn(plan)),
         Measure(
             "걸린 시간",
             korean.duration(None if hours is None else 3600 * hours),
@@ -222,6 +252,10 @@ def _measures(manifest: Manifest | None) -> list[Measure]:
         Measure("평균 손실", korean.NONE, korean.number(loss, 3)),
     ]
     return [measure for measure in found if {measure.plan, measure.measured} != {korean.NONE}]
+
+
+def _drawn(plan: dict[str, Any]) -> str:
+    return f"그 가운데 스스로 쓴 답변은 많아야 {korean.rough(plan['generated'])}" if plan.get("generated") else ""
 
 
 def _gib(value: Any) -> str:

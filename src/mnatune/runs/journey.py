@@ -106,7 +106,7 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
             _keep_recipe(recipe, run)
             _function_of(stage)(Job(real, pack, run, place))
 
-        section, code = _section(stage, recipe), code_hash(*step.code)
+        section, code = _section(stage, recipe), code_hash(*step.code, *_method_code(stage, recipe))
         manifest, skipped = run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
         _keep_recipe(recipe, run)
         return manifest, skipped
@@ -144,7 +144,7 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
     if "model" in step.sections:
         inputs |= _base_hash(recipe)
     if stage == "train":
-        inputs |= _train_files(recipe)
+        inputs |= _train_files(recipe, pack)
     if stage == "compose" and recipe.compose.evidence:
         inputs |= pack.hashes("law", "citations.yaml", "glossary.jsonl")
     if stage == "evaluate":
@@ -345,14 +345,24 @@ def _base_hash(recipe: Recipe) -> dict[str, str]:
     return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
 
 
-def _train_files(recipe: Recipe) -> dict[str, str]:
-    """Hashes of the files that training reads besides its run: a starting adapter, preference rows."""
+def _method_code(stage: str, recipe: Recipe) -> tuple[str, ...]:
+    """Rooms that the training method computes with besides those of every training."""
+    from ..stages.train.methods import METHODS
+
+    return METHODS[recipe.train.method].code if stage == "train" else ()
+
+
+def _train_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
+    """Hashes of the files that training reads besides its run: a starting adapter, the method's rows, its pack files."""
+    from ..stages.train.methods import METHODS
+
     train = recipe.train
     named = [Path(train.from_adapter) / "adapter_model.safetensors"] if train.from_adapter else []
-    if train.preferences:
-        rows = Path(train.preferences)
+    if train.options.get("rows"):
+        rows = Path(train.options["rows"])
         named += sorted(rows.glob("*.jsonl")) if rows.is_dir() else [rows]
-    return {f"train/{path.name}": file_hash(path) for path in named if path.is_file()}
+    wanted = [name for name in METHODS[train.method].pack_files if (pack.root / name).exists()]
+    return {f"train/{path.name}": file_hash(path) for path in named if path.is_file()} | pack.hashes(*wanted)
 
 
 def _evaluate_files(recipe: Recipe, pack: Pack) -> dict[str, str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from .errors import UsageError
 from .recipe_text import explain, read_tree
+from .train_options import OPTIONS, LoraOptions, OptionsForm, check_options
 from .workspace import atomic_text
 from .yaml_text import dump_yaml
 
@@ -43,6 +44,8 @@ REMOVED = {
     "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
     "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
     "train.keep_checkpoints": "nothing in its place: the two newest checkpoints and the best one are kept",
+    "train.margin": "train.options: {margin: N}",
+    "train.preferences": "train.options: {rows: PATH}",
     "train.project": "train.track_as (project/run name)",
     "train.run_name": "train.track_as (project/run name)",
     "train.save_every": "train.log_every and train.checkpoint_every",
@@ -219,10 +222,14 @@ class ComposeSection(Section):
 
 
 class TrainSection(Section):
-    """LoRA and QLoRA, supervised or on preferences, through TRL and PEFT."""
+    """LoRA and QLoRA through TRL and PEFT, by one of four methods."""
 
-    method: Literal["sft", "dpo", "kto"] = "sft"
-    """Supervised fine-tuning, or preference training from an SFT adapter."""
+    method: Literal["sft", "dpo", "kto", "grpo"] = "sft"
+    """`sft` learns answers, `dpo` and `kto` preferences, `grpo` what rewards can verify in answers of its own."""
+    options: dict[str, Any] = {}
+    """The method's own keys, checked: see below."""
+    lora: LoraOptions = LoraOptions()
+    """Variants of LoRA by PEFT's names: `use_rslora`, `use_dora`."""
     quantize: Literal["none", "nf4", "fp8"] = "none"
     """Quantisation of the frozen base: `none` is LoRA, `nf4` is QLoRA."""
     r: int = Field(8, ge=1)
@@ -238,7 +245,7 @@ class TrainSection(Section):
     rows_per_step: int = Field(8, ge=1)
     """Rows in an optimizer step; how many of them are computed at once follows from the memory."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate; by default 1e-4, and 1e-6 for `dpo` and `kto`."""
+    """Peak learning rate; by default the method's own: `sft` 1e-4, `grpo` 1e-5, `dpo` and `kto` 1e-6."""
     warmup: float = Field(0.03, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; afterwards it falls linearly."""
     max_grad_norm: float = Field(0.3, gt=0)
@@ -252,17 +259,25 @@ class TrainSection(Section):
     throughput: Literal["auto", "plain", "packing", "shared-prefix"] = "auto"
     """`plain` pads, `packing` isolates rows in one sequence, `shared-prefix` reads the common prompt once; `auto` decides."""
     from_adapter: str | None = None
-    """Adapter folder to continue from; required for preference training."""
-    preferences: str | None = None
-    """Preference rows for `dpo` and `kto`, such as a feedback export's; by default the run's own from ranked answers."""
-    margin: int = Field(1, ge=1)
-    """Least difference in rank of a preference pair; a higher one trains on clear differences only."""
+    """Adapter folder to continue from; required for `dpo` and `kto`, and for `grpo` the reference if given."""
     tracking: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Experiment tracker besides metrics.jsonl."""
     track_as: str = "Qwen3-8B-M&A/qlora_finetuning-qwen3-8B-mna"
     """Project and run name at the tracker."""
     extra: dict[str, Any] = {}
     """Anything else for TRL's trainer configuration, passed through as it is, such as lr_scheduler_type."""
+
+    @field_validator("options")
+    @classmethod
+    def _options_of_the_method(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "method" in info.data:  # a wrong method is told by itself
+            check_options(info.data["method"], options)
+        return options
+
+    @property
+    def own(self) -> OptionsForm:
+        """The method's options with their defaults."""
+        return OPTIONS[self.method].model_validate(self.options)
 
 
 class GenerationSection(Section):

@@ -31,11 +31,12 @@ from ..stages.evaluate.compare import Home, Sheet, adapter_sheet, shared_samples
 from ..stages.evaluate.general_guards import guard_rows
 from ..stages.evaluate.metrics import table
 from ..stages.evaluate.verdict import decide
+from ..stages.train.methods import METHODS
 from .feedback.datasets import SOURCE, Export, Options, export
 from .feedback.known import known_of
 from .feedback.store import FeedbackStore
 
-TRAINED_ON = {"sft": "train.jsonl", "dpo": "preferences.jsonl", "kto": "unpaired.jsonl"}
+TRAINED_ON = {name: method.rows for name, method in METHODS.items() if method.from_feedback}
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,14 @@ def improve(
         tell: called with a line about each step.
 
     Raises:
-        UsageError: there is no current model, or its run is gone.
+        UsageError: there is no current model, or its run is gone, or the method learns nothing from feedback.
     """
     terms = terms or Terms()
+    if recipe.train.method not in TRAINED_ON:
+        raise UsageError(
+            f"train.method: {recipe.train.method} learns nothing from feedback",
+            next_step=f"set train.method to one of {', '.join(TRAINED_ON)}",
+        )
     production = registry.production()
     if parent is None:
         if production is None:
@@ -141,11 +147,12 @@ def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Reci
     """The recipe of the round: the export as its only source, training that goes on from the adapter on its rows."""
     source = SourceSection(kind="qa", path=str(feedback / "qa.jsonl"), name=SOURCE)
     method = recipe.train.method
-    rows = None if method == "sft" else str((run.folder("compose") / TRAINED_ON[method]).resolve())
+    own = {} if method == "sft" else {"rows": str((run.folder("compose") / TRAINED_ON[method]).resolve())}
+    options = {**recipe.train.options, **own}
     changes = {
         "collect": CollectSection(),
         "read": ReadSection(sources=[source]),
-        "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "preferences": rows}),
+        "train": recipe.train.model_copy(update={"from_adapter": str(adapter), "options": options}),
         "evaluate": recipe.evaluate.model_copy(update={"answered_by": {}}),  # no server has the new adapter
     }
     return recipe.model_copy(update=changes)

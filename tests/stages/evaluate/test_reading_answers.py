@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mnatune.pack import Pack
 from mnatune.runs.workspace import read_jsonl
-from mnatune.stages.evaluate.reading_answers import LETTERS, failing_keys, judge_premise, read_letter
+from mnatune.stages.evaluate.reading_answers import failing_keys, judge_premise
+from mnatune.text.letters import LETTERS, read_letter
 
 LETTER_CASES = {
     "A": ["정답은 A입니다.", "정답: A. 상법 제374조", "정답: ①", "(가) 이사회"],

@@ -13,7 +13,7 @@ from mnatune.model.device import Device
 from mnatune.model.memory import shape_of, stage_peaks
 from mnatune.model.prompt import Example
 from mnatune.runs.errors import EnvironmentFault, UsageError
-from mnatune.runs.recipe import Recipe, TrainSection, load_recipe
+from mnatune.runs.recipe import Recipe, load_recipe
 from mnatune.runs.workspace import Run
 from mnatune.stages.train import plan, setting, show
 from mnatune.stages.train.loop import trl_config
@@ -138,14 +138,14 @@ def test_the_adapter_that_is_continued_keeps_its_shape(tmp_path, tiny_model, cap
         setting.decide(recipe, ROWS, NONE)
 
 
-def test_preferences_have_a_learning_rate_of_their_own() -> None:
-    lora = qwen("qwen3-8b-lora")
-    made = plan.make_plan(lora, [100] * 8)
-    rates = {
-        method: setting.Setting(TrainSection(method=method), made).learning_rate for method in ("sft", "dpo", "kto")
-    }
-    assert rates == {"sft": 1e-4, "dpo": 1e-6, "kto": 1e-6}
-    assert setting.Setting(TrainSection(method="dpo", learning_rate=1e-2), made).learning_rate == 1e-2
+def test_the_recipe_s_learning_rate_goes_before_the_method_s() -> None:
+    def rate(stated: float | None) -> float:
+        recipe = qwen("qwen3-8b-lora")
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"learning_rate": stated})})
+        return setting.Setting(*setting.fitted(recipe, [100] * 8, plan.Needs(learning_rate=1e-6))).learning_rate
+
+    assert rate(None) == 1e-6
+    assert rate(1e-2) == 1e-2
 
 
 @pytest.mark.parametrize("kind", ["nf4", "fp8"])

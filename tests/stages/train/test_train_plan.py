@@ -11,6 +11,8 @@ from mnatune.model.memory import GIB, Shape, shape_of
 from mnatune.runs.errors import EnvironmentFault, UsageError
 from mnatune.runs.recipe import Recipe, TrainSection, load_recipe
 from mnatune.runs.workspace import Run
+from mnatune.stages.train.loop import new_adapter
+from mnatune.stages.train.methods import METHODS
 from mnatune.stages.train.plan import activation_bytes, batch_sizes, fit, make_plan
 from mnatune.stages.train.show import plan_table
 
@@ -142,3 +144,42 @@ def test_the_table_is_of_the_composed_rows_or_says_what_it_assumes(tiny_model, t
         "steps            6 (6 an epoch, 8 rows each)",
     ):
         assert line in told
+
+
+@pytest.mark.parametrize("variant", ["use_rslora", "use_dora"])
+def test_a_variant_of_lora_is_peft_s_and_is_counted(tiny_model, variant) -> None:
+    recipe = make_recipe(tiny_model, lora={variant: True})
+    model = new_adapter(Qwen3ForCausalLM.from_pretrained(str(tiny_model)), recipe.train)
+    assert getattr(model.peft_config["default"], variant)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert make_plan(recipe, [100] * 16).trainable == trainable
+    layer = model.get_base_model().model.layers[0].self_attn.q_proj
+    assert layer.scaling["default"] == pytest.approx(8 / 4**0.5 if variant == "use_rslora" else 8 / 4)
+
+
+def test_answers_drawn_while_training_are_planned(tiny_model) -> None:
+    recipe = make_recipe(tiny_model, method="grpo", rows_per_step=8, options={"generations": 4, "answer_tokens": 50})
+    needs = METHODS["grpo"].needs(recipe, [110] * 64)
+    plan = make_plan(recipe, [110] * 64, needs=needs)
+    assert (plan.steps, plan.generated) == (8, 8 * 8 * 50)
+    plain = make_plan(recipe, [110] * 64)
+    assert plan.memory["adapter"] == plain.memory["adapter"] + 4 * plan.trainable
+    assert plan.flop > plain.flop
+    wide = qwen(method="grpo", rows_per_step=512, options={"generations": 8, "answer_tokens": 4096})
+    drawn = make_plan(wide, [5000] * 512, needs=METHODS["grpo"].needs(wide, [5000] * 512))
+    assert drawn.memory["rollout"] > 300 * GIB, "512 rows of 5,000 tokens of keys and values are more than a step"
+
+
+@pytest.mark.parametrize(("method", "rate"), [("sft", 1e-4), ("dpo", 1e-6), ("kto", 1e-6), ("grpo", 1e-5)])
+def test_each_method_has_a_learning_rate_of_its_own(method, rate) -> None:
+    recipe = qwen(method=method, learning_rate=None)
+    assert METHODS[method].needs(recipe, [100]).learning_rate == rate
+
+
+def test_the_table_of_the_plan_is_of_the_methods_rows(tiny_model, tmp_path) -> None:
+    run = compose(tmp_path / "run", rows=6)
+    recipe = make_recipe(tiny_model, method="grpo", learning_rate=None, options={"generations": 8, "answer_tokens": 20})
+    told = plan_table(recipe, run)
+    assert "method           grpo, learning rate 1e-05" in told
+    assert "48 composed rows" in told
+    assert "drawn            960 tokens at most" in told

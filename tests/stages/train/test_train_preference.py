@@ -1,14 +1,19 @@
 """DPO and KTO on a few rows, from a supervised adapter, through the same checkpoints."""
 
 import json
+import os
+import signal
 
 import pytest
-from tiny_run import TERMS, adapter_bytes, compose, curve, make_recipe, messages, train_job
+from tiny_run import TERMS, adapter_bytes, compose, copy_run, curve, make_recipe, messages, train_job
+from transformers import TrainerCallback
 
-from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.errors import DataError, Interrupted, UsageError
 from mnatune.runs.workspace import write_jsonl
-from mnatune.stages.train import train
-from mnatune.stages.train.preference import balance, preferences
+from mnatune.stages.train import loop, train
+from mnatune.stages.train.methods.dpo import DPO_FORM
+from mnatune.stages.train.methods.kto import KTO_FORM, balance
+from mnatune.stages.train.preference_rows import preferences
 
 
 def pair(number: int, margin: int = 1) -> dict:
@@ -63,7 +68,7 @@ def test_kto_on_thumbs(whole, tiny_model, run, tmp_path) -> None:
         tiny_model,
         method="kto",
         from_adapter=from_whole(whole),
-        preferences=str(export),
+        options={"rows": str(export)},
         rows_per_step=4,
         log_every=1,
         checkpoint_every=1,
@@ -88,10 +93,10 @@ def test_thumbs_of_one_kind_are_not_weighted() -> None:
 
 def test_pairs_come_apart_for_kto_and_are_filtered_by_margin(run) -> None:
     path = run.folder("compose") / "preferences.jsonl"
-    assert len(list(preferences(path, "dpo"))) == 16
-    assert all(row["margin"] == 2 for row in preferences(path, "dpo", margin=2))
+    assert len(list(preferences(path, DPO_FORM))) == 16
+    assert all(row["margin"] == 2 for row in preferences(path, DPO_FORM, margin=2))
     write_jsonl(path, [pair(1), {**pair(1), "rejected": [{"role": "assistant", "content": "다른 답"}]}])
-    apart = list(preferences(path, "kto"))
+    apart = list(preferences(path, KTO_FORM))
     assert [row["label"] for row in apart] == [True, False, False]
 
 
@@ -103,10 +108,39 @@ def test_what_preference_training_refuses(whole, tiny_model, run) -> None:
     with pytest.raises(UsageError, match="cannot be computed 2 at a time"):
         train(train_job(one, run))
     with pytest.raises(DataError, match="no preference to train on"):
-        train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter, margin=9), run))
+        train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter, options={"margin": 9}), run))
     (run.folder("compose") / "preferences.jsonl").write_text('{"prompt": []}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"preferences\.jsonl:1"):
         train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter), run))
     (run.folder("compose") / "preferences.jsonl").unlink()
     with pytest.raises(DataError, match="nothing to prefer"):
         train(train_job(make_recipe(tiny_model, method="dpo", from_adapter=adapter), run))
+
+
+class Term(TrainerCallback):
+    """SIGTERM in the third step."""
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        if state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_a_resumed_training_equals_the_whole_one(whole, tiny_model, run, tmp_path, monkeypatch, method) -> None:
+    values = {"from_adapter": from_whole(whole), "rows_per_step": 4, "log_every": 1, "checkpoint_every": 1}
+    recipe = make_recipe(tiny_model, method=method, **values)
+    other = copy_run(run, tmp_path / "other")
+    train(train_job(recipe, run))
+    former = loop.run_trainer
+
+    def killed(job, trainer, *args) -> None:
+        trainer.add_callback(Term())
+        former(job, trainer, *args)
+
+    monkeypatch.setattr(loop, "run_trainer", killed)
+    with pytest.raises(Interrupted):
+        train(train_job(recipe, other))
+    monkeypatch.undo()
+    train(train_job(recipe, other))
+    assert adapter_bytes(other) == adapter_bytes(run)
+    assert curve(other) == curve(run)

@@ -44,12 +44,13 @@ def alive(found) -> list:
     return [type(reference()).__name__ for reference in found if reference() is not None]
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "grpo"])
 def test_no_model_is_alive_after_training(whole, tiny_model, tmp_path, loaded, method) -> None:
     run = copy_run(whole[0], tmp_path)
     write_jsonl(run.folder("compose") / "preferences.jsonl", [PAIR] * 8)
     start = None if method == "sft" else str(whole[0].folder("train") / "adapter")
-    train(train_job(make_recipe(tiny_model, method=method, from_adapter=start), run))
+    options = {"answer_tokens": 8} if method == "grpo" else {}
+    train(train_job(make_recipe(tiny_model, method=method, from_adapter=start, options=options, epochs=0.1), run))
     assert alive(loaded) == []
 
 

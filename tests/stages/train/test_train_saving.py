@@ -16,7 +16,8 @@ from mnatune.runs.errors import UsageError
 from mnatune.runs.recipe import TrainSection
 from mnatune.stages.train import train
 from mnatune.stages.train.checkpoints import SHARE_OF_TIME, CheckpointKeeper
-from mnatune.stages.train.preference import fitting_rows
+from mnatune.stages.train.methods.dpo import DPO_FORM
+from mnatune.stages.train.preference_rows import fitting_rows
 from mnatune.stages.train.setting import decide
 from mnatune.stages.train.token_rows import TokenRows
 from mnatune.stages.train.trainer import AnswerTrainer
@@ -93,7 +94,7 @@ def test_control_tokens_in_data_open_and_end_no_turn(tiny_model) -> None:
         assert row.completion.count(token) == wanted.completion.count(token)
     assert row.prompt == prompt_ids(tokenizer, dialogue[:2]), "trained after what is generated after"
     pair = {"prompt": dialogue[:2], "chosen": dialogue[2:], "rejected": clean[2:]}
-    texts, _ = fitting_rows([pair], "dpo", tokenizer, 500)
+    texts, _ = fitting_rows([pair], DPO_FORM, tokenizer, 500)
     assert tokenizer(texts[0]["chosen"])["input_ids"] == row.completion
 
 

@@ -11,7 +11,8 @@ from mnatune.model.engine.sampler import Draws
 from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import prompt_ids, prompt_text
 from mnatune.runs.workspace import write_jsonl
-from mnatune.stages.train.preference import fitting_rows
+from mnatune.stages.train.methods.dpo import DPO_FORM
+from mnatune.stages.train.preference_rows import fitting_rows
 from mnatune.stages.train.token_rows import load_rows
 
 # how Qwen cuts text before its byte-level BPE (tokenizer.json of the Qwen3 repositories)
@@ -116,11 +117,11 @@ def test_what_the_engine_feeds_and_stops_at(tiny_model, tmp_path, monkeypatch) -
 def test_preferred_answers_are_cut_at_the_same_ids(tokenizer) -> None:
     prompt, chosen = messages(2)[:2], messages(2)[2]
     row = {"prompt": prompt, "chosen": [chosen], "rejected": [turn("assistant", " 모릅니다. ")]}
-    ((texts,), lengths) = fitting_rows([row], "dpo", tokenizer, 500)
+    ((texts,), lengths) = fitting_rows([row], DPO_FORM, tokenizer, 500)
     wanted = prompt_ids(tokenizer, prompt)
     assert tokenizer(texts["prompt"])["input_ids"] == wanted
     for name, content in (("chosen", chosen["content"]), ("rejected", "모릅니다.")):
         ids = tokenizer(texts["prompt"] + texts[name])["input_ids"]
         assert ids[: len(wanted)] == wanted
         assert tokenizer.decode(ids[len(wanted) :]) == content + TURN_END
-    assert fitting_rows([row], "dpo", tokenizer, lengths[0] // 4)[0] == []
+    assert fitting_rows([row], DPO_FORM, tokenizer, lengths[0] // 4)[0] == []

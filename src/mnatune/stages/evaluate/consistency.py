@@ -15,13 +15,13 @@ from ...model.engine.refusals import Refusal
 from ...model.prompt import dialogue
 from ...runs.job import Job
 from ...runs.recipe import GenerationSection
+from ...text.letters import LETTERS, read_letter
 from .answers import Question
 from .backends import AskedSide, LocalSide, Sides, in_process
 from .exam import LETTER_TOKENS, choice_prompt, letter_tokens
 from .items import HeldOut, stratified
 from .measures import chrf
 from .metrics import Sample
-from .reading_answers import LETTERS, read_letter
 
 ASKED = 40  # questions sampled again, and exam items paraphrased, at most
 ALONE = 8  # questions asked alone

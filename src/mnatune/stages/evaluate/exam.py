@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 from ...model.prompt import dialogue
 from ...runs.job import Job
+from ...text.letters import LETTERS, read_letter
 from ...text.untrusted import fill
 from .answers import BATCH_TOKENS, Question
 from .backends import AskedSide, LocalSide, Sides, in_process
 from .metrics import Sample
-from .reading_answers import LETTERS, Premise, judge_premise, read_letter
+from .reading_answers import Premise, judge_premise
 
 LETTER_TOKENS = 8
 

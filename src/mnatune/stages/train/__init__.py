@@ -1,7 +1,8 @@
 """LoRA and QLoRA through TRL and PEFT: one path, where `train.quantize` is the only difference.
 
 Training is laid out as one fixed sequence of steps (token_rows.py), checkpointed atomically (checkpoints.py) and continued
-from the newest checkpoint that verifies; the result after an interruption equals the uninterrupted one bit for bit.
+from the newest checkpoint that verifies; the result after an interruption equals the uninterrupted one bit for bit. What
+is learnt from, and how, is a method: one module each in methods/.
 
     adapter/         LoRA weights, tokenizer, template, model card, mnatune.json with the lineage
     metrics.jsonl    one line per log step
@@ -11,6 +12,7 @@ from the newest checkpoint that verifies; the result after an interruption equal
 from ...model.load import release
 from ...model.memory import forget_frames, memory_faults
 from ...runs.job import Job
+from .methods import METHODS
 
 __all__ = ["train"]
 
@@ -26,13 +28,9 @@ def train(job: Job) -> None:
         Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
         EnvironmentFault: the machine cannot do it (memory, CUDA, disk, a missing extra).
     """
-    if job.recipe.train.method == "sft":
-        from .loop import train_on_answers as work
-    else:
-        from .preference import train_on_preferences as work
     try:
         with memory_faults("training", ADVICE):
-            work(job)
+            METHODS[job.recipe.train.method].work(job)
     except BaseException as error:
         forget_frames(error)
         raise

@@ -13,7 +13,7 @@ from .processes import wait_for_all
 WEIGHTS = "adapter_model.safetensors"
 
 
-def save_adapter(job: Job, trainer: Any, tokenizer: Any, identity: dict[str, str], keeper: CheckpointKeeper) -> None:
+def save_adapter(job: Job, trainer: Any, tokenizer: Any, keeper: CheckpointKeeper) -> None:
     """Write `adapter/` atomically: the checkpoint with the lowest validation loss, or the last state without any.
 
     Every process must call it.
@@ -32,7 +32,7 @@ def save_adapter(job: Job, trainer: Any, tokenizer: Any, identity: dict[str, str
         for name in ("adapter_config.json", WEIGHTS):
             shutil.copyfile(source / name, folder / name)
         tokenizer.save_pretrained(str(folder))
-        write_json(folder / "mnatune.json", lineage(job, identity))
+        write_json(folder / "mnatune.json", lineage(job, keeper.identity))
         (folder / "README.md").write_text(model_card(job), encoding="utf-8")
     shutil.rmtree(gathered)
     job.manifest.facts["adapter_sha256"] = file_hash(job.path("adapter") / WEIGHTS)

@@ -30,6 +30,7 @@ WRITING = ".writing"
 REMOVING = ".removing"
 DAMAGED = "damaged"
 FINISHED = "finished.json"
+START = "start-0"
 TALLY = "tally.json"
 KEPT_CHECKPOINTS = 2  # newest, besides the one with the lowest validation loss
 SHARE_OF_TIME = 0.02  # that saving may take where the recipe does not say how often
@@ -108,9 +109,16 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         self._save_seconds = self._saved_at - self._began
         return control
 
+    def keep_start(self, written: Path, loss: float) -> None:
+        """Seal the adapter that training starts from: it competes with the checkpoints, which may all be worse."""
+        shutil.rmtree(self.folder / START, ignore_errors=True)
+        seal(written, self.folder / START, self.identity, loss)
+
     def best(self) -> Path | None:
-        """The sealed checkpoint with the lowest validation loss; None if none was evaluated."""
-        losses = {path: loss for path in _sealed(self.folder) if (loss := eval_loss(path)) is not None}
+        """The sealed checkpoint, or start, with the lowest validation loss; None if none was evaluated."""
+        start = self.folder / START
+        known = [*_sealed(self.folder), *([start] if (start / MANIFEST).is_file() else [])]
+        losses = {path: loss for path in known if (loss := eval_loss(path)) is not None}
         return min(losses, key=lambda path: losses[path], default=None)
 
     def finish(self) -> None:

@@ -90,9 +90,21 @@ def train_on_answers(job: Job) -> None:
         keeper.tally = trainer.tally["train"].state
         if resume is not None and (resume / TALLY).is_file():
             trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
+    to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
+
+
+def to_the_end(
+    job: Job, trainer: Any, tokenizer: Any, course: tuple[CheckpointKeeper, MetricsFile, Path | None]
+) -> None:
+    """Train, save the adapter, and let go of the trainer, whatever the method.
+
+    Args:
+        course: who keeps the checkpoints, who writes the metrics, and the checkpoint to continue from.
+    """
+    keeper, metrics, resume = course
     with dismissed(trainer):
         run_trainer(job, trainer, keeper, metrics, resume)
-        save_adapter(job, trainer, tokenizer, identity, keeper)
+        save_adapter(job, trainer, tokenizer, keeper)
     if in_charge():
         keeper.finish()
 
@@ -205,6 +217,8 @@ def new_adapter(model: Any, train: TrainSection) -> Any:
         lora_alpha=train.alpha,
         lora_dropout=train.dropout,
         target_modules=train.targets,
+        use_rslora=train.lora.use_rslora,
+        use_dora=train.lora.use_dora,
         bias="none",
         task_type=TaskType.CAUSAL_LM,
     )

@@ -8,6 +8,9 @@ Memory is counted part by part:
 * working: the wider of two moments. The head holds the logits of the answer tokens (at most HEAD_CHUNK_ELEMENTS at
   once), 12 bytes each: log-probabilities, their gradient and that of the logits, all fp32. A layer's backward pass holds
   gradients as wide as its MLP;
+* rollout, for a method that answers while it trains: what drawing the answers of a step takes (their keys and values, a
+  layer's widest point while the prompts are read, the logits of one step with the sampler's copies) beyond what a
+  training step takes in the same memory;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
 
 `bench/memory.py` compares the sum with what a step takes, `--simulate` at full size without a GPU.
@@ -22,7 +25,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...model.device import Device, find_device, measured_tflops
-from ...model.memory import CONTEXT_GIB, GIB, Shape, shape_of, weight_bytes
+from ...model.memory import (
+    CONTEXT_GIB,
+    GIB,
+    Shape,
+    cache_bytes_per_token,
+    prefill_bytes_per_token,
+    shape_of,
+    weight_bytes,
+)
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.recipe import Recipe, TrainSection
 from .checkpoints import KEPT_CHECKPOINTS
@@ -32,7 +43,43 @@ HEAD_CHUNK_ELEMENTS = 1 << 26
 ASSUMED_MFU = 0.35
 CARD_SHARE = 0.92  # of a card's memory that is planned with; the rest is for fragmentation
 RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
+SAMPLER_BYTES = (
+    48  # per logit of a drawn row: bf16, fp32, sorted with their ids, and the sampler's double precision copies
+)
 SLACK = 0.04  # of an allocator, as a share of what it holds
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Answers that are drawn for each optimizer step: so many, of so many tokens at most, after prompts no longer than this."""
+
+    rows: int
+    answer_tokens: int
+    prompt_tokens: int
+
+    def peak_bytes(self, shape: Shape) -> int:
+        """Bytes that the drawing holds at most, weights and adapter excepted."""
+        width = self.prompt_tokens + self.answer_tokens
+        cache = width * cache_bytes_per_token(shape)
+        reading = self.prompt_tokens * prefill_bytes_per_token(shape)
+        return self.rows * (cache + reading + SAMPLER_BYTES * shape.vocabulary)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method asks of a training on this machine.
+
+    Attributes:
+        learning_rate: peak rate where the recipe names none.
+        least: fewest rows that must be computed at once.
+        reference: a frozen copy of the adapter stands beside the trained one.
+        rollout: answers drawn while training.
+    """
+
+    learning_rate: float = 1e-4
+    least: int = 1
+    reference: bool = False
+    rollout: Rollout | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +100,7 @@ class TrainPlan:
     gradient_checkpointing: bool
     flop: float
     hours: float | None
+    generated: int = 0  # tokens drawn at most, where the method answers while it trains
 
     @property
     def total_gb(self) -> float:
@@ -90,7 +138,13 @@ def activation_bytes(shape: Shape, train: TrainSection) -> int:
 
 
 def make_plan(
-    recipe: Recipe, lengths: Sequence[int], batch: int = 1, quantize: str | None = None, *, checkpointing: bool = False
+    recipe: Recipe,
+    lengths: Sequence[int],
+    batch: int = 1,
+    quantize: str | None = None,
+    *,
+    checkpointing: bool = False,
+    needs: Needs | None = None,
 ) -> TrainPlan:
     """The plan of a recipe on rows of these token lengths.
 
@@ -98,25 +152,35 @@ def make_plan(
         lengths: tokens of each training row, prompt and answer.
         batch: rows computed at once.
         quantize: by default the recipe's.
+        needs: the method's; by default those of supervised training.
     """
-    train, shape = recipe.train, shape_of(recipe.model.id)
+    train, shape, needs = recipe.train, shape_of(recipe.model.id), needs or Needs()
     quantize = quantize or train.quantize
     rows_per_step = min(train.rows_per_step, max(1, len(lengths)))
     steps_per_epoch = len(lengths) // rows_per_step
     steps = max(1, int(steps_per_epoch * train.epochs + 1e-9))
     mean = sum(lengths) / max(1, len(lengths))
     tokens = round(mean * rows_per_step * steps)
-    trainable = shape.layers * sum(train.r * (i + o) for name, (i, o) in shape.linear.items() if name in train.targets)
+    trainable = trainable_parameters(shape, train)
     widest = max(lengths, default=recipe.model.max_length)
     matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
     attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
     flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
+    generated = needs.rollout.answer_tokens * rows_per_step * steps if needs.rollout else 0
+    # a forward pass is a third of 6 · parameters: one for each drawn token, one over each row for the reference
+    flop += (generated + tokens * needs.reference) * (6 * matmul + attention) / 3
+    memory = memory_parts(shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing)
+    if needs.reference:
+        memory["adapter"] += 4 * trainable
+    if needs.rollout:
+        step = memory["activations"] + memory["working"]
+        memory["rollout"] = max(0, needs.rollout.peak_bytes(shape) - step)
     return TrainPlan(
         parameters=shape.parameters,
         trainable=trainable,
         batch=batch,
         quantize=quantize,
-        memory=memory_parts(shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing),
+        memory=memory,
         rows_per_step=rows_per_step,
         steps_per_epoch=steps_per_epoch,
         steps=steps,
@@ -126,7 +190,15 @@ def make_plan(
         gradient_checkpointing=checkpointing,
         flop=flop,
         hours=_hours(flop),
+        generated=generated,
     )
+
+
+def trainable_parameters(shape: Shape, train: TrainSection) -> int:
+    """Parameters of the adapter: both matrices of each target, with DoRA a magnitude for each of its outputs too."""
+    dora = int(train.lora.use_dora)
+    sizes = (train.r * (i + o) + dora * o for name, (i, o) in shape.linear.items() if name in train.targets)
+    return shape.layers * sum(sizes)
 
 
 def memory_parts(
@@ -154,7 +226,7 @@ def memory_parts(
     }
 
 
-def fit(recipe: Recipe, lengths: Sequence[int], *, least: int = 1) -> TrainPlan:
+def fit(recipe: Recipe, lengths: Sequence[int], needs: Needs | None = None) -> TrainPlan:
     """The fastest plan that fits the memory, with the rows per step, the rank and all that changes results kept.
 
     Tried in order of speed: no gradient checkpointing before checkpointing, the recipe's quantisation before nf4 (with
@@ -162,26 +234,29 @@ def fit(recipe: Recipe, lengths: Sequence[int], *, least: int = 1) -> TrainPlan:
     `train.memory_gb` is never refused.
 
     Args:
-        least: fewest rows computed at once.
+        needs: the method's; by default those of supervised training.
 
     Raises:
         EnvironmentFault: nothing fits; says by how much, and which keys would help.
         UsageError: the rows of a step cannot be shared out.
     """
-    train, device = recipe.train, find_device()
+    train, device, needs = recipe.train, find_device(), needs or Needs()
     budget = memory_budget(train.memory_gb, device)
     kinds = [train.quantize, *(["nf4"] if train.memory_gb and train.quantize == "none" else [])]
     ways = [True] if train.extra.get("gradient_checkpointing") else [False, True]
-    sizes = batch_sizes(train, min(train.rows_per_step, max(1, len(lengths))), least)
+    sizes = batch_sizes(train, min(train.rows_per_step, max(1, len(lengths))), needs.least)
     tried = [
-        make_plan(recipe, lengths, size, kind, checkpointing=way) for kind in kinds for way in ways for size in sizes
+        make_plan(recipe, lengths, size, kind, checkpointing=way, needs=needs)
+        for kind in kinds
+        for way in ways
+        for size in sizes
     ]
     for plan in tried:
         if plan.total_gb <= budget:
             return plan
     stated = train.memory_gb or math.inf
     if not device.cuda and not train.memory_gb:
-        return make_plan(recipe, lengths, sizes[-1], checkpointing=ways[0])
+        return make_plan(recipe, lengths, sizes[-1], checkpointing=ways[0], needs=needs)
     card = device.memory_gb if device.cuda else math.inf
     limit = "of the card" if card <= stated else "of train.memory_gb"
     cure = (

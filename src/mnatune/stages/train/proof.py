@@ -22,16 +22,25 @@ from typing import Any
 
 import torch
 
-from ...model.load import load_tokenizer
 from ...runs.errors import EnvironmentFault
 from ...runs.recipe import Recipe, load_recipe, save_lock
 from ...runs.workspace import Run, file_hash, read_jsonl, write_jsonl
-from .token_rows import load_rows
+from .methods import METHODS
 
 STEPS = 20
 SAVE_EVERY = 2  # so that a random moment falls into saving often
 VALID_ROWS = 8
-COMPARED = ("step", "loss", "grad_norm", "mean_token_accuracy", "num_tokens", "eval_loss")
+COMPARED = (
+    "step",
+    "loss",
+    "grad_norm",
+    "mean_token_accuracy",
+    "num_tokens",
+    "eval_loss",
+    "reward",
+    "kl",
+    "rewards/margins",
+)
 Result = tuple[str, list[dict[str, float]]]
 
 
@@ -67,15 +76,20 @@ def prove(recipe: Recipe, folder: Path, times: int, seed: int = 0) -> str:
 
 def _short_recipe(recipe: Recipe, folder: Path, place: Path) -> Path:
     """A recipe of 20 steps, and beside it the rows that they need; returns the recipe's path."""
+    method, per_step = METHODS[recipe.train.method], recipe.train.rows_per_step
     composed = Run(folder).require("compose", "train.jsonl").parent
-    per_step = recipe.train.rows_per_step
-    short = place / "compose"
+    short_run = Run(place / "short")
+    short = short_run.folder("compose")
     shutil.copytree(composed, short)
-    rows = read_jsonl(composed / "train.jsonl")[: STEPS * per_step]
-    write_jsonl(short / "train.jsonl", rows)
-    write_jsonl(short / "valid.jsonl", read_jsonl(composed / "valid.jsonl")[:VALID_ROWS])
-    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    count = len(load_rows(short / "train.jsonl", tokenizer, recipe.model.max_length).examples)
+    for name, most in {
+        "train.jsonl": STEPS * per_step,
+        method.rows: STEPS * per_step,
+        "valid.jsonl": VALID_ROWS,
+    }.items():
+        if (composed / name).is_file():
+            write_jsonl(short / name, read_jsonl(composed / name)[:most])
+    shutil.copytree(short, place / "compose")
+    count = len(method.lengths(recipe, short_run))
     epochs = (STEPS + 0.5) / (count // min(count, per_step))
     train = recipe.train.model_copy(
         update={"epochs": epochs, "log_every": SAVE_EVERY, "checkpoint_every": SAVE_EVERY, "tracking": "none"}

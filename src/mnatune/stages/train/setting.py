@@ -9,8 +9,9 @@ from typing import Any
 from ...model.device import find_device
 from ...runs.errors import EnvironmentFault, UsageError
 from ...runs.recipe import Recipe, TrainSection
+from ...runs.train_options import LoraOptions
 from .cpu import EAGER_BELOW
-from .plan import TrainPlan, fit
+from .plan import Needs, TrainPlan, fit
 from .processes import process_count, refuse_sharding, share_of_step
 from .token_rows import TokenRows, shared_prefix
 
@@ -40,8 +41,9 @@ class Setting:
 
     @property
     def learning_rate(self) -> float:
-        """The peak rate; preferences need a hundredth by default, as in TRL."""
-        return self.train.learning_rate or (1e-4 if self.train.method == "sft" else 1e-6)
+        """The peak rate; `fitted` has put in the method's own where the recipe names none."""
+        assert self.train.learning_rate is not None
+        return self.train.learning_rate
 
     @property
     def batch(self) -> int:
@@ -71,7 +73,13 @@ class Setting:
             "shared_prefix": self.prefix,
             "padding_free": self.padding_free,
             "attention": self.attention,
-            "adapter": {"r": train.r, "alpha": train.alpha, "dropout": train.dropout, "targets": sorted(train.targets)},
+            "adapter": {
+                "r": train.r,
+                "alpha": train.alpha,
+                "dropout": train.dropout,
+                "targets": sorted(train.targets),
+                **{name: True for name, used in train.lora.model_dump().items() if used},
+            },
         }
 
 
@@ -109,8 +117,8 @@ def decide(recipe: Recipe, rows: TokenRows, valid: TokenRows) -> Setting:
     return Setting(train, plan, shared if mode == "shared-prefix" else 0, mode == "packing", attention)
 
 
-def fitted(recipe: Recipe, lengths: list[int], *, least: int = 1) -> tuple[TrainSection, TrainPlan]:
-    """The train section fitted to the machine, and its plan.
+def fitted(recipe: Recipe, lengths: list[int], needs: Needs | None = None) -> tuple[TrainSection, TrainPlan]:
+    """The train section fitted to the machine, its learning rate set, and its plan.
 
     Raises:
         EnvironmentFault: it cannot fit, or the card has no bf16.
@@ -128,8 +136,10 @@ def fitted(recipe: Recipe, lengths: list[int], *, least: int = 1) -> tuple[Train
             device.count, device.count,
         )  # fmt: skip
     recipe = recipe.model_copy(update={"train": continued(recipe.train)})
-    plan = fit(recipe, lengths, least=least)
-    return recipe.train.model_copy(update={"quantize": plan.quantize}), plan
+    needs = needs or Needs()
+    plan = fit(recipe, lengths, needs)
+    rate = recipe.train.learning_rate or needs.learning_rate
+    return recipe.train.model_copy(update={"quantize": plan.quantize, "learning_rate": rate}), plan
 
 
 def continued(train: TrainSection) -> TrainSection:
@@ -146,12 +156,13 @@ def continued(train: TrainSection) -> TrainSection:
         names = {"r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
         own = {key: config[name] for key, name in names.items()}
         own["targets"] = sorted(own["targets"])
+        own["lora"] = LoraOptions(use_rslora=config.get("use_rslora", False), use_dora=config.get("use_dora", False))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"train.from_adapter {train.from_adapter!r} is no LoRA adapter folder", where=str(path)
         ) from error
-    stated = train.model_dump(include=train.model_fields_set & own.keys())
-    for key, value in stated.items():
+    for key in sorted(train.model_fields_set & own.keys()):
+        value = getattr(train, key)
         if (sorted(value) if key == "targets" else value) != own[key]:
             logger.warning("train.%s: %s of the adapter to continue is used, not %s", key, own[key], value)
     return train.model_copy(update=own)

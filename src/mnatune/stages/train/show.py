@@ -1,13 +1,12 @@
 """The plan as a table for the terminal."""
 
 from ...model.device import find_device
-from ...model.load import load_tokenizer
 from ...model.memory import GIB, cache_tokens_in, shape_of, stage_peaks
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
+from .methods import METHODS
 from .plan import TrainPlan, memory_budget
 from .setting import fitted
-from .token_rows import load_rows
 
 
 def plan_table(recipe: Recipe, run: Run) -> str:
@@ -16,19 +15,19 @@ def plan_table(recipe: Recipe, run: Run) -> str:
     Raises:
         EnvironmentFault: the training cannot fit the card or `train.memory_gb`.
     """
-    composed = run.folder("compose") / "train.jsonl"
-    if composed.exists():
-        tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-        lengths = load_rows(composed, tokenizer, recipe.model.max_length).lengths
+    method = METHODS[recipe.train.method]
+    if recipe.train.options.get("rows") or (run.folder("compose") / "train.jsonl").exists():
+        lengths = method.lengths(recipe, run)
         basis = f"{len(lengths):,} composed rows"
     else:
         lengths = [recipe.model.max_length] * 1000
         basis = f"nothing composed yet: assuming 1,000 rows of {recipe.model.max_length} tokens"
-    train, plan = fitted(recipe, lengths)
+    train, plan = fitted(recipe, lengths, method.needs(recipe, lengths))
     shape = f"{plan.batch} of {plan.rows_per_step} rows at once, quantize {train.quantize}"
     checkpointing = "on" if plan.gradient_checkpointing else "off"
     return "\n".join(
         [
+            f"method           {method.name}, learning rate {train.learning_rate:g}",
             f"basis            {basis}",
             f"shape            {shape}, gradient checkpointing {checkpointing}",
             *_lines(plan),
@@ -62,6 +61,7 @@ def _lines(plan: TrainPlan) -> list[str]:
         f"memory in all    {plan.total_gb:11.2f} GiB",
         f"steps            {plan.steps:,} ({plan.steps_per_epoch:,} an epoch, {plan.rows_per_step} rows each)",
         f"tokens           {plan.tokens:,}",
+        *([f"drawn            {plan.generated:,} tokens at most"] if plan.generated else []),
         f"checkpoints      {plan.checkpoint_bytes / 2**20:,.0f} MiB on disk",
         f"work             {plan.flop:.3g} FLOP",
         f"hours            {hours}",

@@ -25,8 +25,7 @@ from ...runs.workspace import atomic_text, in_charge, read_jsonl
 
 logger = logging.getLogger("mnatune.train")
 
-KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy", "eval_loss", "eval_mean_token_accuracy",
-        "rewards/accuracies", "rewards/margins")  # fmt: skip
+KEPT = ("loss", "grad_norm", "learning_rate", "mean_token_accuracy", "eval_loss", "eval_mean_token_accuracy")
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
@@ -36,13 +35,15 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         path: metrics.jsonl; on resume, lines after the checkpoint's step are removed so that the curve stays single.
         epochs: passes over the data that the step sequence makes (the Trainer sees them as one).
         tokens_by_step: real tokens seen after each step (token_rows.tokens_by_step).
+        kept: figures of the method's own that go into a line besides those that every method has.
 
     Attributes:
         seconds: spent in training so far, earlier parts of an interrupted one included.
     """
 
-    def __init__(self, path: Path, epochs: float, tokens_by_step: Sequence[int]) -> None:
+    def __init__(self, path: Path, epochs: float, tokens_by_step: Sequence[int], kept: Sequence[str] = ()) -> None:
         self.path = path
+        self._kept = (*KEPT, *kept)
         self.epochs = epochs
         self.tokens_by_step = tokens_by_step
         self.seconds = 0.0
@@ -73,7 +74,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         now, step = time.monotonic(), state.global_step
         line: dict[str, Any] = {"step": step}
         line["epoch"] = round(self.epochs * step / max(1, state.max_steps), 4)
-        line |= {name: _finite(logs[name]) for name in KEPT if name in logs}
+        line |= {name: _finite(logs[name]) for name in self._kept if logs.get(name) is not None}
         line["num_tokens"] = self.tokens(step)
         then, step_then = self._last
         if "loss" in logs:

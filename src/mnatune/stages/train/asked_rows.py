@@ -1,0 +1,98 @@
+"""Questions that a model answers while it is trained, with what is known of a right answer.
+
+A row is a composed one: `messages` with the reference as the last turn. If it was rendered with evidence, `evidence` holds
+{"passages": ["상법 522의3", …], "day"}; a question of choices may carry `letter`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...model.prompt import Message, prompt_ids
+from ...runs.errors import DataError
+from ...runs.recipe import Recipe
+from ...runs.train_options import GrpoOptions
+from ...runs.workspace import Run, read_jsonl
+from ...text.letters import LETTERS
+
+ROWS = "train.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuestion:
+    """A question, and what an answer to it is held against.
+
+    Attributes:
+        prompt: token ids up to where the answer begins.
+        asked: the last user turn as it is shown, passages included.
+        reference: the answer in the data.
+        evidence: names of the passages' articles ("상법 522의3"); None for a question that is asked without evidence.
+        day: the day that the question is about; empty where the question says it itself, or means today.
+        letter: the right choice; empty for a question without choices.
+    """
+
+    id: str
+    prompt: list[int]
+    asked: str
+    reference: str
+    evidence: frozenset[str] | None = None
+    day: str = ""
+    letter: str = ""
+
+
+def grpo_options(recipe: Recipe) -> GrpoOptions:
+    """The recipe's `train.options` for `grpo`."""
+    options = recipe.train.own
+    assert isinstance(options, GrpoOptions)
+    return options
+
+
+def question_file(recipe: Recipe, run: Run) -> Path:
+    """The file of questions: what the recipe names, or the run's own training rows.
+
+    Raises:
+        DataError: there is none.
+    """
+    named = grpo_options(recipe).rows
+    if not named:
+        return run.require("compose", ROWS)
+    path = Path(named) / ROWS if Path(named).is_dir() else Path(named)
+    if not path.is_file():
+        raise DataError(
+            "there is no question to answer: no such file", where=str(path), next_step="set train.options.rows"
+        )
+    return path
+
+
+def asked_questions(path: Path, tokenizer: Any) -> list[AskedQuestion]:
+    """The questions of a file, each dialogue's last one.
+
+    Raises:
+        DataError: a row is no dialogue that ends with an answer, or its letter is none.
+    """
+    return [_question(row, tokenizer, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
+
+
+def fitting_questions(questions: Sequence[AskedQuestion], answer_tokens: int, max_length: int) -> list[AskedQuestion]:
+    """Those whose prompt leaves room for an answer of so many tokens."""
+    return [one for one in questions if len(one.prompt) + answer_tokens <= max_length]
+
+
+def _question(row: dict[str, Any], tokenizer: Any, where: str) -> AskedQuestion:
+    turns: list[Message] = row.get("messages") or []
+    if len(turns) < 2 or turns[-1].get("role") != "assistant" or turns[-2].get("role") != "user":
+        raise DataError("not a dialogue that ends with a question and its answer", where=where)
+    letter = str(row.get("letter", ""))
+    if letter and letter not in LETTERS:
+        raise DataError(f"the letter {letter!r} is none of {', '.join(LETTERS)}", where=where)
+    evidence = row.get("evidence") or {}
+    return AskedQuestion(
+        id=str(row.get("id", where)),
+        prompt=prompt_ids(tokenizer, turns[:-1]),
+        asked=turns[-2]["content"],
+        reference=turns[-1]["content"],
+        evidence=frozenset(map(str, evidence.get("passages", []))) if evidence else None,
+        day=str(evidence.get("day", "")),
+        letter=letter,
+    )

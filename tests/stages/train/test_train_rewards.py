@@ -1,0 +1,155 @@
+"""What rewards pay, and that tricks are paid nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mnatune.pack import Pack
+from mnatune.runs.train_options import REWARD_NAMES, GrpoOptions
+from mnatune.runs.workspace import read_jsonl
+from mnatune.stages.train.asked_rows import AskedQuestion
+from mnatune.stages.train.rewards import PARTS, DrawnAnswer, Rewarder
+
+PROBES = read_jsonl(Path(__file__).parents[2] / "data" / "reward_probes.jsonl")
+WEIGHTS = GrpoOptions().rewards
+ARTICLE = (
+    "회사가 합병을 함에는 합병계약서를 작성하여 주주총회의 승인을 얻어야 한다. 합병계약의 요령은 제363조에 정한 통지에 "
+    "기재하여야 한다. 제1항의 승인결의는 제434조의 규정에 따라야 한다."
+)
+PLAIN = "주식회사가 다른 회사를 흡수합병하려면 합병계약서를 누가 승인해야 하고 결의 요건은 무엇인지 알려 주시겠습니까?"
+REFERENCE = (
+    "합병계약서는 상법 제522조에 따라 주주총회의 특별결의로 승인받아야 합니다. "
+    "출석한 주주 의결권의 3분의 2 이상과 발행주식총수의 3분의 1 이상이 찬성해야 합니다."
+)
+
+
+def question(asked: str = PLAIN, reference: str = REFERENCE, **more) -> AskedQuestion:
+    return AskedQuestion(id=f"{asked}/{reference}", prompt=[1], asked=asked, reference=reference, **more)
+
+
+@pytest.fixture(scope="module")
+def rewarder(pack: Pack) -> Rewarder:
+    return Rewarder(pack)
+
+
+@pytest.fixture
+def paid(rewarder):
+    """paid(text, question): the marks of an answer that ended by itself."""
+    return lambda text, asked=None, stopped=True: rewarder.mark(asked or question(), DrawnAnswer(text, stopped))
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: f"{probe['trick'] or 'honest'}: {probe['text'][:16]}")
+def test_a_trick_is_found_and_paid_nothing(paid, probe) -> None:
+    evidence = question(
+        f"1. 상법 제522조\n{ARTICLE}\n\n질문: {PLAIN}", evidence=frozenset({"상법 522"}), day="2024-01-01"
+    )
+    marks = paid(probe["text"], evidence)
+    assert marks.trick == probe["trick"], json.dumps(marks.parts, ensure_ascii=False)
+    if probe["trick"]:
+        assert marks.total(WEIGHTS) == 0
+    else:
+        assert marks.total(WEIGHTS) > 0.45
+
+
+def test_what_the_pack_itself_answers_is_no_trick_and_is_paid(rewarder, pack) -> None:
+    rows = read_jsonl(pack.root / "mna_qa.jsonl")[::12]
+    marks = [
+        rewarder.mark(question(row["question"], row["answer"]), DrawnAnswer(row["answer"], True))
+        for row in rows
+        if isinstance(row.get("question"), str) and isinstance(row.get("answer"), str)
+    ]
+    assert len(marks) > 50
+    assert sum(bool(m.trick) for m in marks) <= 0.01 * len(marks)
+    assert sum(m.total(WEIGHTS) for m in marks) / len(marks) > 0.9
+
+
+def test_every_reward_has_a_weight_by_default_and_a_function() -> None:
+    assert list(PARTS) == list(REWARD_NAMES) == list(WEIGHTS)
+
+
+def test_an_invented_citation_is_not_paid_and_none_is_not_the_way_out(paid) -> None:
+    cites = "합병계약서는 상법 제{}조에 따라 주주총회의 특별결의로 승인받아야 합니다."
+    assert paid(cites.format(522)).parts["citation_exists"] == 1
+    assert paid(cites.format(9999)).parts["citation_exists"] == 0
+    assert paid("합병계약서는 주주총회의 특별결의로 승인받아야 합니다.").parts["citation_exists"] == 0
+    assert paid("합병계약서는 주주총회의 특별결의로 승인받아야 합니다(화성헌법 제3조).").parts["citation_exists"] == 0
+    uncited = question(reference="합병계약서는 주주총회가 특별결의로 승인합니다.")
+    assert paid("주주총회가 특별결의로 승인하는 것이 원칙입니다.", uncited).parts["citation_exists"] == 1
+
+
+def test_the_right_article_is_paid_more_than_another_one_that_exists(paid) -> None:
+    cites = "합병계약서는 상법 제{}조에 따라 주주총회의 특별결의로 승인받아야 합니다."
+    right, other = (paid(cites.format(number)).parts["citation_supported"] for number in (522, 434))
+    both = paid("합병계약서는 상법 제522조에 따라 주주총회의 특별결의로 승인받아야 합니다. 상법 제341조도 봅니다.")
+    assert right == 1
+    assert other == 0
+    assert both.parts["citation_supported"] == pytest.approx(2 / 3)
+    assert (
+        paid("아무 조문 없이 주주총회가 승인하면 됩니다.", question(reference="승인이 필요합니다.")).parts[
+            "citation_supported"
+        ]
+        is None
+    )
+
+
+def test_outside_the_evidence_nothing_is_supported(paid) -> None:
+    missing = question(
+        reference="주어진 자료에는 합병 승인에 관한 조문이 없습니다.",
+        evidence=frozenset({"상법 341"}),
+        day="2024-01-01",
+    )
+    assert (
+        paid("자기주식에 관한 상법 제341조만 보이며 합병에 관한 내용은 자료에 없습니다.", missing).parts[
+            "citation_supported"
+        ]
+        == 1
+    )
+    assert paid("합병은 상법 제522조에 따라 주주총회가 승인합니다.", missing).parts["citation_supported"] == 0
+
+
+def test_numbers_count_against_the_reference_else_against_the_question(paid) -> None:
+    right = "출석한 주주 의결권의 3분의 2 이상과 발행주식총수의 3분의 1 이상이 찬성해야 합니다."
+    wrong = "출석한 주주 의결권의 2분의 1 이상과 발행주식총수의 4분의 1 이상이 찬성해야 합니다."
+    assert paid(right).parts["values_grounded"] == 1
+    assert paid(wrong).parts["values_grounded"] == 0
+    assert paid("출석한 주주의 많은 찬성이 있어야 결의할 수 있습니다.").parts["values_grounded"] == 0
+    free = question("2023년 5월 1일에 공고하면 되는지요?", "공고하면 됩니다. 다만 정관도 보아야 합니다.")
+    assert paid("네, 2023년 5월 1일에 공고하면 정관에 맞습니다.", free).parts["values_grounded"] == 1
+    assert paid("아니요, 2024년 7월 9일에 공고해야 정관에 맞습니다.", free).parts["values_grounded"] == 0
+
+
+def test_a_letter_is_paid_where_there_are_choices(paid) -> None:
+    exam = question("다음 가운데 옳은 것은? A 가 B 나 C 다 D 라", "B", letter="B")
+    assert paid("B", exam).parts["letter"] == 1
+    assert paid("B", exam).trick == ""
+    assert paid("C", exam).parts["letter"] == 0
+    assert paid("A 또는 B", exam).parts["letter"] == 0
+    assert paid(REFERENCE).parts["letter"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("korean", REFERENCE, f"{REFERENCE} 这个问题很难"),
+        ("polite", REFERENCE, "합병계약서는 주주총회가 승인해야 한다. 특별결의가 필요하다."),
+        ("length", REFERENCE, REFERENCE + " 아주 길게 덧붙이는 말이 이어집니다." * 20),
+        ("ends", REFERENCE, "합병계약서는 상법 제522조에 따라 주주총회의"),
+    ],
+)
+def test_form_is_paid(paid, name, good, bad) -> None:
+    assert paid(good).parts[name] > 0.9
+    assert paid(bad).parts[name] < 0.5
+
+
+def test_an_answer_that_was_cut_off_did_not_end(paid) -> None:
+    assert paid(REFERENCE, stopped=False).parts["ends"] == 0
+
+
+def test_a_pack_without_laws_rewards_no_citation(tmp_path, pack) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(pack.root, bare, ignore=shutil.ignore_patterns("law", "sample"))
+    marks = Rewarder(Pack.load(str(bare))).mark(question(), DrawnAnswer(REFERENCE, True))
+    assert marks.parts["citation_exists"] is marks.parts["citation_supported"] is None
+    assert marks.total(WEIGHTS) > 0.9
