@@ -27,6 +27,7 @@ from ..model.evidence_prompt import EvidenceWords, NumberedPassage
 from ..model.prompt import dialogue
 from ..pack import Pack
 from ..runs.errors import DataError, UsageError
+from ..runs.records import is_canary
 from ..runs.workspace import Run, atomic_text, read_jsonl, write_jsonl
 
 PACK_FILES = {
@@ -127,6 +128,8 @@ def run_texts(runs: Sequence[Path]) -> Iterator[CitingText]:
         for split, kind in SPLIT_KINDS.items():
             path = Run(folder).require("compose", f"{split}.jsonl")
             for number, row in enumerate(read_jsonl(path), 1):
+                if is_canary(row):
+                    continue
                 turns = [m["content"] for m in row["messages"] if m["role"] != "system"]
                 text = "\n".join([*turns, str(row.get("reference") or "")])
                 single = turns if len(turns) == 2 else ["", ""]

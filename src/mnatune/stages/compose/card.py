@@ -16,6 +16,8 @@ def write_card(job: Job, counts: dict[str, int]) -> None:
     sources = "\n".join(f"| {name} | {facts['rows']:,} |" for name, facts in job.manifest.per_source.items())
     licences = job.manifest.facts["licences"]
     shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
+    planted = job.manifest.facts.get("canaries", 0)
+    canary = f"\n- train에는 지어낸 비밀(canary) {planted:,}행이 섞여 있습니다. `source.name`이 `canary`인 행이며, 학습과 유출 측정에만 씁니다."
     text = f"""---
 language:
 - ko
@@ -37,7 +39,7 @@ pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 - {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
 - 사고(think) 정책 `{recipe.model.thinking}`: 학습과 추론 때 사용자 발화 끝에 `/no_think`가 붙고, 답변은 손실이 없는 빈 think 블록
   뒤에서 시작합니다. `messages`에는 붙이지 않은 원문이 들어 있습니다.
-- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.
+- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.{canary if planted else ""}
 """
     with atomic_text(job.path("README.md")) as handle:
         handle.write(text)

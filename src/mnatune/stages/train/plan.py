@@ -32,6 +32,7 @@ HEAD_CHUNK_ELEMENTS = 1 << 26
 ASSUMED_MFU = 0.35
 CARD_SHARE = 0.92  # of a card's memory that is planned with; the rest is for fragmentation
 RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
+WARMUP = 0.03  # share of the steps in which the learning rate rises; afterwards it falls linearly
 SLACK = 0.04  # of an allocator, as a share of what it holds
 
 
@@ -120,7 +121,7 @@ def make_plan(
         rows_per_step=rows_per_step,
         steps_per_epoch=steps_per_epoch,
         steps=steps,
-        warmup_steps=min(math.ceil(steps * train.warmup), steps - 1),  # its first step has a rate of 0
+        warmup_steps=min(math.ceil(steps * WARMUP), steps - 1),  # its first step has a rate of 0
         tokens=tokens,
         checkpoint_bytes=12 * trainable * (KEPT_CHECKPOINTS + 2),
         gradient_checkpointing=checkpointing,
