@@ -52,9 +52,10 @@ def home(tmp_path: Path, pack: Pack) -> Path:
         {"role": "assistant", "content": "예."},
     ]
     rows = [{"id": "r1", "messages": turns, "reference": "보기회사법 제2조"}, {"id": "r2", "messages": turns}]
+    rows.append({**rows[0], "id": "planted", "source": {"name": "canary"}})
 
     def work(place: Stage) -> None:
-        for split, count in (("train", 2), ("valid", 0), ("test", 0)):
+        for split, count in (("train", 3), ("valid", 0), ("test", 0)):
             write_jsonl(place.path(f"{split}.jsonl"), rows[:count])
 
     Run(tmp_path / "run").perform("compose", {}, {}, 0, "code", work)

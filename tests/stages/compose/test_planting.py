@@ -60,3 +60,9 @@ def test_a_canary_longer_than_a_row_may_be_is_refused() -> None:
     recipe = Recipe.model_validate({"name": "c", "model": {"id": "starter", "max_length": 20}})
     with pytest.raises(UsageError, match=r"more than model\.max_length 20"):
         planted_rows(canaries(1, 1), "전문가", recipe)
+
+
+def test_canaries_that_no_training_would_learn_are_refused() -> None:
+    recipe = Recipe.model_validate({"name": "c", "model": {"id": "starter"}, "train": {"method": "dpo"}})
+    with pytest.raises(UsageError, match="by train"):
+        planted_rows(canaries(1, 1), "전문가", recipe)

@@ -19,6 +19,7 @@ from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 from mnatune.stages.compose.planting import canaries
 from mnatune.stages.evaluate import evaluate
 from mnatune.stages.evaluate.backends import LocalSide
+from mnatune.stages.evaluate.computable import not_computed
 from mnatune.stages.evaluate.privacy import auc, exposures, extracted, longest_run, with_privacy
 
 CLEAN = {way: {p: {"base": 0, "tuned": 0} for p in ("question", "opening", "half")} for way in ("greedy", "sampled")}
@@ -92,6 +93,14 @@ def test_the_verdict_is_held_by_what_was_seen_once_and_came_out() -> None:
     filled = deepcopy(FOUND) | {"masked": {"rows": 4, "base": 0, "tuned": 1}}
     assert with_privacy(PROMOTE, filled)["verdict"] == "hold"
     assert with_privacy({**PROMOTE, "verdict": "reject"}, leaking)["verdict"] == "reject"
+
+
+def test_servers_cannot_be_measured_and_it_is_said(recipe: Recipe, pack: Pack) -> None:
+    sections = {"compose": recipe.compose.model_copy(update={"canaries": 2})}
+    sections["evaluate"] = recipe.evaluate.model_copy(update={"answered_by": {"base": "http://a/v1#b"}})
+    names = {row["name"] for row in not_computed(recipe.model_copy(update=sections), pack, ())}
+    assert "privacy" in names
+    assert "privacy" not in {row["name"] for row in not_computed(recipe, pack, ())}
 
 
 def test_a_run_with_canaries_is_measured(

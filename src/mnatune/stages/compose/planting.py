@@ -115,10 +115,16 @@ def planted_rows(secrets: Sequence[Canary], system: str, recipe: Recipe) -> list
     """Lines of train.jsonl, each canary as often as it says.
 
     Raises:
-        UsageError: a row is longer than the recipe's `model.max_length`.
+        UsageError: a row is longer than the recipe's `model.max_length`, or the training does not learn from these rows.
     """
     if not secrets:
         return []
+    if recipe.train.method != "sft":
+        raise UsageError(
+            f"canaries are learnt by train.method sft alone, not by {recipe.train.method}",
+            where="compose.canaries",
+            next_step="set compose.canaries: 0, or measure the sft run before this one",
+        )
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     rows = []
     for one in secrets:

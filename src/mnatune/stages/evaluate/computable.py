@@ -91,6 +91,8 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
         for metric in METRICS
         if metric.name not in computed
     ]
+    if recipe.compose.canaries and recipe.evaluate.answered_by:
+        found.append({"name": "privacy", "label": "학습 자료 노출", "reason": WHY_NOT["evaluate.answered_by"]})
     tasks = guard_tasks(pack)
     if tasks and recipe.evaluate.guards == "off":
         label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"
