@@ -143,6 +143,20 @@ def test_a_folder_with_other_things_is_left_alone(home: Path) -> None:
         law_round(home / "new", LawIndex.open(pack.root), pack, Holdings(), home / "out")
 
 
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (Holdings(canned=[Path("nowhere.jsonl")]), "no such file"),
+        (Holdings(runs=[Path("nowhere")]), "has not been done"),
+    ],
+)
+def test_what_is_not_there_is_told_and_nothing_is_written(home: Path, held: Holdings, told: str) -> None:
+    pack = Pack(home / "pack")
+    with pytest.raises(UsageError, match=told):
+        law_round(home / "new", LawIndex.open(pack.root), pack, held, home / "out")
+    assert not (home / "out").exists()
+
+
 def test_the_command_tells_what_to_do_next(home: Path) -> None:
     args = [
         "law",

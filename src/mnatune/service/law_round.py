@@ -87,7 +87,7 @@ def law_round(
 
     Raises:
         DataError: the folder holds no statute, or a file of canned answers is broken.
-        UsageError: `out` holds something else.
+        UsageError: `out` holds something else, or a run or a file is not there.
     """
     if out.exists() and any(path.name not in WRITTEN for path in out.iterdir()):
         raise UsageError("the folder holds something else", where=str(out), next_step="name a new one: --out FOLDER")
@@ -139,6 +139,10 @@ def run_texts(runs: Sequence[Path]) -> Iterator[CitingText]:
 def canned_texts(files: Sequence[Path]) -> Iterator[CitingText]:
     """Rows of JSON Lines files, whatever their fields."""
     for path in files:
+        if not path.is_file():
+            raise UsageError(
+                "there is no such file", where=str(path), next_step="give a JSON Lines file: --canned FILE"
+            )
         for number, row in enumerate(read_jsonl(path), 1):
             if not isinstance(row, dict):
                 raise DataError("not an object", where=f"{path}:{number}")
