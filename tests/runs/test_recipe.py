@@ -22,7 +22,7 @@ def test_shipped_recipe_loads_and_survives_its_lock(name: str, tmp_path: Path) -
 def test_seed_defaults_are_the_documented_ones() -> None:
     train = load_recipe("qwen3-8b-lora").train
     assert (train.r, train.alpha, train.dropout, train.epochs, train.rows_per_step) == (8, 32, 0.1, 3, 8)
-    assert (train.learning_rate, train.warmup, train.max_grad_norm, train.log_every) == (1e-4, 0.03, 0.3, 10)
+    assert (train.learning_rate, train.max_grad_norm, train.log_every) == (1e-4, 0.3, 10)
     assert Recipe(name="x").train.targets == train.targets
     assert train.track_as.split("/") == ["Qwen3-8B-M&A", "qlora_finetuning-qwen3-8B-mna"]
     default = Recipe(name="x").train

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..runs.errors import UsageError
+from .law_updates import update
+from .opened_law import Index, PackName, open_memory
 
 if TYPE_CHECKING:
     from ..law.law_memory import Change, Hit, LawIndex
 
-Index = Annotated[Path | None, typer.Option("--index", help="A law memory; without it, that of the pack.")]
-PackName = Annotated[str, typer.Option("--pack", help="The pack whose memory, names and glossary are used.")]
 At = Annotated[str, typer.Option("--at", help="The day that counts, such as 2023-05-01; today without it.")]
 
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     text = "Search statutes and decisions offline, show an article as of a day, compare two days."
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
-    for command in (build, search, show, diff):
+    for command in (build, search, show, diff, update):
         group.command()(command)
     app.add_typer(group, name="law")
 
@@ -72,7 +72,7 @@ def search(
             "give one question, or --file and --out", next_step='mnatune law search "합병 반대주주의 권리"'
         )
     day = _day(at)
-    memory = _open(index, pack)
+    memory = open_memory(index, pack)
     if file and out:
         _search_all(memory, file, out, day, top)
         return
@@ -96,7 +96,7 @@ def show(
     """Show the text of an article, as it is in force on a day if that version is known."""
     from ..law.article_numbers import split_citation
 
-    memory = _open(index, pack)
+    memory = open_memory(index, pack)
     law, number = split_citation(article)
     hit = memory.article(law, number, _day(at))
     if hit is None:
@@ -120,7 +120,7 @@ def diff(
     first, last = _day(start), _day(end)
     if first >= last:
         raise UsageError(f"{start} is not before {end}", next_step="give the earlier day first")
-    memory = _open(index, pack)
+    memory = open_memory(index, pack)
     changes = sorted(memory.changes(law, first, last), key=lambda change: change.day)
     for change in changes:
         typer.echo("\n".join(_told(change)))
@@ -164,13 +164,6 @@ def _why_nothing(memory: "LawIndex", day: str) -> str:
     if day and day < earliest:
         return f"no article of the memory was in force on {day}; the earliest is of {earliest}"
     return "no word of the question is in the memory; ask in Korean, with the words of the law"
-
-
-def _open(index: Path | None, pack: str) -> "LawIndex":
-    from ..law.law_memory import LawIndex
-    from ..pack import Pack
-
-    return LawIndex.open(index or Pack.load(pack).path("law"))
 
 
 def _day(text: str) -> str:

@@ -101,7 +101,7 @@ BARE = (
     "이법",
     "종전법",
 )
-MENTION = re.compile(r"(?<![가-힣])[가-힣]+법(?=[은는이가을를에의상과와도,)」\s])")
+MENTION = re.compile(r"(?<![가-힣])(?:[가-힣]+법|법률)(?=[은는이가을를에의상과와도,)」\s])")
 BRACKETS = re.compile(r"\([^()]*\)")
 OLD_TAIL = re.compile(r"(?:되기|하기)\s*(?:이?전의?)\s*(?:것|법|법률|구)")
 REACH = 160  # characters before an article number in which its law is looked for
@@ -314,9 +314,9 @@ class _Reader:
         back = self.names.points_back(core)
         start = places[len(core) - len(back)] if back else -1
         if back in SAME and not self._inside_word(start):
-            if self.last is None:
-                return Law("", indexed=False, note="앞에 나온 법령이 없습니다.", start=start)
             named = self._named_since(start) or self.last
+            if named is None:
+                return Law("", indexed=False, note="앞에 나온 법령이 없습니다.", start=start)
             base = named.name.removesuffix(" 시행령").removesuffix(" 시행규칙")
             last = Law(base, base in self.checker.index.laws, named.old, named.note)
             return self._with_suffix(last, suffix or DECREE.get(back, ""), old or named.old, start)
@@ -333,9 +333,10 @@ class _Reader:
         """The Act named last, without an article, between the last citation and `start`: what 같은 법 means there."""
         begin = max(self.ended, start - BRACKET_REACH)
         for match in reversed(list(MENTION.finditer(self.text, begin, start))):
-            if not self.names.is_no_act(match.group()) and match.group() not in BARE:
+            if not self.names.is_no_act(match.group()):
                 hit = self.names.lookup(compact(self.text[max(0, match.end() - REACH) : match.end()]), self.local)
-                return hit[0] if hit else Law(match.group(), indexed=False)
+                if hit or match.group() not in BARE:
+                    return hit[0] if hit else Law(match.group(), indexed=False)
         return None
 
     def _before_brackets(self, end: int) -> tuple[int, bool]:

@@ -139,6 +139,11 @@ class LawIndex:
         hint = f"did you mean {', '.join(near)}?" if near else f"the memory has {len(self.statutes.laws)} laws"
         raise UsageError(f"there is no law {name!r} in the memory", next_step=hint)
 
+    def since(self, law: str) -> str:
+        """From when on the newest text of a law is in force, by its official name; empty if it has no text."""
+        places = (place for number in self.statutes.laws[law] for place in self._places[f"{law} {number}"])
+        return max((self._articles["since"][place] for place in places), default="")
+
     def nearest(self, name: str, most: int = 3) -> list[str]:
         """The laws whose official or short names are most like a name."""
         names = {compact(law): law for law in self.statutes.laws}

@@ -50,6 +50,11 @@ class Evaluation:
         return high is not None and high < 0
 
     @property
+    def leaks(self) -> dict[str, Any]:
+        """What the models give away of what they were trained on; empty if it was not measured."""
+        return dict(self.metrics.get("privacy") or {})
+
+    @property
     def domain(self) -> list[dict[str, Any]]:
         """The parts of the domain score."""
         return list((self.metrics.get("counts") or {}).get("domain") or [])

@@ -50,6 +50,7 @@ REMOVED = {
     "train.run_name": "train.track_as (project/run name)",
     "train.save_every": "train.log_every and train.checkpoint_every",
     "train.scheduler": "train.extra: {lr_scheduler_type: cosine}; linear is the default",
+    "train.warmup": "fixed at 3 % of the steps; train.extra: {warmup_steps: N} sets another number",
 }
 
 
@@ -212,6 +213,8 @@ class ComposeSection(Section):
     """Rows at most, best score first; None keeps all."""
     evidence: float = Field(0.0, ge=0, le=1)
     """Share of the train and valid rows to ask with articles of the pack's law memory, where the answer rests on some."""
+    canaries: int = Field(0, ge=0, le=100)
+    """Made-up secrets of each kind planted in train at 1, 4 and 16 repetitions, to measure what a model gives away."""
 
     @field_validator("splits")
     @classmethod
@@ -246,8 +249,6 @@ class TrainSection(Section):
     """Rows in an optimizer step; how many of them are computed at once follows from the memory."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate; by default the method's own: `sft` 1e-4, `grpo` 1e-5, `dpo` and `kto` 1e-6."""
-    warmup: float = Field(0.03, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises; afterwards it falls linearly."""
     max_grad_norm: float = Field(0.3, gt=0)
     """Gradient norm is clipped to this."""
     log_every: int = Field(10, ge=1)

@@ -27,7 +27,6 @@ HABITS = {
     "rank": "r",
     "target_modules": "targets",
     "threshold": "keep_above",
-    "warmup_ratio": "warmup",
 }
 
 

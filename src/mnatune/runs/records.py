@@ -5,7 +5,7 @@ and which group (source document) it belongs to, so that splits can respect it a
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,14 @@ import pyarrow.parquet as pq
 from .workspace import atomic_path
 
 ID_LENGTH = 20  # hex digits: 80 bits, so a billion rows collide with probability below 1e-6
+
+CANARY = "canary"  # source and category of planted rows; nothing but training and the privacy measure may use them
+
+
+def is_canary(row: Mapping[str, Any]) -> bool:
+    """Whether a composed row is a planted secret."""
+    source = row.get("source")
+    return isinstance(source, dict) and source.get("name") == CANARY
 
 
 def content_id(*parts: str) -> str:

@@ -25,7 +25,7 @@ from ..pack import Pack
 from ..runs.errors import UsageError
 from ..runs.journey import perform
 from ..runs.recipe import CollectSection, ReadSection, Recipe, SourceSection
-from ..runs.records import QA, read_qa
+from ..runs.records import QA, is_canary, read_qa
 from ..runs.workspace import Run, Stage, code_hash, file_hash, read_jsonl, write_json, write_jsonl
 from ..stages.evaluate.compare import Home, Sheet, adapter_sheet, shared_samples, stored
 from ..stages.evaluate.general_guards import guard_rows
@@ -179,7 +179,8 @@ def _compose(recipe: Recipe, run: Run, parent: Run, made: Export, replay: float)
         method = recipe.train.method
         fresh, held_out = _feedback_rows(recipe, run, made, place) if method == "sft" else ([], [])
         pool = parent.folder("compose") / "replay.jsonl"
-        old = read_jsonl(pool if pool.is_file() else parent.require("compose", "train.jsonl"))
+        trained_on = read_jsonl(pool if pool.is_file() else parent.require("compose", "train.jsonl"))
+        old = [row for row in trained_on if not is_canary(row)]
         trained = [*fresh, *_draw(old, round(replay * len(fresh)), recipe.seed)]
         write_jsonl(place.path("train.jsonl"), trained)
         write_jsonl(place.path("replay.jsonl"), [*old, *fresh])

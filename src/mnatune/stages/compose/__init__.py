@@ -5,6 +5,7 @@ Does not: cut long rows (they are dropped with a reason), or mix rows of one sou
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from ...model.chat_format import think_policy
@@ -16,13 +17,14 @@ from ...runs.workspace import write_json, write_jsonl
 from ...text.normalize import sameness
 from .card import write_card
 from .grounded_rows import EvidenceRow, evidence_rows
+from .planting import canaries, planted_rows
 from .splits import SPLITS, assign_splits, empty_sides, leakage
 
 __all__ = ["compose"]
 
 
 def compose(job: Job) -> None:
-    """Write train, valid and test JSONL, preferences, leakage.json and the dataset card."""
+    """Write train, valid and test JSONL, preferences, leakage.json, the dataset card, and canaries if they are wanted."""
     rows = read_qa(job.run.require("judge", "qa.parquet"))
     job.manifest.rows_in = len(rows)
     rows, dropped = _fitting(job, rows)
@@ -44,11 +46,15 @@ def compose(job: Job) -> None:
     system = job.pack.system_prompt
     learnt = [row for row, side in zip(rows, sides, strict=True) if side != "test"]
     grounded, evidence = evidence_rows(job, [(row, _asked(row, system)) for row in learnt])
+    secrets = canaries(job.recipe.compose.canaries, job.recipe.seed)
+    planted = planted_rows(secrets, system, job.recipe)
     counts = {}
     for name in SPLITS:
         chosen = [row for row, side in zip(rows, sides, strict=True) if side == name]
-        made = (_example(row, system, grounded.get(row.id)) for row in chosen)
-        counts[name] = write_jsonl(job.path(f"{name}.jsonl"), made)
+        made = [_example(row, system, grounded.get(row.id)) for row in chosen]
+        counts[name] = write_jsonl(job.path(f"{name}.jsonl"), [*made, *(planted if name == "train" else ())])
+    if secrets:
+        write_jsonl(job.path("canaries.jsonl"), map(asdict, secrets))
     pairs = [row for row, side in zip(rows, sides, strict=True) if side == "train" and row.alternatives]
     left_out: Counter[str] = Counter()
     if pairs:
@@ -57,6 +63,7 @@ def compose(job: Job) -> None:
     job.manifest.rows_out = len(rows)
     job.manifest.facts |= {
         "splits": counts,
+        **({"canaries": len(planted)} if planted else {}),
         "preferences_left_out": dict(sorted(left_out.items())),
         **({"warnings": [warning]} if warning else {}),
         **({"evidence": evidence} if evidence else {}),

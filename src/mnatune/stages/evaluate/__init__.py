@@ -17,7 +17,8 @@ metrics.json    {"version", "models", "items" {name: n}, "primary", "metrics": [
                 note, base {value, low, high, n}, tuned {…}, difference {value, low, high, n, p, p_holm, test},
                 detectable}], "topics": [{topic, n, metrics {name: {base, tuned, n}}}], "counts" (unparsed, refused,
                 citations by verdict and law, parts of the domain score, case numbers, the judge and its agreement with people, served answers,
-                the harness, the open book: questions, hits of the search with intervals), "not_computed": [{name, label, reason}]}; values of unit "percent" are 0–100, `low` and
+                the harness, the open book: questions, hits of the search with intervals), "not_computed": [{name, label, reason}],
+                "privacy": see `privacy.py`, if the run has canaries}; values of unit "percent" are 0–100, `low` and
                 `high` may be null where one document alone was asked
 verdict.json    {"verdict": "promote|hold|reject", "label", "primary", "guard_margin", "reasons": [Korean sentences],
                 "guards": [{name, label, state "failed|worse|passed|open", margin, n, needed}], "usable": {met, reasons},
@@ -45,6 +46,7 @@ from .judge_marks import Referee
 from .measures import Yardstick, case_summary, citation_marks, citation_summary
 from .metrics import BY_NAME, Sample, domain_parts, domain_samples, table, topics
 from .open_book import OpenBook
+from .privacy import privacy, with_privacy
 from .verdict import decide, most_changed, with_usability
 
 __all__ = ["evaluate"]
@@ -87,7 +89,8 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     counts |= _counts(yardstick, items, examined, sides, harness)
     rows = table(samples, recipe.seed, guard_rows(job.pack, guards["base"], guards["tuned"]) if guards else ())
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
-    verdict = with_usability(verdict, rows, yardstick.words.get("usable", {}))
+    leaks = privacy(job, in_process(sides))
+    verdict = with_privacy(with_usability(verdict, rows, yardstick.words.get("usable", {})), leaks)
     asked = {item.id for item in items}
     changed = most_changed([one for one in samples if one.item in asked], recipe.evaluate.primary)
     write_jsonl(job.path("answers.jsonl"), _answer_rows(items, examined, samples, recipe.evaluate.primary, yardstick))
@@ -98,7 +101,9 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
         write_jsonl(job.path("open_book.jsonl"), open_book.rows())
         counts |= {"open_book": open_book.facts(recipe.seed), "no_room": open_book.no_room}
     counts["domain"] = domain_parts(samples, weights)
-    write_json(job.path("metrics.json"), _metrics(job, items, rows, samples, counts))
+    write_json(
+        job.path("metrics.json"), _metrics(job, items, rows, samples, counts) | ({"privacy": leaks} if leaks else {})
+    )
     write_json(job.path("verdict.json"), verdict | changed)
     job.manifest.rows_in = job.manifest.rows_out = len(items)
     job.manifest.facts |= {"verdict": verdict["verdict"], "items": {"held_out": len(items), "exam": len(exam_rows)}}

@@ -98,6 +98,8 @@ def not_computed(recipe: Recipe, pack: Pack, computed: Collection[str]) -> list[
         count = sum(metric.area == "evidence" for metric in METRICS)
         label = f"법령을 근거로 보이고 물은 지표 {count}개"
         found.append({"name": "open_book", "label": label, "reason": WHY_NOT["compose.evidence"]})
+    if recipe.compose.canaries and recipe.evaluate.answered_by:
+        found.append({"name": "privacy", "label": "학습 자료 노출", "reason": WHY_NOT["evaluate.answered_by"]})
     tasks = guard_tasks(pack)
     if tasks and recipe.evaluate.guards == "off":
         label = f"일반 한국어 과제 {len(tasks)}개(lm-evaluation-harness)"

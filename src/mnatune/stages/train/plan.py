@@ -46,6 +46,7 @@ RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other progr
 SAMPLER_BYTES = (
     48  # per logit of a drawn row: bf16, fp32, sorted with their ids, and the sampler's double precision copies
 )
+WARMUP = 0.03  # share of the steps in which the learning rate rises; afterwards it falls linearly
 SLACK = 0.04  # of an allocator, as a share of what it holds
 
 
@@ -184,7 +185,7 @@ def make_plan(
         rows_per_step=rows_per_step,
         steps_per_epoch=steps_per_epoch,
         steps=steps,
-        warmup_steps=min(math.ceil(steps * train.warmup), steps - 1),  # its first step has a rate of 0
+        warmup_steps=min(math.ceil(steps * WARMUP), steps - 1),  # its first step has a rate of 0
         tokens=tokens,
         checkpoint_bytes=12 * trainable * (KEPT_CHECKPOINTS + 2),
         gradient_checkpointing=checkpointing,
