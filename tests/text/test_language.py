@@ -2,6 +2,8 @@
 
 import pytest
 
+from mnatune.pack import Pack
+from mnatune.runs.workspace import read_jsonl
 from mnatune.text import language
 
 
@@ -110,3 +112,13 @@ def test_lists_and_tables_are_whole_unless_they_break_off(text: str, cut: bool) 
 def test_think_marks_leak() -> None:
     assert language.leaks_thinking("<think>\n음\n</think>합병입니다.")
     assert not language.leaks_thinking("합병입니다.")
+
+
+def test_tables_and_forms_are_no_loops_unless_a_row_comes_again_and_again(pack: Pack) -> None:
+    looping = [
+        row["question"] for row in read_jsonl(pack.root / "mna_qa.jsonl") if language.is_repetitive(row["answer"])
+    ]
+    assert looping == []
+    form = "| 연도 | 우리 | 상대 | 합산 | 초과 |\n|---|---|---|---|---|\n| X-1 | 9,000억원 | [ ] | [ ] | [ ] |\n| 기준 | 해당 안 됨 | 해당 안 됨 | 해당 안 됨 | 해당 |"
+    assert not language.is_repetitive(form)
+    assert language.is_repetitive(form + "\n| 사업연도의 매출액 | 9,000억원 |" * 4)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 KANA = re.compile(r"[\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fd-\u30ff\uff66-\uff9f]+")
@@ -48,6 +49,7 @@ NOTE = re.compile(r"\s?\[\d{1,3}\]$")
 FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 REMARK = re.compile(r"(?<=[.다요])\s*\([^()]*\)$")  # a source in brackets after the last sentence
 PAIRS = {")": "(", "）": "（", "]": "[", "」": "「", "』": "『", "〕": "〔", "”": "“", "’": "‘"}
+BLANK = re.compile(r"\[\s*+\]|○○+|-{3,}+")  # in forms and tables
 GRAM = 4
 
 
@@ -169,8 +171,11 @@ def _sentences(text: str) -> Iterator[tuple[str, bool, bool]]:
 
 
 def repetition(text: str) -> float:
-    """Share of word 4-grams that stood in the text before; for texts of fewer words, of character 8-grams."""
-    words: list[str] | str = text.split()
+    """Share of word 4-grams that stood in the text before; for texts of fewer words, of character 8-grams.
+
+    What a table or a form repeats by its nature does not count: its lines, blanks ("[ ]") and equal cells side by side.
+    """
+    words: list[str] | str = _without_form(text).split()
     size = GRAM
     if len(words) < 3 * GRAM:
         words, size = "".join(words), 2 * GRAM
@@ -178,9 +183,17 @@ def repetition(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
+def _without_form(text: str) -> str:
+    lines = BLANK.sub("", text).split("\n")
+    return "\n".join(
+        " ".join(cell for cell, _ in groupby(part.strip() for part in line.split("|"))) if ROW.match(line) else line
+        for line in lines
+    )
+
+
 def is_repetitive(text: str, limit: float = 0.2) -> bool:
     """A model caught in a loop: many repeated 4-grams, or one short phrase three times in a row."""
-    return repetition(text) > limit or bool(re.search(r"(.{6,60}?)(?:\s*\1){2,}", text, re.DOTALL))
+    return repetition(text) > limit or bool(re.search(r"(.{6,60}?)(?:\s*\1){2,}", _without_form(text), re.DOTALL))
 
 
 def is_truncated(text: str) -> bool:
