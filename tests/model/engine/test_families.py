@@ -17,7 +17,8 @@ from mnatune.model.prompt import completion_text, dialogue, examples, marked_for
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import load_recipe
 from mnatune.runs.workspace import write_jsonl
-from mnatune.stages.train.preference import fitting_rows
+from mnatune.stages.train.methods.dpo import DPO_FORM
+from mnatune.stages.train.preference_rows import fitting_rows
 from mnatune.stages.train.token_rows import load_rows
 
 TALK = [
@@ -81,7 +82,7 @@ def test_the_loss_ends_at_the_familys_turn_end(family, tokenizer, tmp_path) -> N
     assert rows[1].prompt == prompt_ids(tokenizer, TALK)
     assert tokenizer.eos_token == FAMILIES[family].turn_end != tokenizer.pad_token
     pair = {"prompt": TALK, "chosen": [answered[-1]], "rejected": [{"role": "assistant", "content": "모릅니다."}]}
-    ((text,), _) = fitting_rows([pair], "dpo", tokenizer, 2000)
+    ((text,), _) = fitting_rows([pair], DPO_FORM, tokenizer, 2000)
     assert tokenizer(text["prompt"] + text["chosen"])["input_ids"] == rows[1].prompt + rows[1].completion
     assert text["chosen"] == completion_text(tokenizer, " 20일입니다.\n")
 
