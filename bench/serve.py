@@ -250,7 +250,7 @@ def compared(options: argparse.Namespace, loaded) -> tuple[dict, dict, float]:
 
 def echo(quick: bool, rounds: int) -> dict[str, float]:
     """The API without a model: short answers, 32 clients."""
-    server = Server()
+    server = Server("--tokens", "8")
     try:
         asyncio.run(load(server.port, 32, [body_of("준비", 8)] * 64))
         bodies = [body_of("합병 계약서", 8)] * (500 if quick else 3000)
