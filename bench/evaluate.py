@@ -67,7 +67,7 @@ def dialogues(pack: Pack, run: Run | None, count: int) -> list[list[Message]]:
     if run:
         asked = [row["messages"][:-1] for row in read_jsonl(run.require("compose", "test.jsonl"))]
     else:
-        rows = read_jsonl(pack.path("mna_qa.jsonl"))
+        rows = read_jsonl(pack.path("qa.jsonl"))
         asked = [dialogue(str(row["question"]), pack.system_prompt) for row in rows]
     return asked[:: max(1, len(asked) // count)][:count]
 

@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     pack = Pack.load(args.pack)
     law = LawEvidence.of(pack)
-    counts = asyncio.run(serve(read_jsonl(pack.path("mna_qa.jsonl")), 50 if args.quick else args.answers, law))
+    counts = asyncio.run(serve(read_jsonl(pack.path("qa.jsonl")), 50 if args.quick else args.answers, law))
     (invalid, unmarked), (wrong, plain), (right, untouched) = counts["ours"], counts["plain"], counts["right"]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {

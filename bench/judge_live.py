@@ -53,7 +53,7 @@ def short(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def write_rows(pack: Pack, count: int, path: Path) -> None:
     """Rows to be judged: half of the field, half of other fields."""
-    field = short(read_lines(pack.path("mna_qa.jsonl")))[: count // 2]
+    field = short(read_lines(pack.path("qa.jsonl")))[: count // 2]
     others = short([row for row in read_lines(pack.path("sample") / "rows.jsonl") if row["kind"] == "general"])
     with path.open("w", encoding="utf-8") as file:
         for row in [*field, *others[: count - len(field)]]:
@@ -63,7 +63,7 @@ def write_rows(pack: Pack, count: int, path: Path) -> None:
 @contextmanager
 def site(pack: Pack, count: int) -> Iterator[str]:
     """A local site of so many pages, each with a few of the pack's answers under headings; gives its first address."""
-    rows = read_lines(pack.path("mna_qa.jsonl"))[-count * PAIRS_ON_PAGE :]
+    rows = read_lines(pack.path("qa.jsonl"))[-count * PAIRS_ON_PAGE :]
     pages = [rows[at : at + PAIRS_ON_PAGE] for at in range(0, len(rows), PAIRS_ON_PAGE)]
 
     class Handler(BaseHTTPRequestHandler):

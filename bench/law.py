@@ -81,7 +81,7 @@ def from_decisions(path: Path) -> list[Question]:
 
 def from_pack(pack: Pack, memory: LawIndex) -> list[Question]:
     """The pack's question-answer rows whose source names an article."""
-    rows = [json.loads(line) for line in pack.path("mna_qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in pack.path("qa.jsonl").read_text(encoding="utf-8").splitlines()]
     found = []
     for row in rows:
         cited = frozenset(f"{c.law} {c.article}" for c in memory.checker.find(row["source"]) if c.in_force)

@@ -32,7 +32,7 @@ import httpx
 import yaml
 
 ROOT = Path(__file__).parents[1]
-QA = ROOT / "packs" / "mna_ko" / "mna_qa.jsonl"
+QA = ROOT / "packs" / "mna_ko" / "qa.jsonl"
 ANSWERS = 30  # rated and corrected
 IN_THE_PAGE = 6  # of those
 RATERS = 3

@@ -133,7 +133,7 @@ def main() -> None:
     options = parser.parse_args()
     pack = Pack.load("mna_ko")
     by_topic: dict[str, list[str]] = {}
-    for row in read_jsonl(pack.path("mna_qa.jsonl")):
+    for row in read_jsonl(pack.path("qa.jsonl")):
         if not row.get("history"):
             by_topic.setdefault(row["topic"], []).append(row["question"])
     by_topic = {topic: questions for topic, questions in by_topic.items() if len(questions) >= 8}

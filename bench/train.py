@@ -83,7 +83,7 @@ def make_recipe(model_id: str) -> Recipe:
 def pack_rows(tokenizer, count: int) -> list[Example]:
     """The pack's own questions and answers as they are trained."""
     pack = Pack.load("mna_ko")
-    lines = pack.path("mna_qa.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = pack.path("qa.jsonl").read_text(encoding="utf-8").splitlines()
     random.Random(SEED).shuffle(lines)
     found = []
     for row in map(json.loads, lines):

@@ -29,7 +29,7 @@ SMALL = (
 @pytest.fixture
 def desk(tmp_path, office) -> Path:
     """A folder with a workbook: questions, answers, topics, and a column that nobody needs."""
-    rows = read_jsonl(Pack.load("mna_ko").path("mna_qa.jsonl"))[:ROWS]
+    rows = read_jsonl(Pack.load("mna_ko").path("qa.jsonl"))[:ROWS]
     sheet = [["질문", "답변", "분류", "비고"], *([r["question"], r["answer"], "합병", "내부"] for r in rows)]
     (tmp_path / "우리 팀 QA.xlsx").write_bytes(office.workbook({"질의응답": office.Grid(sheet)}))
     return tmp_path

@@ -126,7 +126,7 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     (root / "glossary.jsonl").write_text(
         '{"term": "매수청구", "english": "appraisal right", "aliases": ["바이아웃청구"]}\n', encoding="utf-8"
     )
-    (root / "mna_qa.jsonl").write_text(
+    (root / "qa.jsonl").write_text(
         '{"question": "홈페이지에 알려도 됩니까?", "answer": "됩니다.", "source": "보기회사법 제2조의2"}\n',
         encoding="utf-8",
     )

@@ -62,7 +62,7 @@ def test_right_citations_of_the_pack_stay_untouched(memory, pack):
     """The pack's own answers cite correctly: at least 95 in 100 must pass (97.3 of 1,282 did when this was written)."""
     faults = [
         one.fault
-        for row in read_jsonl(pack.root / "mna_qa.jsonl")[::6]
+        for row in read_jsonl(pack.root / "qa.jsonl")[::6]
         for one in check_citations(memory, row["answer"], day=memory.today, question=row["question"])
         if one.verdict == "valid"
     ]

@@ -22,7 +22,7 @@ from mnatune.text.shingles import shingles, spaceless
 OWNED = {"drops.yaml": Drops, "maps/*.yaml": FieldMap}
 KEPT_ROWS = 12
 PARTIAL = (
-    "mna_qa.jsonl",
+    "qa.jsonl",
     "glossary.jsonl",
     "exam/choice.jsonl",
     "exam/essay.jsonl",
@@ -84,12 +84,12 @@ def test_the_short_copy_passes_so_that_what_fails_below_is_the_planted_fault(pac
 
 
 def test_an_unknown_key_an_empty_text_and_a_missing_file(pack):
-    edit_row(pack, "mna_qa.jsonl", answer=" ", note="x")
+    edit_row(pack, "qa.jsonl", answer=" ", note="x")
     (pack.root / "exam/essay.jsonl").unlink()
     edit_yaml(pack, "drops.yaml", lambda drops: drops.update(min_answer_char=3))
     text = only(failures(pack), "form of every file")
-    assert "mna_qa.jsonl:1: answer" in text
-    assert "mna_qa.jsonl:1: note" in text
+    assert "qa.jsonl:1: answer" in text
+    assert "qa.jsonl:1: note" in text
     assert "exam/essay.jsonl: the pack lacks it" in text
     assert "drops.yaml: min_answer_char" in text
 
@@ -106,9 +106,9 @@ def test_weights_of_the_rubric_sum_to_one(pack):
 
 
 def test_a_question_asked_twice(pack):
-    rows = [json.loads(line) for line in (pack.root / "mna_qa.jsonl").read_text(encoding="utf-8").splitlines()]
-    edit_row(pack, "mna_qa.jsonl", question=rows[3]["question"].replace(" ", "  "))
-    assert "mna_qa.jsonl:4: the question of mna_qa.jsonl:1" in only(failures(pack), "ids and questions are unique")
+    rows = [json.loads(line) for line in (pack.root / "qa.jsonl").read_text(encoding="utf-8").splitlines()]
+    edit_row(pack, "qa.jsonl", question=rows[3]["question"].replace(" ", "  "))
+    assert "qa.jsonl:4: the question of qa.jsonl:1" in only(failures(pack), "ids and questions are unique")
 
 
 def test_an_exam_id_given_twice(pack):
@@ -137,15 +137,15 @@ def test_near_duplicates_but_not_rows_that_differ_in_a_number(pack):
         for ending, days in (("하나요?", 20), ("합니까?", 20), ("하는가?", 30))
     ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (pack.root / "mna_qa.jsonl").write_text(text, encoding="utf-8")
+    (pack.root / "qa.jsonl").write_text(text, encoding="utf-8")
     (found,) = failures(pack)["no near-duplicates"]
-    assert found.startswith("mna_qa.jsonl:2: nearly the same as mna_qa.jsonl:1")
+    assert found.startswith("qa.jsonl:2: nearly the same as qa.jsonl:1")
 
 
 def test_an_article_that_never_was_except_in_a_false_premise(pack):
     assert "제999조" in (pack.root / "exam/false_premise.jsonl").read_text(encoding="utf-8")
-    edit_row(pack, "mna_qa.jsonl", source="상법 제1999조")
-    assert "mna_qa.jsonl:1: '상법 제1999조'" in only(failures(pack), "citations")
+    edit_row(pack, "qa.jsonl", source="상법 제1999조")
+    assert "qa.jsonl:1: '상법 제1999조'" in only(failures(pack), "citations")
 
 
 def test_an_exam_that_can_be_guessed(pack):
@@ -202,11 +202,11 @@ def test_an_exam_that_asks_what_the_training_rows_state(pack):
             }
             for number, row in enumerate(items(pack)[:count])
         ]
-        write(pack, "mna_qa.jsonl", rows)
+        write(pack, "qa.jsonl", rows)
         return failures(pack).get("exam asks what no row states", [])
 
     assert taught(3) == []
-    assert "choice-001 by mna_qa.jsonl:1" in taught(9)[0]
+    assert "choice-001 by qa.jsonl:1" in taught(9)[0]
 
 
 def test_essays_that_ask_for_recall_alone(pack):
@@ -227,30 +227,28 @@ def test_open_book_articles_that_are_missing_or_repealed(pack):
 
 def test_answers_that_keep_their_authority_to_themselves(pack):
     row = {"answer": "주주총회의 승인을 받아야 합니다.", "source": "상법 제522조", "topic": "합병"}
-    write(
-        pack, "mna_qa.jsonl", [{"question": f"{name} 합병하려면요?", **row} for name in ("가사가", "나사를", "다사와")]
-    )
+    write(pack, "qa.jsonl", [{"question": f"{name} 합병하려면요?", **row} for name in ("가사가", "나사를", "다사와")])
     assert "0% of the answers" in "\n".join(failures(pack)["authority"])
 
 
 def test_a_history_is_read_and_must_alternate(pack):
     turns = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "상법 제1999조에 따릅니다."}]
-    edit_row(pack, "mna_qa.jsonl", history=turns)
+    edit_row(pack, "qa.jsonl", history=turns)
     assert "제1999조" in only(failures(pack), "citations")
-    edit_row(pack, "mna_qa.jsonl", history=turns[:1])
+    edit_row(pack, "qa.jsonl", history=turns[:1])
     assert "must alternate" in only(failures(pack), "form of every file")
 
 
 def test_kinds_are_counted_with_their_lengths(pack):
-    edit_row(pack, "mna_qa.jsonl", kind="memo", answer="가" * 90)
+    edit_row(pack, "qa.jsonl", kind="memo", answer="가" * 90)
     _, rows = kinds(PackData(pack))
     assert dict(rows)["memo"] == [1, 0, 90, 90]
     assert sum(numbers[0] for _, numbers in rows) == KEPT_ROWS
 
 
 def test_an_answer_over_the_limit(pack):
-    edit_row(pack, "mna_qa.jsonl", answer="합병의 효과를 차례로 설명합니다(상법 제235조). " * 120 + "끝.")
-    assert "mna_qa.jsonl:1: the answer has" in only(failures(pack), "lengths")
+    edit_row(pack, "qa.jsonl", answer="합병의 효과를 차례로 설명합니다(상법 제235조). " * 120 + "끝.")
+    assert "qa.jsonl:1: the answer has" in only(failures(pack), "lengths")
 
 
 def test_patterns_of_personal_data_are_held_to_their_examples(pack):
@@ -298,7 +296,7 @@ def test_a_prompt_without_its_placeholder(pack):
 
 
 def test_a_pack_without_optional_files_passes(pack):
-    for name in ("mna_qa.jsonl", "lexicon_labels.jsonl", "lexicon_holdout.jsonl"):
+    for name in ("qa.jsonl", "lexicon_labels.jsonl", "lexicon_holdout.jsonl"):
         (pack.root / name).unlink()
     shutil.rmtree(pack.root / "sample")
     assert failures(pack) == {}
@@ -307,10 +305,10 @@ def test_a_pack_without_optional_files_passes(pack):
 def test_the_command_exits_with_3_and_names_each_failure(pack):
     good = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
     assert good.exit_code == 0, good.output
-    edit_row(pack, "mna_qa.jsonl", source="상법 제1999조")
+    edit_row(pack, "qa.jsonl", source="상법 제1999조")
     bad = CliRunner().invoke(app, ["pack", "check", str(pack.root)])
     assert bad.exit_code == 3
-    assert sum(line.startswith("mna_qa.jsonl:1:") for line in bad.output.splitlines()) == 1
+    assert sum(line.startswith("qa.jsonl:1:") for line in bad.output.splitlines()) == 1
 
 
 KOREAN = st.text(st.sampled_from("합병분할 주식이사"), max_size=30)

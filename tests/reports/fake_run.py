@@ -55,7 +55,7 @@ class FakeRun:
             topic, question, answer = PAIRS[at % len(PAIRS)]
             question = f"{question} (사례 {at})"
             if at % 3:
-                source = Source("mna-qa", "mna_qa.jsonl", "", at, "예시 데이터")
+                source = Source("mna-qa", "qa.jsonl", "", at, "예시 데이터")
                 category, score = topic, 100 if at == 1 else self.random.randint(45, 98)
             else:
                 source = Source("aihub-71748", "Training/Other.zip", "/corpus_0007.json", at, "예시 데이터")

@@ -26,7 +26,7 @@ def test_seed_defaults_are_the_documented_ones() -> None:
     assert Recipe(name="x").train.targets == train.targets
     assert train.track_as.split("/") == ["Qwen3-8B-M&A", "qlora_finetuning-qwen3-8B-mna"]
     default = Recipe(name="x").train
-    assert (default.rows_per_step, default.track_as) == (8, train.track_as)
+    assert (default.rows_per_step, default.track_as) == (8, "mnatune")
 
 
 def test_lora_and_qlora_differ_by_values_only() -> None:

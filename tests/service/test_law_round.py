@@ -41,7 +41,7 @@ def home(tmp_path: Path, pack: Pack) -> Path:
         root / "exam" / "choice.jsonl", [item, {"id": "choice-2", "question": "무엇?", "article": "보기법 제9조"}]
     )
     write_jsonl(root / "glossary.jsonl", [{"term": "매수청구", "definition": "보기회사법 제2조의 권리이다."}])
-    write_jsonl(root / "mna_qa.jsonl", [{"question": ASKED, "answer": OLD, "source": "보기회사법 제2조"}])
+    write_jsonl(root / "qa.jsonl", [{"question": ASKED, "answer": OLD, "source": "보기회사법 제2조"}])
     for name, days, day in (("old", 10, "2020-01-01"), ("new", 20, "2024-06-01")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "법률.md").write_text(LAW.format(day=day, days=days), encoding="utf-8")
@@ -109,7 +109,7 @@ def test_every_kind_is_listed_and_the_table_is_korean(home: Path) -> None:
     assert found.counts == {"canned": 1, "exam": 1, "glossary": 1, "pack": 1, "rated": 1, "training": 1}
     assert {row["id"] for row in listed(out)} >= {"choice-1", "r1", "hello"}
     assert {row["action"] for row in listed(out)} == {"review"}
-    assert {row["id"] for row in listed(out, "leave_out.jsonl")} == {"r1", "mna_qa.jsonl:1"}
+    assert {row["id"] for row in listed(out, "leave_out.jsonl")} == {"r1", "qa.jsonl:1"}
     told = (out / "affected.md").read_text(encoding="utf-8")
     assert "| 평가받은 답변 |" in told
     assert "보기회사법 제2조(매수청구) | 개정 | 2024-06-01" in told
@@ -132,7 +132,7 @@ def test_a_new_answer_is_kept_only_if_its_citations_hold(home: Path, text: str, 
     assert (found.rederived, found.unheld) == (int(kept), int(not kept))
     assert ["20일" in asked for asked in endpoint.asked] == [True]
     assert [row["answer"] for row in listed(out, "rederived.jsonl")] == [text] * kept
-    assert {row["id"] for row in listed(out) if row["action"] == "replace"} == ({"mna_qa.jsonl:1"} if kept else set())
+    assert {row["id"] for row in listed(out) if row["action"] == "replace"} == ({"qa.jsonl:1"} if kept else set())
 
 
 def test_a_folder_with_other_things_is_left_alone(home: Path) -> None:

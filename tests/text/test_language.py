@@ -115,9 +115,7 @@ def test_think_marks_leak() -> None:
 
 
 def test_tables_and_forms_are_no_loops_unless_a_row_comes_again_and_again(pack: Pack) -> None:
-    looping = [
-        row["question"] for row in read_jsonl(pack.root / "mna_qa.jsonl") if language.is_repetitive(row["answer"])
-    ]
+    looping = [row["question"] for row in read_jsonl(pack.root / "qa.jsonl") if language.is_repetitive(row["answer"])]
     assert looping == []
     form = "| 연도 | 우리 | 상대 | 합산 | 초과 |\n|---|---|---|---|---|\n| X-1 | 9,000억원 | [ ] | [ ] | [ ] |\n| 기준 | 해당 안 됨 | 해당 안 됨 | 해당 안 됨 | 해당 |"
     assert not language.is_repetitive(form)

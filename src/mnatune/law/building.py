@@ -181,7 +181,7 @@ def _cites(text: str, checker: CitationChecker) -> list[str]:
 
 def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bool]) -> list[Citing]:
     """The pack's own rows, with the articles that their sources name."""
-    path = pack.root / "mna_qa.jsonl"
+    path = pack.root / "qa.jsonl"
     rows = read_jsonl(path) if path.is_file() else []
     rows = [row for row in rows if not without(str(row["question"]))]
     found = [

@@ -188,7 +188,7 @@ def _authority(data: PackData) -> tuple[str, list[str]]:
     share = 1 - len(silent) / max(1, len(wanted))
     failures = []
     if share < LEAST_AUTHORITY:
-        failures = [f"mna_qa.jsonl: {share:.0%} of the answers that rest on law name it, not {', '.join(silent)}"]
+        failures = [f"qa.jsonl: {share:.0%} of the answers that rest on law name it, not {', '.join(silent)}"]
     return f"{len(wanted) - len(silent)} of {len(wanted)} answers that rest on law name it", failures
 
 

@@ -34,7 +34,7 @@ class PackData:
         self.faults: list[str] = []
         self.read = 0
         self.facts = self._form("pack.yaml", PackFacts)
-        self.qa = self._rows("mna_qa.jsonl", QARow, optional=True)
+        self.qa = self._rows("qa.jsonl", QARow, optional=True)
         self.choice = self._rows("exam/choice.jsonl", ChoiceItem)
         self.essay = self._rows("exam/essay.jsonl", EssayItem)
         self.false_premise = self._rows("exam/false_premise.jsonl", FalsePremiseItem)

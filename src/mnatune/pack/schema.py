@@ -79,7 +79,7 @@ class Turn(Form):
 
 
 class QARow(PairForm):
-    """A row of mna_qa.jsonl.
+    """A row of qa.jsonl.
 
     Attributes:
         source: the article, decision, standard or practice that the answer rests on.

@@ -312,7 +312,7 @@ def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
     sources = []
     for source in recipe.read.sources:
         if source.path == "pack:qa":
-            source = source.model_copy(update={"path": str(pack.path("mna_qa.jsonl"))})
+            source = source.model_copy(update={"path": str(pack.path("qa.jsonl"))})
         elif source.path == "pack:sample":
             source = source.model_copy(update={"path": str(build_sample(pack, run.root / "sample"))})
         sources.append(source)

@@ -263,8 +263,8 @@ class TrainSection(Section):
     """Adapter folder to continue from; required for `dpo` and `kto`, and for `grpo` the reference if given."""
     tracking: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Experiment tracker besides metrics.jsonl."""
-    track_as: str = "Qwen3-8B-M&A/qlora_finetuning-qwen3-8B-mna"
-    """Project and run name at the tracker."""
+    track_as: str = "mnatune"
+    """Project at the tracker, and after a slash the name of the run."""
     extra: dict[str, Any] = {}
     """Anything else for TRL's trainer configuration, passed through as it is, such as lr_scheduler_type."""
 

@@ -32,7 +32,7 @@ from ..runs.records import is_canary
 from ..runs.workspace import Run, atomic_text, read_jsonl, write_jsonl
 
 PACK_FILES = {
-    "mna_qa.jsonl": "pack",
+    "qa.jsonl": "pack",
     "sample/rows.jsonl": "pack",
     "sample/twins.jsonl": "pack",
     "exam/choice.jsonl": "exam",

@@ -30,7 +30,7 @@ MOST_DIVERGENCE = 0.1  # nats per token; 0.059 were measured, and 0.215 between 
 
 @pytest.fixture(scope="module")
 def rows(pack):
-    found = read_jsonl(pack.path("mna_qa.jsonl"))
+    found = read_jsonl(pack.path("qa.jsonl"))
     return found[:: len(found) // QUESTIONS][:QUESTIONS]
 
 

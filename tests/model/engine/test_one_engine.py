@@ -72,7 +72,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def asked(pack):
-    rows = read_jsonl(pack.path("mna_qa.jsonl"))
+    rows = read_jsonl(pack.path("qa.jsonl"))
     return [dialogue(str(row["question"]), "당신은 전문가입니다.") for row in rows[:: len(rows) // 80]][:80]
 
 

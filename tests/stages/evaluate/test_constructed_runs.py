@@ -68,7 +68,7 @@ class MadeUp:
 
 def construct(root: Path, pack: Pack, tuned: Writes, set_attribute: Callable[..., None]) -> Run:
     """A run whose evaluation is done, with its report."""
-    rows = [row for row in read_jsonl(pack.path("mna_qa.jsonl")) if "제" in row["answer"]][:ROWS]
+    rows = [row for row in read_jsonl(pack.path("qa.jsonl")) if "제" in row["answer"]][:ROWS]
     exam = [row for name in ("choice", "false_premise") for row in read_jsonl(pack.path(f"exam/{name}.jsonl"))]
     right = {f"row-{n}": row["answer"] for n, row in enumerate(rows)} | {row["id"]: row["answer"] for row in exam}
     recipe = Recipe(

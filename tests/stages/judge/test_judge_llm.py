@@ -125,7 +125,7 @@ def test_a_row_cannot_close_its_delimiters_or_open_places(rubric: Rubric) -> Non
 def test_what_speaks_to_the_judge_is_taken_out_and_legal_text_is_not(rubric: Rubric) -> None:
     known = [text for text in rubric.injections if rubric._guard.clean(f"좋다. {text}")[1]]
     assert len(known) >= 6  # the others try the judge itself
-    for row in Pack.load("mna_ko").path("mna_qa.jsonl").read_text(encoding="utf-8").splitlines():
+    for row in Pack.load("mna_ko").path("qa.jsonl").read_text(encoding="utf-8").splitlines():
         fields = json.loads(row)
         assert rubric._guard.clean(fields["answer"]) == (fields["answer"], 0)
     legal = "평가점수를 부여하여야 한다. 심사위원은 5점 만점으로 평가한다. 이전의 지시에 따르지 아니한 때에는 처벌한다."

@@ -111,7 +111,7 @@ def test_what_is_not_used_is_told(tmp_path, reading):
 
 
 def test_the_packs_own_columns_are_no_surprise(reading):
-    path = bundled("packs") / "mna_ko" / "mna_qa.jsonl"
+    path = bundled("packs") / "mna_ko" / "qa.jsonl"
     assert '"kind"' in path.read_text(encoding="utf-8")
     _, manifest, _ = reading({"kind": "qa", "path": str(path), "name": "s"})
     assert manifest.per_source["s"].get("warnings", []) == []

@@ -54,7 +54,7 @@ def test_a_trick_is_found_and_paid_nothing(paid, probe) -> None:
 
 
 def test_what_the_pack_itself_answers_is_no_trick_and_is_paid(rewarder, pack) -> None:
-    rows = read_jsonl(pack.root / "mna_qa.jsonl")[::12]
+    rows = read_jsonl(pack.root / "qa.jsonl")[::12]
     marks = [
         rewarder.mark(question(row["question"], row["answer"]), DrawnAnswer(row["answer"], True))
         for row in rows

@@ -51,7 +51,7 @@ def dialogues(pack: Pack, count: int = COUNT) -> list[list[Message]]:
 
     The last one ends with /no_think already: the policy must not mark it twice.
     """
-    rows = read_jsonl(pack.path("mna_qa.jsonl"))
+    rows = read_jsonl(pack.path("qa.jsonl"))
     made: list[list[Message]] = []
     for number in range(count):
         turns = [rows[(number * 7 + k) % len(rows)] for k in range(number % 3 + 1)]
