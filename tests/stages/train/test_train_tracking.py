@@ -12,7 +12,7 @@ from mnatune.runs.recipe import TrainSection
 from mnatune.stages.train import tracking, train
 from mnatune.stages.train.tracking import prepare_tracker, wandb_ready
 
-WANDB = TrainSection(tracking="wandb")
+WANDB = TrainSection(tracking="wandb", track_as="deals/first")
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def test_without_a_login_the_run_is_offline_and_keeps_its_id(opened, tmp_path) -
     first, second = opened.calls
     assert (first["mode"], first["project"], first["name"]) == (
         "offline",
-        "Qwen3-8B-M&A",
-        "qlora_finetuning-qwen3-8B-mna",
+        "deals",
+        "first",
     )
     assert first["id"] == second["id"]
     assert first["resume"] == "allow"
