@@ -13,8 +13,9 @@ LOCKED := $(PIP) --require-hashes --no-deps
 quickstart: $(VENV)/.core
 	$(VENV)/bin/mnatune run recipes/quickstart.yaml --out runs/quickstart
 
+# Two workers: each comes to hold about 3 GB.
 test: $(VENV)/.dev
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -n auto --maxprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(PY) -m ruff format --check .
