@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mnatune.model.chat_template import render_trial, try_template
-from mnatune.model.load import load_tokenizer
+from mnatune.model.load import LoadedModel, load_tokenizer
 from mnatune.runs.errors import DataError
 
 GOOD = """{%- for message in messages %}
@@ -51,6 +51,14 @@ def test_the_tokenizer_is_not_even_loaded_with_it(starter, tmp_path, soon):
     with pytest.raises(DataError) as caught:
         load_tokenizer(str(folder))
     assert caught.value.where == str(folder)
+
+
+def test_no_weight_is_read_for_a_template_that_is_refused(starter, tmp_path, soon):
+    folder = shutil.copytree(starter, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(ENDLESS["doubling"], encoding="utf-8")
+    (folder / "model.safetensors").unlink()  # whoever reads weights first, stumbles over this
+    with pytest.raises(DataError, match="the chat template cannot be used"):
+        LoadedModel(str(folder))
 
 
 def test_templates_that_were_read_need_no_trial(starter, monkeypatch):

@@ -3,6 +3,19 @@
 from ..runs.errors import DataError, EnvironmentFault
 
 
+def not_loaded(what: str, error: Exception) -> EnvironmentFault:
+    """The fault of a model or tokenizer that Transformers could not load."""
+    return EnvironmentFault(
+        f"{what} cannot be loaded: {first_line(error)}",
+        next_step="check the name and the network (mnatune doctor), or use model.id: starter",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; the rest of Transformers' messages is advice for other programs."""
+    return str(error).strip().split("\n", 1)[0][:300]
+
+
 def refuse_unknown_shape(path: str, revision: str | None = None) -> None:
     """Refuse, before weights are read, a base whose logits are more than its LM head's, or that is no language model.
 
@@ -21,10 +34,7 @@ def refuse_unknown_shape(path: str, revision: str | None = None) -> None:
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the model {path!r} cannot be loaded: {str(error).strip().splitlines()[0][:300]}",
-            next_step="check the name and the network (mnatune doctor), or use model.id: starter",
-        ) from error
+        raise not_loaded(f"the model {path!r}", error) from error
     if not hasattr(config, "max_position_embeddings"):
         raise DataError(
             f"{config.model_type!r} is not a plain language model (no max_position_embeddings)",

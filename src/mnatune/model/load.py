@@ -16,7 +16,7 @@ from typing import Any, Self
 from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
-from .base_shape import refuse_unknown_shape
+from .base_shape import first_line, not_loaded, refuse_unknown_shape
 from .chat_format import answer_ends, chat_format, turn_end_id
 from .chat_template import try_template
 
@@ -81,10 +81,7 @@ def load_tokenizer(model_id: str, revision: str | None = None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the tokenizer of {model_id!r} cannot be loaded: {_first_line(error)}",
-            next_step="check the name and the network (mnatune doctor), or use model.id: starter",
-        ) from error
+        raise not_loaded(f"the tokenizer of {model_id!r}", error) from error
     if isinstance(tokenizer.chat_template, str):
         try_template(tokenizer.chat_template, path)
     try:
@@ -148,15 +145,12 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
     except SafetensorError as error:
         raise DataError(
-            f"the model's weights are damaged or cut off: {_first_line(error)}",
+            f"the model's weights are damaged or cut off: {first_line(error)}",
             where=model_id,
             next_step="copy or download the model again",
         ) from error
     except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the model {model_id!r} cannot be loaded: {_first_line(error)}",
-            next_step="check the name and the network (mnatune doctor), or use model.id: starter",
-        ) from error
+        raise not_loaded(f"the model {model_id!r}", error) from error
     _keep_as_quantised(model)
     return model
 
@@ -199,12 +193,12 @@ def attach_adapter(
         return PeftModel.from_pretrained(model, str(adapter), adapter_name=name, is_trainable=trainable)
     except SafetensorError as error:
         raise DataError(
-            f"the adapter's weights are damaged or cut off: {_first_line(error)}",
+            f"the adapter's weights are damaged or cut off: {first_line(error)}",
             where=str(adapter),
             next_step="copy the adapter again, or train it again",
         ) from error
     except (RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"the adapter does not fit {model_id}: {_first_line(error)}", where=str(adapter)) from error
+        raise DataError(f"the adapter does not fit {model_id}: {first_line(error)}", where=str(adapter)) from error
 
 
 def base_quantization(adapter: Path, stated: str) -> str:
@@ -269,7 +263,8 @@ class LoadedModel:
     def __init__(self, model_id: str, revision: str | None = None, *, quantize: str = "none") -> None:
         self.model_id = model_id
         self.revision = revision
-        self._take(load_base(model_id, revision, quantize=quantize).eval(), load_tokenizer(model_id, revision))
+        tokenizer = load_tokenizer(model_id, revision)  # first: what cannot be used is refused before weights are read
+        self._take(load_base(model_id, revision, quantize=quantize).eval(), tokenizer)
 
     @classmethod
     def over(cls, model: Any, tokenizer: Any) -> Self:
@@ -410,7 +405,3 @@ def _refuse_old_torchao() -> None:
                 f"torchao {found} is installed, and PEFT does not work with one before 0.16",
                 next_step="pip install --upgrade 'torchao>=0.16', or pip uninstall torchao",
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]

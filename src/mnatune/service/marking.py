@@ -24,7 +24,7 @@ class CitationMark(Protocol):
 
 
 class Checker(Protocol):
-    """Finds and judges the statute citations of a text; `text.citations.CitationChecker` is one."""
+    """Finds and judges the statute citations of a text; `law.citations.CitationChecker` is one."""
 
     def find(self, text: str) -> Sequence[CitationMark]:
         """The citations in their order."""

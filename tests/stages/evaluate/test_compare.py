@@ -13,7 +13,12 @@ from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.recipe import EvaluateSection, Recipe, load_recipe, save_lock
 from mnatune.runs.workspace import Run, read_jsonl, write_jsonl
 from mnatune.stages.evaluate import evaluate
-from mnatune.stages.evaluate.compare import Home, compare, compare_all, compare_models, stored
+from mnatune.stages.evaluate.compare import Home, compare, compare_all, stored
+
+
+def compared(first, second, home=None):
+    """The comparison of two."""
+    return compare_all((first, second), home)[0]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def values(found: dict) -> dict[str, tuple[float, float]]:
 def test_two_evaluated_runs_are_compared_by_what_is_stored(tmp_path: Path, run: Run, pack: Pack) -> None:
     copy = Run(tmp_path / "copy")
     shutil.copytree(run.root, copy.root)
-    found = compare_models(str(run.root), str(copy.root))
+    found = compared(str(run.root), str(copy.root))
     assert found["items"]["held_out"] == 3
     assert found["items"]["exam"] > 3
     assert {"loss", "chrf", "exam_letter", "false_premise"} <= values(found).keys()
@@ -65,11 +70,11 @@ def test_two_evaluated_runs_are_compared_by_what_is_stored(tmp_path: Path, run: 
 
 
 def test_an_adapter_folder_is_asked_the_runs_questions(run: Run, tiny: Path, other_adapter: Path) -> None:
-    same = compare_models(str(run.root), str(tiny / "adapter"))
+    same = compared(str(run.root), str(tiny / "adapter"))
     assert {"loss", "chrf", "exam_letter", "exam_text", "exam_generated", "false_premise"} <= values(same).keys()
     for row in same["metrics"]:
         assert row["difference"]["value"] == pytest.approx(0, abs=1e-3), row["name"]
-    other = compare_models(str(run.root), str(other_adapter))
+    other = compared(str(run.root), str(other_adapter))
     assert values(other)["loss"][0] == pytest.approx(values(same)["loss"][0])
     assert values(other)["loss"][1] != pytest.approx(values(same)["loss"][1])
     assert not list((run.root / "compare").iterdir())  # what was kept for continuing is gone
@@ -77,8 +82,8 @@ def test_an_adapter_folder_is_asked_the_runs_questions(run: Run, tiny: Path, oth
 
 def test_two_adapters_share_one_base_and_each_answers_for_itself(run: Run, tiny: Path, other_adapter: Path) -> None:
     home = Home(run, load_recipe(run.root / "recipe.lock.yaml"))
-    both = values(compare_models(str(other_adapter), str(tiny / "adapter"), home))
-    alone = values(compare_models(str(run.root), str(other_adapter)))
+    both = values(compared(str(other_adapter), str(tiny / "adapter"), home))
+    alone = values(compared(str(run.root), str(other_adapter)))
     assert both["loss"] == pytest.approx((alone["loss"][1], alone["loss"][0]), rel=1e-4)
     assert both["chrf"] == pytest.approx((alone["chrf"][1], alone["chrf"][0]), rel=1e-4)
 
@@ -88,19 +93,19 @@ def test_a_run_that_is_only_trained_and_a_served_model(
 ) -> None:
     fresh: Run = trained(tmp_path / "fresh")
     save_lock(quick, fresh.root / "recipe.lock.yaml")
-    found = compare_models(str(fresh.root), f"{own_server}#base-tuned")
+    found = compared(str(fresh.root), f"{own_server}#base-tuned")
     assert all(row["difference"]["value"] == 0 for row in found["metrics"])
     assert {"chrf", "exam_generated", "false_premise"} <= values(found).keys()
     assert not values(found).keys() & {"loss", "exam_letter"}  # no likelihoods over HTTP
-    base = compare_models(str(run.root), f"{own_server}#base")
+    base = compared(str(run.root), f"{own_server}#base")
     assert any(row["difference"]["value"] for row in base["metrics"])
 
 
 def test_what_cannot_be_compared_is_told(tmp_path: Path, run: Run, tiny: Path) -> None:
     with pytest.raises(UsageError, match="no questions to ask"):
-        compare_models(str(tiny / "adapter"), "http://127.0.0.1:9/v1#m")
+        compared(str(tiny / "adapter"), "http://127.0.0.1:9/v1#m")
     with pytest.raises(UsageError, match="no adapter folder"):
-        compare_models(str(run.root), str(tmp_path))
+        compared(str(run.root), str(tmp_path))
 
 
 def test_models_beside_each_other_answer_as_they_do_alone(tiny: Path, other_adapter: Path) -> None:
@@ -124,7 +129,7 @@ def test_several_are_compared_with_the_first_on_one_page(run: Run, other_adapter
     shutil.copytree(run.root, copy.root, dirs_exist_ok=True)
     found = compare_all((str(run.root), str(copy.root), str(other_adapter)))
     assert [one["b"] for one in found] == [str(copy.root), str(other_adapter)]
-    assert values(found[1]) == values(compare_models(str(run.root), str(other_adapter)))
+    assert values(found[1]) == values(compared(str(run.root), str(other_adapter)))
     page = write_comparison(found)
     text = page.read_text(encoding="utf-8")
     assert page.parent == run.root.parent

@@ -1,7 +1,7 @@
 // The admin page: usage and ratings over time, and the queue of feedback that waits for a reviewer.
 
 import { $, el, say } from "./dom.js";
-import { download, explain, request, signIn } from "./client.js";
+import { download, explain, guarded, request, signIn } from "./client.js";
 import { earlierTurns, labelled, reasonChips } from "./said.js";
 
 const PAGE = 20;
@@ -156,15 +156,6 @@ function card(item) {
       item.state !== "open" && el("button", { type: "button", class: "quiet", onclick: decide("open") }, "되돌리기")),
     told);
 }
-
-const guarded = (work) => async () => {
-  try {
-    $("trouble").textContent = "";
-    await work();
-  } catch (error) {
-    $("trouble").textContent = explain(error);
-  }
-};
 
 async function begin() {
   const facts = await signIn((told) => told.admin);

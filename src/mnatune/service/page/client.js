@@ -1,6 +1,6 @@
 // Talking to the server: the key, JSON requests, streams of server-sent events.
 
-import { $, el } from "./dom.js";
+import { $, handOver } from "./dom.js";
 
 const KEY = "mnatune.key";
 
@@ -44,9 +44,7 @@ export async function request(method, path, body) {
 /** Hand the body of a reply to the reader as a file. */
 export async function download(path, name) {
   const reply = await send("GET", path);
-  const address = URL.createObjectURL(await reply.blob());
-  el("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  handOver(await reply.blob(), name);
 }
 
 /** The events of a stream; an event that reports an error throws it. */
@@ -113,3 +111,13 @@ export function explain(error) {
   }
   return "서버에 연결할 수 없습니다. 네트워크와 서버 상태를 확인해 주세요.";
 }
+
+/** The work as a listener that tells in the page's line for trouble what went wrong. */
+export const guarded = (work) => async () => {
+  try {
+    $("trouble").textContent = "";
+    await work();
+  } catch (error) {
+    $("trouble").textContent = explain(error);
+  }
+};

@@ -1,6 +1,6 @@
 // A dialogue as a file: what was asked and answered, what was corrected, which articles it rested on, what was checked.
 
-import { el } from "./dom.js";
+import { handOver } from "./dom.js";
 import { marksOf } from "./citations.js";
 import { docx } from "./docx.js";
 
@@ -42,8 +42,6 @@ export function save(chat, kind) {
   const made = kind === "md"
     ? new Blob([markdownOf(chat)], { type: "text/markdown;charset=utf-8" })
     : docx({ title: chat.title, subtitle: `${today()}에 내보냄`, parts: parts(chat), closing: WARNING });
-  const address = URL.createObjectURL(made);
   const name = chat.title.replace(/[\\/:*?"<>|\s\u0000-\u001f]+/g, " ").replace(/^[ .]+|[ .]+$/g, "") || "대화";
-  el("a", { href: address, download: `${name}.${kind}` }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  handOver(made, `${name}.${kind}`);
 }

@@ -30,3 +30,10 @@ export async function copy(text) {
   document.execCommand("copy");
   area.remove();
 }
+
+/** Hand a Blob to the reader as a file. */
+export function handOver(blob, name) {
+  const address = URL.createObjectURL(blob);
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}

@@ -1,7 +1,7 @@
 // The rating workspace: batches of answers, the one whose grade would change most first, graded by the keys 1 to 4.
 
 import { $, el, say } from "./dom.js";
-import { download, explain, request, signIn } from "./client.js";
+import { download, explain, guarded, request, signIn } from "./client.js";
 import { earlierTurns, labelled, reasonChips } from "./said.js";
 import { markCitations } from "./citations.js";
 
@@ -108,15 +108,6 @@ async function send(grade) {
     sending = false;
   }
 }
-
-const guarded = (work) => async () => {
-  try {
-    $("trouble").textContent = "";
-    await work();
-  } catch (error) {
-    $("trouble").textContent = explain(error);
-  }
-};
 
 function listen() {
   $("guideline").open = localStorage.getItem(GUIDELINE) !== "closed";

@@ -167,11 +167,6 @@ def compare(a: Sheet, b: Sheet, pack: Pack, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def compare_models(first: str, second: str, home: Home | None = None) -> dict[str, Any]:
-    """`compare_all` of two."""
-    return compare_all((first, second), home)[0]
-
-
 def compare_all(names: Sequence[str], home: Home | None = None) -> list[dict[str, Any]]:
     """`compare` of each later subject against the first: run folders, adapter folders, or URL#MODEL.
 

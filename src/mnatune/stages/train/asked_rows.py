@@ -79,6 +79,11 @@ def fitting_questions(questions: Sequence[AskedQuestion], answer_tokens: int, ma
     return [one for one in questions if len(one.prompt) + answer_tokens <= max_length]
 
 
+def answered_lengths(questions: Sequence[AskedQuestion], options: GrpoOptions) -> list[int]:
+    """Tokens of every row that is trained on: each question as often as it is answered, the answers as long as they may be."""
+    return [len(one.prompt) + options.answer_tokens for one in questions for _ in range(options.generations)]
+
+
 def _question(row: dict[str, Any], tokenizer: Any, where: str) -> AskedQuestion:
     turns: list[Message] = row.get("messages") or []
     if len(turns) < 2 or turns[-1].get("role") != "assistant" or turns[-2].get("role") != "user":

@@ -21,7 +21,7 @@ from ...runs.job import Job
 from ...runs.recipe import Recipe
 from ...runs.train_options import GrpoOptions
 from ...runs.workspace import file_hash, value_hash, write_json
-from .asked_rows import AskedQuestion, asked_questions, fitting_questions, grpo_options, question_file
+from .asked_rows import AskedQuestion, answered_lengths, asked_questions, fitting_questions, grpo_options, question_file
 from .checkpoints import WRITING, CheckpointKeeper
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, to_the_end
 from .method import Method
@@ -143,11 +143,6 @@ class DrawnMetrics(MetricsFile):
         """Count, then write the line."""
         self._counted[state.global_step] = int(state.num_input_tokens_seen)
         super().on_log(args, state, control, logs, **kwargs)
-
-
-def answered_lengths(questions: list[AskedQuestion], options: GrpoOptions) -> list[int]:
-    """Tokens of every row that is trained on: each question as often as it is answered, the answers as long as they may be."""
-    return [len(one.prompt) + options.answer_tokens for one in questions for _ in range(options.generations)]
 
 
 def prompts_per_step(setting: Setting, options: GrpoOptions) -> int:

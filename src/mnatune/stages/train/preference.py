@@ -56,7 +56,7 @@ def train_on_preferences(job: Job, form: PreferenceForm) -> None:
     resume = find_resume(keeper)
     order = step_order(lengths, setting.plan.rows_per_step, train.epochs, recipe.seed)
     marks = tokens_by_step(lengths, order, setting.plan.rows_per_step)
-    metrics = MetricsFile(job.path("metrics.jsonl"), train.epochs, marks, kept=form.figures)
+    metrics = MetricsFile(job.path("metrics.jsonl"), train.epochs, marks, kept=tuple(form.figures))
     weights = form.own(rows)
     job.manifest.facts |= weights
     own = {

@@ -1,6 +1,6 @@
 """Preference rows: pairs of a better and a worse answer, and answers with thumbs, as each method needs them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.train_options import PreferenceOptions
 from ...runs.workspace import Run, read_jsonl
+from .method import Figure
 from .plan import Needs
 
 PAIRS = "preferences.jsonl"
@@ -27,9 +28,9 @@ class PreferenceForm:
         texts: names of a row's completions.
         rows: a row of a file as rows of this form; None if it is not one.
         trainer: TRL's classes of configuration and trainer, loaded when called.
+        figures: of TRL's log that are kept and shown.
         own: further values of the configuration for these rows; they go into the manifest.
         least: fewest rows that must be computed at once.
-        figures: of TRL's log that are kept.
     """
 
     name: str
@@ -37,9 +38,9 @@ class PreferenceForm:
     texts: tuple[str, ...]
     rows: Callable[[dict[str, Any]], list[dict[str, Any]] | None]
     trainer: Callable[[], tuple[type, type]]
+    figures: Mapping[str, Figure]
     own: Callable[[Sequence[dict[str, Any]]], dict[str, float]] = lambda rows: {}
     least: int = 1
-    figures: tuple[str, ...] = ("rewards/accuracies", "rewards/margins")
 
 
 def is_pair(row: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from ....runs.job import Job
 from ....runs.recipe import Recipe
 from ....runs.train_options import REWARD_NAMES
 from ....runs.workspace import Run
-from ..asked_rows import ROWS, asked_questions, fitting_questions, grpo_options, question_file
+from ..asked_rows import ROWS, answered_lengths, asked_questions, fitting_questions, grpo_options, question_file
 from ..method import Figure, Method
 from ..plan import Needs, Rollout
 
@@ -40,8 +40,7 @@ assert PARTS.keys() == set(REWARD_NAMES)
 def _lengths(recipe: Recipe, run: Run) -> list[int]:
     tokenizer, options = load_tokenizer(recipe.model.id, recipe.model.revision), grpo_options(recipe)
     asked = asked_questions(question_file(recipe, run), tokenizer)
-    fitting = fitting_questions(asked, options.answer_tokens, recipe.model.max_length)
-    return [len(one.prompt) + options.answer_tokens for one in fitting for _ in range(options.generations)]
+    return answered_lengths(fitting_questions(asked, options.answer_tokens, recipe.model.max_length), options)
 
 
 def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ....runs.job import Job
-from ....runs.recipe import Recipe
-from ....runs.workspace import Run
-from ..method import Figure, Method
-from ..plan import Needs
-from ..preference_rows import PreferenceForm, is_pair, preference_lengths, preference_needs
+from ..method import Figure
+from ..preference_rows import PreferenceForm, is_pair
+from .by_preference import preference_method
 
 THUMBS = "unpaired.jsonl"
 
@@ -48,23 +45,7 @@ def _balanced(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return balance([row["label"] for row in rows])
 
 
-# two rows at once at least: its KL term, estimated within a micro-batch, would vanish
-KTO_FORM = PreferenceForm("kto", THUMBS, ("completion",), _rows, _trainer, _balanced, least=2)
 FIGURES = {"rewards/margins": Figure("보상 차이", ".2~f")}
-
-
-def _lengths(recipe: Recipe, run: Run) -> list[int]:
-    return preference_lengths(recipe, run, KTO_FORM)
-
-
-def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:
-    return preference_needs(KTO_FORM)
-
-
-def _work(job: Job) -> None:
-    from ..preference import train_on_preferences
-
-    train_on_preferences(job, KTO_FORM)
-
-
-KTO = Method("kto", "엄지로 매긴 답변에서 배움", THUMBS, True, _lengths, _needs, _work, FIGURES)
+# two rows at once at least: its KL term, estimated within a micro-batch, would vanish
+KTO_FORM = PreferenceForm("kto", THUMBS, ("completion",), _rows, _trainer, FIGURES, _balanced, least=2)
+KTO = preference_method(KTO_FORM, "엄지로 매긴 답변에서 배움")
