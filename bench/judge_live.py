@@ -101,7 +101,7 @@ def starter_server(folder: Path) -> Iterator[str]:
     shutil.copytree(bundled("starter") / "model", folder / "starter")
     config = json.loads((folder / "starter/config.json").read_text())
     (folder / "starter/config.json").write_text(json.dumps(config | {"max_position_embeddings": CONTEXT}))
-    options = ["--models", str(folder / "registry"), "--base", str(folder / "starter"), "--port", "0"]
+    options = ["--models", str(folder / "registry"), "--base", str(folder / "starter"), "--port", "0", "--keyless"]
     command = [
         sys.executable,
         "-m",

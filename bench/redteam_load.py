@@ -181,7 +181,16 @@ def measure(load: Load) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]
     """(under attack, alone, what the attackers did)."""
     raise_file_limit()
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--echo", "--port", "0", "--feedback", f"{folder}/feedback.db", "--keys", f"{folder}/keys.json")
+        options = (
+            "--echo",
+            "--keyless",
+            "--port",
+            "0",
+            "--feedback",
+            f"{folder}/feedback.db",
+            "--keys",
+            f"{folder}/keys.json",
+        )
         server = subprocess.Popen(
             [sys.executable, "-u", "-m", "mnatune", "serve", *options],
             stdout=subprocess.PIPE,

@@ -76,7 +76,7 @@ def test_an_own_excel_file_becomes_a_model_that_answers_and_learns_from_ratings(
 
     assert typed(desk, "ask", "합병이란 무엇입니까?", "--run", run).strip()
     serving = subprocess.Popen(
-        [sys.executable, "-m", "mnatune", "serve", "--run", run, "--port", "0"],
+        [sys.executable, "-m", "mnatune", "serve", "--run", run, "--port", "0", "--keyless"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=desk, env=surroundings(desk),
     )  # fmt: skip
     try:

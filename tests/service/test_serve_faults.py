@@ -95,7 +95,7 @@ def test_a_client_that_leaves_before_a_whole_answer_frees_the_engine(serve_live)
 def test_sigterm_finishes_the_answer_in_flight_and_takes_no_new_one(tmp_path):
     script = (
         "from mnatune.service.server import ServeOptions, serve\n"
-        f"serve(ServeOptions(echo=True, port=0, feedback='', keys=__import__('pathlib').Path({str(tmp_path)!r}) / 'k'),"
+        f"serve(ServeOptions(echo=True, port=0, keyless=True, feedback='', keys=__import__('pathlib').Path({str(tmp_path)!r}) / 'k'),"
         " ready=lambda address: print(address, flush=True))\n"
     )
     server = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

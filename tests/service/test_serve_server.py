@@ -20,7 +20,9 @@ from mnatune.service.server import PointerFollower, ServeOptions, build, serve
 
 
 def options(tmp_path, **more):
-    return ServeOptions(**{"keys": tmp_path / "keys.json", "feedback": "", "echo": True, "port": 0, **more})
+    return ServeOptions(
+        **{"keys": tmp_path / "keys.json", "feedback": "", "echo": True, "port": 0, "keyless": True, **more}
+    )
 
 
 def test_other_machines_are_let_in_only_with_keys(tmp_path):
@@ -55,6 +57,16 @@ def test_a_first_key_closes_a_running_server_for_good(tmp_path, monkeypatch, cap
         assert client.get("/v1/models", headers={"authorization": f"Bearer {secret}"}).status_code == 200
         (tmp_path / "keys.json").unlink()
         assert client.get("/v1/models").status_code == 401
+
+
+def test_a_door_without_a_key_is_opened_only_when_asked(tmp_path):
+    with pytest.raises(UsageError, match="there is no API key") as refused:
+        serve(options(tmp_path, keyless=False))
+    assert "--keyless" in refused.value.next_step
+    assert "keys create" in refused.value.next_step
+    KeyStore(tmp_path / "keys.json").create("kim")
+    with pytest.raises(UsageError, match="who answers"):  # with a key it goes on
+        serve(options(tmp_path, keyless=False, echo=False))
 
 
 def test_exactly_one_source_of_answers_must_be_named(tmp_path):

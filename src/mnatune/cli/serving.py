@@ -34,6 +34,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     feedback: Annotated[str, typer.Option(help="Feedback database: file or URL; empty keeps none.")] = "feedback.db",
     keys: Annotated[Path, typer.Option(help="The file of API keys; with one in it, every request needs a key.")] = KEYS,
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Start without any API key, for this machine alone.")
+    ] = False,
     cache_tokens: Annotated[
         int, typer.Option(min=0, help="Tokens of all answers in the making; 0 takes what is free after loading.")
     ] = 0,
@@ -62,7 +65,7 @@ def serve(
     )
     options = ServeOptions(
         run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
-        host=host, port=port, feedback=feedback, keys=keys, cache_tokens=cache_tokens, evidence=evidence,
+        host=host, port=port, feedback=feedback, keys=keys, keyless=keyless, cache_tokens=cache_tokens, evidence=evidence,
         drain_seconds=drain,
     )  # fmt: skip
     run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))

@@ -51,6 +51,7 @@ class ServeOptions:
         pack: the domain pack whose system prompt is used, unless the recipe of the run or registered model names one.
         feedback: database of the feedback store: a file or URL; empty keeps feedback in memory only.
         keys: the file of API keys; once it holds one, every request needs a key.
+        keyless: open a door without any key to this machine; without it `serve` refuses to start before there is one.
         cache_tokens: tokens of all answers in the making; 0 takes what is free after loading.
         evidence: answer with evidence unless a request says otherwise.
         drain_seconds: how long answers in flight may take after SIGTERM.
@@ -66,6 +67,7 @@ class ServeOptions:
     port: int = 8000
     feedback: str = "feedback.db"
     keys: Path = field(default_factory=lambda: Path("keys.json"))
+    keyless: bool = False
     cache_tokens: int = 0
     evidence: bool = False
     drain_seconds: int = 60
@@ -78,8 +80,13 @@ def serve(options: ServeOptions, *, ready: Callable[[str], None] = lambda addres
         ready: called with the address once requests are answered.
 
     Raises:
-        UsageError: no keys although other machines can connect, or not exactly one source of answers.
+        UsageError: no keys although other machines can connect or `keyless` is not said, or not exactly one source of answers.
     """
+    if _is_loopback(options.host) and not options.keyless and not KeyStore(options.keys.expanduser()).all():
+        raise UsageError(
+            "there is no API key, and whoever reaches this machine's port would be let in as administrator",
+            next_step=f"{_create(options)}, or say --keyless to try it alone on this machine",
+        )
     listening = _listen(options)
     with listening:
         app = build(options)
@@ -124,14 +131,18 @@ def _keys(options: ServeOptions) -> KeyStore:
     store = KeyStore(options.keys.expanduser())
     if store.all():
         return store
-    create = f"mnatune keys create NAME --file {options.keys}"
     if not _is_loopback(options.host):
         raise UsageError(
             f"serving on {options.host} without API keys would let everybody in",
-            next_step=f"{create}, or --host 127.0.0.1",
+            next_step=f"{_create(options)}, or --host 127.0.0.1",
         )
-    log.warning("there is no API key: whoever reaches this port is let in as administrator; to change that: %s", create)
+    told = "there is no API key: whoever reaches this port is let in as administrator; to change that: %s"
+    log.warning(told, _create(options))
     return store
+
+
+def _create(options: ServeOptions) -> str:
+    return f"mnatune keys create NAME --file {options.keys}"
 
 
 def _is_loopback(host: str) -> bool:

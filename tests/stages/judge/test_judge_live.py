@@ -16,7 +16,7 @@ from mnatune.stages.judge import judge
 @pytest.fixture
 def served_starter(tmp_path: Path) -> Iterator[str]:
     """base_url of `mnatune serve` with the starter model."""
-    options = ["--models", str(tmp_path / "none"), "--base", "starter", "--port", "0", "--feedback", ""]
+    options = ["--models", str(tmp_path / "none"), "--base", "starter", "--port", "0", "--keyless", "--feedback", ""]
     command = [sys.executable, "-m", "mnatune", "serve", *options, "--keys", str(tmp_path / "keys.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
