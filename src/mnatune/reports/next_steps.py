@@ -30,7 +30,10 @@ def next_steps(run: Run, found: Evaluation) -> list[NextStep]:
     steps = [*_against_faults(found), *_more_items(run, found), *_topics(found), *_epochs(run), *_threshold(run)]
     if found.verdict.get("verdict") == "promote":
         steps.insert(
-            0, NextStep("실무자가 눈가림으로 두 모델의 답을 비교해 봅니다.", f"mnatune serve --run {_path(run)} --keyless")
+            0,
+            NextStep(
+                "실무자가 눈가림으로 두 모델의 답을 비교해 봅니다.", f"mnatune serve --run {_path(run)} --keyless"
+            ),
         )
     return steps
 
