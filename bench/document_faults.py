@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 
-from office_files import WRITERS, Paper, _zip, docx, paper, pdf
+from office_files import WRITERS, docx, paper, pdf
+from ooxml_files import zipped
+from papers import Paper
 
 from mnatune.documents import Lost, attempt, read_file
 from mnatune.runs.workers import cores
@@ -61,13 +63,13 @@ def _inner(data: bytes, draw: random.Random) -> bytes:
     for _ in range(draw.choice((1, 5, 50))):
         if body:
             body[draw.randrange(len(body))] = draw.randrange(256)
-    return _zip({**members, name: bytes(body)}, stored=("mimetype",))
+    return zipped({**members, name: bytes(body)}, stored=("mimetype",))
 
 
 def _repacked(data: bytes, part: str, body: bytes) -> bytes:
     with zipfile.ZipFile(BytesIO(data)) as archive:
         members: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
-    return _zip({**members, part: body}, stored=("mimetype",))
+    return zipped({**members, part: body}, stored=("mimetype",))
 
 
 def _laughs() -> bytes:
