@@ -148,6 +148,77 @@ def save(path: Path, state: dict) -> None:
     partial.replace(path)
 
 
+def begin(args: argparse.Namespace, tokenizer, device: str) -> tuple[Qwen3ForCausalLM, list[torch.optim.Optimizer]]:
+    """The model with fresh weights or those of --start-from, and its optimizers: Muon for matrices, AdamW for the rest."""
+    if args.start_from:
+        model = Qwen3ForCausalLM.from_pretrained(args.start_from, dtype=torch.float32)
+    else:
+        config = shape(len(tokenizer), args.hidden, args.layers)
+        config.eos_token_id, config.pad_token_id, config.bos_token_id = (
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+            None,
+        )
+        model = Qwen3ForCausalLM(config)
+    model = model.to(device).train()
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return model, [
+        torch.optim.Muon(matrices, lr=args.matrix_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=args.other_lr, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
+
+
+def update(model, optimizers, compiled_loss, batch: torch.Tensor, device: str) -> tuple[float, float]:
+    """One step; (loss in nats per token, gradient norm). A CPU takes 2,048 tokens at a time."""
+    total = 0.0
+    parts = batch.split(2048 // (batch.shape[1] - 1)) if device == "cpu" else [batch]
+    for part in parts:
+        loss = compiled_loss(model, part, device) / len(parts)
+        loss.backward()
+        total += loss.item()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return total, norm
+
+
+def learn(args: argparse.Namespace, model, optimizers, windows: Windows, device: str) -> None:
+    """Steps from the last checkpoint, if there is one, to the last token; each step stands in log.jsonl."""
+    step, seen = 0, args.seen
+    checkpoint = args.work / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, seen = state["step"], state["seen"]
+        print(f"continuing after step {step}, {seen:,} tokens", flush=True)
+    compiled_loss = torch.compile(loss_of, dynamic=False)
+    started, seen_at_start = time.monotonic(), seen
+    log = (args.work / "log.jsonl").open("a", encoding="utf-8")
+    while seen < args.tokens:
+        done = (seen - args.seen) / (args.tokens - args.seen)
+        decaying = done >= 1 - args.decay
+        rows, length = (args.rows // 2, args.length * 2) if decaying else (args.rows, args.length)
+        batch = windows.batch(seen, rows, length, CHAT_SHARE if decaying else 0.0).to(device)
+        for optimizer, base in zip(optimizers, (args.matrix_lr, args.other_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = base * lr_factor(done, 0.03, args.decay)
+        loss, norm = update(model, optimizers, compiled_loss, batch, device)
+        step, seen = step + 1, seen + rows * length
+        entry = {"step": step, "tokens": seen, "loss": round(loss, 4), "grad_norm": round(norm, 3)}
+        if step % args.save_every == 0 or seen >= args.tokens:
+            entry["held_out"] = held_out_loss(model, windows, device)
+            entry["tokens_per_second"] = round((seen - seen_at_start) / (time.monotonic() - started))
+            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+            save(checkpoint, {**state, "step": step, "seen": seen})
+            print(json.dumps(entry), flush=True)
+        log.write(json.dumps(entry) + "\n")
+        log.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
@@ -176,68 +247,9 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     if not (args.work / "encoded").exists():
         encode(args.corpus, args.work, tokenizer)
-    windows = Windows(args.work, args.seed)
-
-    config = shape(len(tokenizer), args.hidden, args.layers)
-    config.eos_token_id, config.pad_token_id, config.bos_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id, None
-    if args.start_from:
-        model = Qwen3ForCausalLM.from_pretrained(args.start_from, dtype=torch.float32).to(device).train()
-    else:
-        model = Qwen3ForCausalLM(config).to(device).train()
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    optimizers = [
-        torch.optim.Muon(matrices, lr=args.matrix_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=args.other_lr, betas=(0.9, 0.95), weight_decay=0.01),
-    ]
-    base_lrs = (args.matrix_lr, args.other_lr)
-
-    compiled_loss = torch.compile(loss_of, dynamic=False)
-
-    step, seen = 0, args.seen
-    checkpoint = args.work / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step, seen = state["step"], state["seen"]
-        print(f"continuing after step {step}, {seen:,} tokens", flush=True)
+    model, optimizers = begin(args, tokenizer, device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}", flush=True)
-
-    started, seen_at_start = time.monotonic(), seen
-    log = (args.work / "log.jsonl").open("a", encoding="utf-8")
-    while seen < args.tokens:
-        done = (seen - args.seen) / (args.tokens - args.seen)
-        decaying = done >= 1 - args.decay
-        rows, length = (args.rows // 2, args.length * 2) if decaying else (args.rows, args.length)
-        batch = windows.batch(seen, rows, length, CHAT_SHARE if decaying else 0.0).to(device)
-        for optimizer, base in zip(optimizers, base_lrs, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = base * lr_factor(done, 0.03, args.decay)
-        total = 0.0
-        micro = batch.split(2048 // length) if device == "cpu" else [batch]
-        for part in micro:
-            loss = compiled_loss(model, part, device) / len(micro)
-            loss.backward()
-            total += loss.item()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        step, seen = step + 1, seen + rows * length
-
-        entry = {"step": step, "tokens": seen, "loss": round(total, 4), "grad_norm": round(norm, 3)}
-        last = seen >= args.tokens
-        if step % args.save_every == 0 or last:
-            entry["held_out"] = held_out_loss(model, windows, device)
-            entry["tokens_per_second"] = round((seen - seen_at_start) / (time.monotonic() - started))
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
-            save(checkpoint, {**state, "step": step, "seen": seen})
-            print(json.dumps(entry), flush=True)
-        log.write(json.dumps(entry) + "\n")
-        log.flush()
-
+    learn(args, model, optimizers, Windows(args.work, args.seed), device)
     model.to(torch.bfloat16).save_pretrained(args.out, safe_serialization=True)
     print(f"model written to {args.out}", flush=True)
 
