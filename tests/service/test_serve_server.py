@@ -196,13 +196,11 @@ def test_following_survives_any_failure(tmp_path, monkeypatch, caplog):
 
 
 def test_keys_are_shown_once_listed_without_secret_and_revoked(tmp_path):
-    typer = pytest.importorskip("typer")
     from typer.testing import CliRunner
 
-    from mnatune.cli.serving import register
+    from mnatune.cli import app
 
-    app, run, file = typer.Typer(), CliRunner(), str(tmp_path / "keys.json")
-    register(app)
+    run, file = CliRunner(), str(tmp_path / "keys.json")
     secret = run.invoke(app, ["keys", "create", "김", "--file", file, "--admin"]).stdout.splitlines()[0]
     (row,) = json.loads((tmp_path / "keys.json").read_text(encoding="utf-8"))
     assert row["admin"] is True

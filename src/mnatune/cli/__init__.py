@@ -11,15 +11,7 @@ import typer
 
 from ..runs.errors import Interrupted, MnatuneError, UsageError, from_system
 from ..runs.output_language import LANGUAGES, VARIABLE
-from . import ask, doctor, init, models, runs
-from . import exports as export
-from . import improving as improve
-from . import judging as judge
-from . import laws as law
-from . import packs as pack
-from . import ratings as feedback
-from . import serving as serve
-from . import stages as journey
+from . import ask, doctor, exports, improving, init, laws, models, packs, ratings, runs, serving, stages
 
 app = typer.Typer(
     name="mnatune",
@@ -53,8 +45,27 @@ def options(
         os.environ[VARIABLE] = lang
 
 
-for module in (journey, runs, ask, doctor, init, pack, law, judge, export, serve, models, feedback, improve):
-    module.register(app)
+for command in (
+    *stages.COMMANDS,
+    runs.runs,
+    ask.ask,
+    ask.chat,
+    doctor.doctor,
+    init.init,
+    stages.judge_calibrate,
+    serving.serve,
+    improving.improve,
+):
+    app.command()(command)
+for name, group in {
+    "pack": packs.app,
+    "law": laws.app,
+    "export": exports.app,
+    "keys": serving.app,
+    "models": models.app,
+    "feedback": ratings.app,
+}.items():
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

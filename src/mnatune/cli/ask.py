@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..runs.errors import EnvironmentFault, UsageError
+from ..runs.output_language import say as in_language
+
 if TYPE_CHECKING:
     from ..model.engine.local import LocalEngine
     from ..model.engine.protocol import Engine, Sampling
@@ -15,12 +18,6 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Option("--run", help="Run folder whose model answers.")]
 Base = Annotated[bool, typer.Option("--base", help="Ask the base model instead of the tuned one.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(ask)
-    app.command()(chat)
 
 
 def open_run(run: Path) -> "tuple[Recipe, LocalEngine, str]":
@@ -52,7 +49,6 @@ def ask(
     """Ask one question; the answer is printed as it is written."""
     from ..model.engine.protocol import Sampling
     from ..model.prompt import dialogue
-    from ..runs.errors import UsageError
 
     if not question.strip():
         raise UsageError("the question is empty")
@@ -64,7 +60,6 @@ def ask(
 def chat(run: RunFolder, base: Base = False) -> None:
     """Talk in the terminal; /new begins a new dialogue, /quit ends."""
     from ..model.engine.protocol import Sampling
-    from ..runs.output_language import say as in_language
 
     recipe, engine, system = open_run(run)
     typer.echo(
@@ -97,7 +92,6 @@ def say(engine: "Engine", base: bool, messages: "list[Message]", sampling: "Samp
     """
     from ..model.engine.protocol import Task
     from ..model.engine.refusals import Refusal
-    from ..runs.errors import EnvironmentFault, UsageError
 
     async def talk() -> str:
         await engine.start()

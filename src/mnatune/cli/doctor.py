@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..runs.errors import EnvironmentFault, MnatuneError
+
 if TYPE_CHECKING:
     from ..runs.recipe import Recipe
 
@@ -28,16 +30,10 @@ class Finding:
     cure: str = ""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(doctor)
-
-
 def doctor(
     recipe: Annotated[str, typer.Argument(help="Recipe to check the machine against.")] = "quickstart",
 ) -> None:
     """Check Python, torch, CUDA, memory, disk, hub, tracker and tokenizer; print a cure for each failure."""
-    from ..runs.errors import EnvironmentFault
     from ..runs.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -54,11 +50,8 @@ def doctor(
 def examine(recipe: "Recipe") -> Iterator[Finding]:
     """All findings for a recipe."""
     yield from _python()
-    yield from _torch(recipe)
-    yield from _memory(recipe)
-    yield from _disk(recipe)
-    yield from _model(recipe)
-    yield from _tracker(recipe)
+    for check in (_torch, _memory, _disk, _model, _tracker):
+        yield from check(recipe)
 
 
 def _python() -> Iterator[Finding]:
@@ -97,7 +90,6 @@ def _torch(recipe: "Recipe") -> Iterator[Finding]:
 def _without_card(recipe: "Recipe", torch_build: str) -> Iterator[Finding]:
     """A CPU trains a small model; a large one would take weeks."""
     from ..model.memory import shape_of
-    from ..runs.errors import EnvironmentFault
 
     try:
         parameters = shape_of(recipe.model.id).parameters
@@ -111,7 +103,7 @@ def _without_card(recipe: "Recipe", torch_build: str) -> Iterator[Finding]:
 
 
 def _memory(recipe: "Recipe") -> Iterator[Finding]:
-    from ..runs.errors import EnvironmentFault
+    from ..model.device import find_device
     from ..stages.train.plan import memory_budget
 
     lengths = [recipe.model.max_length] * recipe.train.rows_per_step
@@ -120,8 +112,6 @@ def _memory(recipe: "Recipe") -> Iterator[Finding]:
     except EnvironmentFault as error:
         yield Finding("fail", "memory", error.what, error.next_step)
         return
-    from ..model.device import find_device
-
     device = find_device()
     have = memory_budget(recipe.train.memory_gb, device)
     fact = f"{told}; planned with {have:.1f} of {'the GPU' if device.cuda else 'main memory'}"
@@ -148,7 +138,6 @@ def _peaks(recipe: "Recipe", lengths: list[int]) -> tuple[float, str]:
 def _disk(recipe: "Recipe") -> Iterator[Finding]:
     """Room for the download, checkpoints, adapter and reports."""
     from ..model.memory import GIB, shape_of, weight_bytes
-    from ..runs.errors import EnvironmentFault
 
     need = SMALL_FILES_GIB
     try:
@@ -179,7 +168,6 @@ def _is_here(model_id: str, revision: str | None) -> bool:
 
 def _model(recipe: "Recipe") -> Iterator[Finding]:
     from ..model.load import load_tokenizer
-    from ..runs.errors import MnatuneError
 
     try:
         tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
@@ -197,13 +185,7 @@ def _tracker(recipe: "Recipe") -> Iterator[Finding]:
     elif name == "wandb":
         from ..stages.train.tracking import wandb_ready
 
-        ready = wandb_ready()
-        yield (
-            Finding("ok", "W&B", "logged in")
-            if ready
-            else Finding(
-                "warn", "W&B", "no login or no network: the run is logged offline", "wandb login; later: wandb sync"
-            )
-        )
+        offline = ("no login or no network: the run is logged offline", "wandb login; later: wandb sync")
+        yield Finding("ok", "W&B", "logged in") if wandb_ready() else Finding("warn", "W&B", *offline)
     else:
         yield Finding("ok", "tracking", name)

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..runs.errors import UsageError
+from .models import ROOT, Folder
+
 if TYPE_CHECKING:
     from ..model.export import Checked, Subject
 
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Run folder whose adapter is exported.")]
 Name = Annotated[str, typer.Option("--model", help="Registered model; by default the one in production.")]
-Folder = Annotated[Path, typer.Option("--models", envvar="MNATUNE_MODELS", help="Folder of the registered models.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist yet.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Tell what was compared: rendering always is, answers of a merged model too.")
@@ -18,21 +20,14 @@ Check = Annotated[
 Context = Annotated[int, typer.Option("--context", min=64, help="Tokens of prompt and answer together.")]
 LlamaCpp = Annotated[Path | None, typer.Option("--llama-cpp", help="Checkout of llama.cpp; also $LLAMA_CPP.")]
 Kind = Annotated[str, typer.Option("--type", help="Weights: q8_0, bf16, f16 or f32.")]
-ROOT = Path("models")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write the tuned model for other servers.")
-
-
-def register(cli: typer.Typer) -> None:
-    """Add the commands."""
-    cli.add_typer(app, name="export")
 
 
 def subject_of(run: Path | None, model: str, models: Path) -> "Subject":
     """The run's adapter or registered model that the options name."""
     from ..model.export import Subject
     from ..model.registry import Registry
-    from ..runs.errors import UsageError
     from ..runs.workspace import Run
 
     if run is not None and model:
@@ -118,12 +113,10 @@ def hub(
     import re
 
     from ..model.export import push
-    from ..runs.errors import UsageError
 
     if not re.fullmatch(r"(?!.*(--|\.\.))[\w-][\w.-]*/[\w-][\w.-]{0,95}", repo, re.ASCII) or repo.endswith((".", "-")):
-        raise UsageError(
-            f"{repo!r} is no repository name", next_step="owner/name, of letters, digits, '-', '_' and '.'"
-        )
+        step = "owner/name, of letters, digits, '-', '_' and '.'"
+        raise UsageError(f"{repo!r} is no repository name", next_step=step)
     typer.echo(push(folder or subject_of(run, model, models).adapter, repo, public=public))
 
 
@@ -141,7 +134,6 @@ def _rendered(run: Path | None, model: str, models: Path, *, tell: bool = False)
 def _gguf(subject: "Subject", out: Path, kind: str, llama_cpp: Path | None) -> Path:
     from ..model.export import to_gguf
     from ..model.export.gguf import TYPES
-    from ..runs.errors import UsageError
 
     if kind not in TYPES:
         raise UsageError(f"--type is one of {', '.join(TYPES)}, not {kind!r}")

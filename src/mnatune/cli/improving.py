@@ -9,11 +9,6 @@ from .models import ROOT, Folder
 from .ratings import PACK, URL, Database, open_feedback
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the command."""
-    cli.command()(improve)
-
-
 def improve(
     recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file or a bundled name.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of this round; the same again continues it.")],

@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(init)
+from ..runs.errors import UsageError
 
 
 def init(
@@ -18,7 +15,6 @@ def init(
 ) -> None:
     """Copy the recipes and a pack into a new folder, ready for editing."""
     from ..pack import Pack
-    from ..runs.errors import UsageError
     from ..runs.recipe import bundled
 
     if folder.exists() and any(folder.iterdir()):

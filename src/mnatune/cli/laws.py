@@ -1,4 +1,4 @@
-"""`mnatune law`: build a law memory, search it, show an article as of a day, and compare two days."""
+"""`mnatune law`: build a law memory, search it, show an article as of a day, compare two days, and update it."""
 
 import json
 from dataclasses import asdict
@@ -8,24 +8,32 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..runs.errors import UsageError
-from .law_updates import update
-from .opened_law import Index, PackName, open_memory
 
 if TYPE_CHECKING:
+    from ..law.citing import CitingText
     from ..law.law_memory import Change, Hit, LawIndex
 
+Index = Annotated[Path | None, typer.Option("--index", help="A law memory; without it, that of the pack.")]
+PackName = Annotated[str, typer.Option("--pack", help="The pack whose memory, names and glossary are used.")]
 At = Annotated[str, typer.Option("--at", help="The day that counts, such as 2023-05-01; today without it.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    text = "Search statutes and decisions offline, show an article as of a day, compare two days."
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
-    for command in (build, search, show, diff, update):
-        group.command()(command)
-    app.add_typer(group, name="law")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Search statutes and decisions offline, show an article as of a day, compare two days.",
+)
 
 
+def open_memory(index: Path | None, pack: str) -> "LawIndex":
+    """The law memory in a folder; without one, the pack's."""
+    from ..law.law_memory import LawIndex
+    from ..pack import Pack
+
+    return LawIndex.open(index or Pack.load(pack).path("law"))
+
+
+@app.command()
 def build(
     sources: Annotated[
         list[Path],
@@ -48,6 +56,7 @@ def build(
     )
 
 
+@app.command()
 def search(
     question: Annotated[str, typer.Argument(help="The question, in Korean.")] = "",
     at: At = "",
@@ -68,9 +77,8 @@ def search(
     if not wanted or set(kind.split(",")) - set(KINDS):
         raise UsageError(f"there is no kind {kind!r}", next_step=f"one or more of {','.join(KINDS)}")
     if bool(question.strip()) == bool(file) or bool(file) != bool(out):
-        raise UsageError(
-            "give one question, or --file and --out", next_step='mnatune law search "합병 반대주주의 권리"'
-        )
+        step = 'mnatune law search "합병 반대주주의 권리"'
+        raise UsageError("give one question, or --file and --out", next_step=step)
     day = _day(at)
     memory = open_memory(index, pack)
     if file and out:
@@ -87,6 +95,7 @@ def search(
         typer.echo(_why_nothing(memory, day), err=True)
 
 
+@app.command()
 def show(
     article: Annotated[str, typer.Argument(help='"상법 제360조의3"; short names such as 자본시장법 do.')],
     at: At = "",
@@ -109,6 +118,7 @@ def show(
     typer.echo(f"\n{hit.text}" if hit.text else "")
 
 
+@app.command()
 def diff(
     law: Annotated[str, typer.Argument(help="A law by its official or short name.")],
     start: Annotated[str, typer.Argument(help="A day, such as 2024-01-01.")],
@@ -125,6 +135,57 @@ def diff(
     for change in changes:
         typer.echo("\n".join(_told(change)))
     typer.echo(f"{memory.law_name(law)}: {len(changes)} articles changed from {first} to {last}")
+
+
+@app.command()
+def update(
+    folder: Annotated[Path, typer.Argument(help="New texts in the layout of legalize-kr.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the lists.")] = Path("law-update"),
+    run: Annotated[list[Path] | None, typer.Option("--run", help="A run whose rows are looked at. Repeatable.")] = None,
+    db: Annotated[str, typer.Option("--db", help="A feedback store whose rated answers are looked at.")] = "",
+    canned: Annotated[
+        list[Path] | None, typer.Option("--canned", help="JSON Lines of prepared answers. Repeatable.")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Recipe whose endpoint writes new answers; without it nothing is asked.")
+    ] = "",
+    index: Index = None,
+    pack: PackName = "mna_ko",
+) -> None:
+    """List the articles that new texts change, the rows that cite them, and what the next training must leave out."""
+    from ..pack import Pack
+    from ..service.law_round import Holdings, law_round
+
+    domain = Pack.load(pack)
+    endpoint = None
+    if recipe:
+        from ..model.endpoint import Endpoint
+        from ..runs.recipe import load_recipe
+
+        endpoint = Endpoint(load_recipe(recipe, ()).endpoint, str(out.resolve()))
+    rated: list[CitingText] = []
+    if db:
+        from ..service.feedback.rated_texts import rated_texts
+        from .ratings import open_feedback
+
+        rated = list(rated_texts(open_feedback(db, pack)))
+    held = Holdings(run or [], rated, canned or [])
+    found = law_round(folder, open_memory(index, pack), domain, held, out, endpoint)
+    changes = found.update
+    for fault in changes.faults:
+        typer.echo(f"left out: {fault}", err=True)
+    if changes.unknown:
+        typer.echo(f"not in the memory: {', '.join(changes.unknown)}", err=True)
+    typer.echo(
+        f"{changes.laws:,} laws compared: {len(changes.amendments):,} articles differ, "
+        f"{len(changes.substantial):,} in substance"
+    )
+    for kind, count in found.counts.items():
+        typer.echo(f"  {kind:<9} {count:>7,} rows cite them")
+    if endpoint:
+        typer.echo(f"  new answers: {found.rederived:,} written, {found.unheld:,} refused")
+    typer.echo(f"{out}: affected.md to read, affected.jsonl, leave_out.jsonl and rederived.jsonl for the next round")
+    typer.echo(f"next: review them, then mnatune law build {folder} --out LAW --pack {pack}")
 
 
 def _told(change: "Change") -> list[str]:

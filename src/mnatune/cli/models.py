@@ -12,11 +12,6 @@ ROOT = Path("models")
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register, promote and roll back trained models.")
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the commands."""
-    cli.add_typer(app, name="models")
-
-
 @app.command("list")
 def list_models(models: Folder = ROOT) -> None:
     """List the models, oldest first; a star marks the one in production."""
@@ -62,7 +57,7 @@ def show(name: Name, models: Folder = ROOT) -> None:
     model = Registry(models).get(name, verify=True)
     facts = {"name": model.name, "adapter_sha256": model.adapter_sha256, "created": model.created}
     items = model.adapter.parent / "feedback.jsonl"
-    learned = read_jsonl(items) if items.is_file() else []
+    learned = read_jsonl(items, missing_ok=True)
     typer.echo(json.dumps({**facts, **asdict(model.lineage), "items": learned}, ensure_ascii=False, indent=1))
 
 

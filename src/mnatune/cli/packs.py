@@ -13,15 +13,10 @@ Name = Annotated[str, typer.Argument(help="A bundled pack, or a folder with a pa
 FAILED = 3
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    text = "Check a domain pack and build what ships with it."
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=text)
-    group.command()(check)
-    group.command()(sample)
-    app.add_typer(group, name="pack")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check a domain pack and build what ships with it.")
 
 
+@app.command()
 def check(name: Name = "mna_ko") -> None:
     """Check every file of a pack: form, citations, exam, patterns, lexicon. Exit 3 if anything fails, one line each."""
     from ..pack import Pack
@@ -42,6 +37,7 @@ def check(name: Name = "mna_ko") -> None:
         raise typer.Exit(FAILED)
 
 
+@app.command()
 def sample(
     out: Annotated[Path, typer.Option("--out", help="Folder for the tree; new, empty, or an earlier sample.")],
     name: Annotated[str, typer.Option("--pack", help="The pack whose rows are used.")] = "mna_ko",

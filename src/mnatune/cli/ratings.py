@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..runs.errors import UsageError, missing_extra
+
 if TYPE_CHECKING:
     from ..service.feedback.store import FeedbackStore
 
@@ -18,23 +20,16 @@ PACK = "mna_ko"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Review, export and erase what users said.")
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the commands."""
-    cli.add_typer(app, name="feedback")
-
-
 def open_feedback(url: str, pack: str) -> "FeedbackStore":
     """Open an existing store with the pack's masking; names the extra if a library is missing."""
     import importlib.util
 
     from ..pack import Pack
-    from ..runs.errors import UsageError, missing_extra
 
     file = url.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).is_file():
-        raise UsageError(
-            f"there is no feedback database {url!r}", next_step="`mnatune serve` makes it; --db names another"
-        )
+        step = "`mnatune serve` makes it; --db names another"
+        raise UsageError(f"there is no feedback database {url!r}", next_step=step)
     for library in ("sqlalchemy", "alembic"):
         if importlib.util.find_spec(library) is None:
             raise missing_extra(library, "serve")
@@ -55,8 +50,7 @@ def export_feedback(
     """Write reviewed feedback as SFT, DPO and KTO rows, with what was left out and why."""
     from ..pack import Pack
     from ..runs.workspace import Run
-    from ..service.feedback.datasets import Options, export
-    from ..service.feedback.known import known_of
+    from ..service.feedback.datasets import Options, export, known_of
 
     store = open_feedback(db, pack)
     known = known_of(Pack.load(pack), Run(held_out) if held_out else None)
@@ -88,7 +82,6 @@ def list_items(
     pack: PackName = PACK,
 ) -> None:
     """List the review queue, oldest first."""
-    from ..runs.errors import UsageError
     from ..service.feedback.store import STATES
 
     if state not in STATES:
@@ -122,7 +115,6 @@ def write_annotation_tasks(
     pack: PackName = PACK,
 ) -> None:
     """Write stored answers and their grades for Label Studio or Argilla."""
-    from ..runs.errors import UsageError
     from ..service.feedback.annotation_formats import FORMATS, write_tasks
 
     if kind not in FORMATS:
@@ -145,8 +137,8 @@ def import_grades(
     grades = list(read_grades(file))
     taken = take_grades(open_feedback(db, pack), grades)
     typer.echo(f"{taken.stored} grades stored, {taken.same} were there already")
-    for reason, count in taken.left_out.items():
-        typer.echo(f"left out: {reason}  {count}")
+    if taken.unknown:
+        typer.echo(f"left out: no such answer in this store  {taken.unknown}")
 
 
 @app.command("agreement")
@@ -160,9 +152,8 @@ def print_agreement(db: Database = URL, pack: PackName = PACK) -> None:
     if found.alpha is None:
         typer.echo(f"no agreement to tell: {found.items} answers have two grades or more")
         return
-    typer.echo(
-        f"alpha {found.alpha:.3f} [{found.low:.3f}, {found.high:.3f}]  {found.items} answers, {found.grades} grades"
-    )
+    interval = f"[{found.low:.3f}, {found.high:.3f}]"
+    typer.echo(f"alpha {found.alpha:.3f} {interval}  {found.items} answers, {found.grades} grades")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..runs.output_language import say
 from .stages import AsJson, stage_name
 
 if TYPE_CHECKING:
@@ -14,16 +15,10 @@ if TYPE_CHECKING:
 HERE = Path("runs")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(runs)
-
-
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder that holds run folders.")] = HERE, as_json: AsJson = False
 ) -> None:
     """List runs with their verdicts, and the settings that differ between them."""
-    from ..runs.output_language import say
     from ..runs.workspace import Run
 
     there = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -38,7 +33,8 @@ def runs(
     typer.echo(say("run  last stage  rows trained on  verdict  figure", "실행  마지막 단계  학습 행  판정  수치"))
     for row in found:
         last = stage_name(row["stages"][-1]) if row["stages"] else "-"
-        typer.echo(f"{row['run']}  {last}  {row['rows'] or '-'}  {_verdict(row) or '-'}  {_figure(row) or '-'}")
+        verdict = say(row["verdict"], row.get("label") or row["verdict"])
+        typer.echo(f"{row['run']}  {last}  {row['rows'] or '-'}  {verdict or '-'}  {_figure(row) or '-'}")
     for key, values in settings.items():
         typer.echo(f"\n{key}")
         for name, value in values.items():
@@ -69,12 +65,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
         row = next((row for row in metrics["metrics"] if row["name"] == verdict["primary"]), None)
         values = {side: row[side]["value"] for side in ("base", "tuned")} if row else {}
         named = {"primary_label": row["label"]} if row and "label" in row else {}
-        facts |= named | {
-            "verdict": verdict["verdict"],
-            "label": verdict.get("label", ""),
-            "primary": verdict["primary"],
-            **values,
-        }
+        facts |= {key: verdict.get(key, "") for key in ("verdict", "label", "primary")} | named | values
     return facts
 
 
@@ -93,17 +84,8 @@ def _leaves(tree: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    """The verdict in the output's language."""
-    from ..runs.output_language import say
-
-    return say(row["verdict"], row.get("label") or row["verdict"])
-
-
 def _figure(row: dict[str, Any]) -> str:
     if row.get("base") is None or row.get("tuned") is None:
         return ""
-    from ..runs.output_language import say
-
     name = say(row["primary"], row.get("primary_label", row["primary"]))
     return f"{name} {row['base']:.2f} -> {row['tuned']:.2f}"

@@ -5,16 +5,12 @@ from typing import Annotated
 
 import typer
 
+from ..runs.errors import missing_extra
+
 KeyFile = Annotated[Path, typer.Option("--file", help="The file of keys.")]
 
 KEYS = Path("~/.config/mnatune/keys.json")  # not in the working folder: started elsewhere, a server would stand open
-keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(serve)
-    app.add_typer(keys_app, name="keys")
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def serve(
@@ -48,8 +44,6 @@ def serve(
     """Serve the API, the chat page at / and the admin page at /admin."""
     import logging
 
-    from ..runs.errors import missing_extra
-
     try:
         from ..model.engine.upstream import Upstream
         from ..service.server import ServeOptions
@@ -60,9 +54,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("httpx", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    there = (
-        Upstream(upstream, tuple(upstream_model or ()), allow_hosts=frozenset(allow_host or ())) if upstream else None
-    )
+    there = Upstream(upstream, tuple(upstream_model or ()), allow_hosts=frozenset(allow_host or ()))
     options = ServeOptions(
         run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
         host=host, port=port, feedback=feedback, keys=keys, keyless=keyless, cache_tokens=cache_tokens, evidence=evidence,
@@ -71,7 +63,7 @@ def serve(
     run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))
 
 
-@keys_app.command("create")
+@app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     file: KeyFile = KEYS,
@@ -91,7 +83,7 @@ def create(
     typer.echo(f"key {key.id} for {name}; it is shown this once and stored as a hash only", err=True)
 
 
-@keys_app.command("list")
+@app.command("list")
 def show(file: KeyFile = KEYS) -> None:
     """List the keys, never the keys themselves."""
     import time
@@ -106,12 +98,11 @@ def show(file: KeyFile = KEYS) -> None:
         until = datetime.fromtimestamp(key.expires, UTC).date().isoformat() if key.expires else "never"
         role = "admin" if key.admin else "reviewer" if key.reviewer else "user"
         limits = f"{key.requests_per_minute} req/min  {key.tokens_per_minute} tok/min"
-        typer.echo(
-            f"{key.id}  {key.shown}…  {key.state(time.time()):8}  {role:8}  expires {until}  {limits}  {key.name}"
-        )
+        state = key.state(time.time())
+        typer.echo(f"{key.id}  {key.shown}…  {state:8}  {role:8}  expires {until}  {limits}  {key.name}")
 
 
-@keys_app.command("revoke")
+@app.command("revoke")
 def revoke(key: Annotated[str, typer.Argument(help="The key's id, from the list.")], file: KeyFile = KEYS) -> None:
     """Revoke a key; a running server refuses it within a second."""
     from ..service.keys import KeyStore

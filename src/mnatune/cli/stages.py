@@ -1,9 +1,14 @@
-"""`mnatune run` and a command for each stage."""
+"""`mnatune run`, a command for each stage, and `mnatune judge-calibrate`."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..runs.errors import UsageError
+from ..runs.output_language import language, say
 
 if TYPE_CHECKING:
     from ..runs.recipe import Recipe
@@ -18,20 +23,6 @@ Force = Annotated[bool, typer.Option("--force", help="Do the stage again even if
 WARNINGS = 8  # of a stage that are shown on the terminal
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("run")(run)
-    app.command("collect", help="Crawl the recipe's sites into pages.")(_stage_command("collect"))
-    app.command("read")(read)
-    app.command("curate", help="Clean, mask, and merge duplicates; every drop has a reason.")(_stage_command("curate"))
-    app.command("synthesize", help="Make grounded questions and answers from documents.")(_stage_command("synthesize"))
-    app.command("judge")(judge)
-    app.command("compose", help="Write chat examples in three splits that cannot leak.")(_stage_command("compose"))
-    app.command("train")(train)
-    app.command("evaluate")(evaluate)
-    app.command("report")(report)
-
-
 def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[Recipe, Path]":
     """The recipe and the run folder that a command works in."""
     from ..runs.recipe import find_recipe, load_recipe
@@ -42,23 +33,12 @@ def load(recipe: str, overrides: list[str] | None, out: Path | None) -> "tuple[R
 def stage_name(stage: str) -> str:
     """A stage in the output's language."""
     from ..reports import korean
-    from ..runs.output_language import say
 
     return say(stage, korean.name("stages", stage))
 
 
-def reason_name(reason: str) -> str:
-    """A drop reason in the output's language."""
-    from ..reports import korean
-    from ..runs.output_language import say
-
-    return say(reason.replace("-", " "), korean.reason(reason))
-
-
 def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     """One line for a stage."""
-    from ..runs.output_language import say
-
     name = f"  {stage_name(stage):<11}"
     if skipped:
         typer.echo(f"{name} {say('done before, skipped', '이미 끝남, 건너뜀')}")
@@ -69,24 +49,20 @@ def tell(stage: str, manifest: "Manifest", skipped: bool) -> None:
     spent = f"{manifest.seconds:.1f}"
     typer.echo(f"{name} {rows}{say(' rows', '행')}{lost}  ({say(f'{spent} s', f'{spent}초')})")
     if kept := manifest.facts.get("base_answers"):
-        typer.echo(
-            "    "
-            + say(
-                f"{kept['reused']:,} answers of the base were taken from {kept['folder']} (it may be removed)",
-                f"기반 모델의 답변 {kept['reused']:,}개는 다시 묻지 않고 {kept['folder']}에서 가져왔습니다 (지워도 됩니다)",
-            )
+        english = f"{kept['reused']:,} answers of the base were taken from {kept['folder']} (it may be removed)"
+        korean = (
+            f"기반 모델의 답변 {kept['reused']:,}개는 다시 묻지 않고 {kept['folder']}에서 가져왔습니다 (지워도 됩니다)"
         )
+        typer.echo(f"    {say(english, korean)}")
     told = [
-        *manifest.facts.get("warnings", ()),
-        *(w for s in manifest.per_source.values() for w in s.get("warnings", ())),
+        warning for facts in (manifest.facts, *manifest.per_source.values()) for warning in facts.get("warnings", ())
     ]
     for warning in told[:WARNINGS]:
         typer.echo(f"    ! {warning}")
     if len(told) > WARNINGS:
         more = len(told) - WARNINGS
-        typer.echo(
-            "    ! " + say(f"and {more} more in {stage}'s manifest.json", f"{stage}의 manifest.json에 {more}개 더")
-        )
+        rest = say(f"and {more} more in {stage}'s manifest.json", f"{stage}의 manifest.json에 {more}개 더")
+        typer.echo(f"    ! {rest}")
 
 
 def run(
@@ -96,15 +72,13 @@ def run(
     force: Annotated[list[str] | None, typer.Option("--force", help="Stage to do again. Repeatable.")] = None,
 ) -> None:
     """Do the whole journey; stages that are done are skipped. Run it again to continue after an interruption."""
+    from ..reports.terminal import summarize
     from ..runs import journey
+    from ..runs.workspace import Run
 
     loaded, folder = load(recipe, set_, out)
     typer.echo(f"{loaded.name} -> {folder}")
     journey.run(loaded, folder, force=frozenset(force or ()), tell=tell)
-    from ..reports.terminal import summarize
-    from ..runs.output_language import language
-    from ..runs.workspace import Run
-
     typer.echo(summarize(Run(folder), language()))
 
 
@@ -128,14 +102,16 @@ def read(
         _perform("read", recipe, out, set_, force)
 
 
-def _stage_command(stage: str) -> Any:
+def _stage_command(stage: str, meaning: str) -> Callable[..., None]:
     def command(recipe: RecipeArg, out: Out = None, set_: Set = None, force: Force = False) -> None:
         _perform(stage, recipe, out, set_, force)
 
+    command.__name__, command.__doc__ = stage, meaning
     return command
 
 
 def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, force: bool) -> None:
+    from ..reports import korean
     from ..runs import journey
     from ..runs.workspace import Run, in_charge
 
@@ -145,7 +121,7 @@ def _perform(stage: str, recipe: str, out: Path | None, set_: list[str] | None, 
         return
     tell(stage, manifest, skipped)
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: -item[1]):
-        typer.echo(f"    {count:>9,}  {reason_name(reason)}")
+        typer.echo(f"    {count:>9,}  {say(reason.replace('-', ' '), korean.reason(reason))}")
 
 
 def judge(
@@ -162,8 +138,6 @@ def judge(
     if not estimate:
         _perform("judge", recipe, out, set_, force)
         return
-    import json
-
     from ..runs.workspace import Run
     from ..stages.judge import estimate as priced
     from ..stages.judge import estimate_table
@@ -171,6 +145,34 @@ def judge(
     loaded, folder = load(recipe, set_, out)
     facts = priced(loaded, Run(folder))
     typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else estimate_table(facts))
+
+
+def judge_calibrate(
+    labels: Annotated[Path, typer.Argument(help="CSV with the columns question, answer, score (0-100) by people.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe whose judge is calibrated.")] = "quickstart",
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the judge with human labels: Spearman, quadratic kappa, and the confusion at the threshold."""
+    from ..stages.judge import calibrate
+
+    facts = calibrate(load(recipe, set_, None)[0], labels)
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    failed = sum(facts["failed"].values())
+    typer.echo(f"{facts['rows']} rows judged by {facts['judge']}, {failed} without a usable reply")
+    for name in ("spearman", "quadratic_kappa"):
+        value, low, high = (facts[name][part] for part in ("value", "low", "high"))
+        shown = "undefined" if value is None else f"{value:.3f} ({low:.3f}-{high:.3f})"
+        typer.echo(f"  {name:<16} {shown}")
+    for name in ("precision", "recall", "agreement"):
+        typer.echo(f"  {name:<16} {'undefined' if facts[name] is None else format(facts[name], '.3f')}")
+    counts = facts["confusion"]
+    typer.echo(
+        f"  above {facts['keep_above']}: both {counts['both']}, only the judge {counts['judge_only']},"
+        f" only people {counts['human_only']}, neither {counts['neither']}"
+    )
 
 
 def train(
@@ -258,9 +260,22 @@ def _compare(names: list[str], out: Path | None, set_: list[str] | None, html: P
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Write the run's report.html again."""
     from ..runs import journey
-    from ..runs.errors import UsageError
     from ..runs.workspace import Run
 
     if not run.is_dir():
         raise UsageError(f"there is no run folder {str(run)!r}", next_step="mnatune run RECIPE --out " + str(run))
     typer.echo(journey.report(Run(run)))
+
+
+COMMANDS = (
+    run,
+    _stage_command("collect", "Crawl the recipe's sites into pages."),
+    read,
+    _stage_command("curate", "Clean, mask, and merge duplicates; every drop has a reason."),
+    _stage_command("synthesize", "Make grounded questions and answers from documents."),
+    judge,
+    _stage_command("compose", "Write chat examples in three splits that cannot leak."),
+    train,
+    evaluate,
+    report,
+)

@@ -98,11 +98,7 @@ def markdown_table(rows: tuple[tuple[str, ...], ...]) -> str:
 
 
 def repeat_merged(rows: list[list[str]], spans: list[tuple[int, int, int, int]]) -> list[str]:
-    """Copy the text of each merged cell, given as (row, column, rows, columns), into the cells that it covers.
-
-    Returns:
-        the copies.
-    """
+    """Copy each merged cell, given as (row, column, rows, columns), into the cells it covers; returns the copies."""
     added = []
     for top, left, height, width in spans:
         if top >= len(rows) or left >= len(rows[top]):

@@ -47,9 +47,8 @@ def sections(reading: Reading) -> list[DocumentSection]:
         for piece in _pieces(held):
             text = "\n\n".join(block.text for block in piece)
             place = piece[0].spot.until(piece[-1].spot)
-            found.append(
-                DocumentSection(_heading(path), text, str(place), sum(block.kind == "table" for block in piece))
-            )
+            tables = sum(block.kind == "table" for block in piece)
+            found.append(DocumentSection(_heading(path), text, str(place), tables))
         held.clear()
         told = True
 

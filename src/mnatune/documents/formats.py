@@ -15,7 +15,6 @@ from .word_numbers import word_numbers
 from .workbook import read_workbook
 
 SUFFIXES = (".hwpx", ".hwp", ".docx", ".xlsx", ".pptx", ".pdf", ".html", ".htm", ".md", ".txt", ".eml")
-WITH_MACROS = {".docm": "docx", ".xlsm": "xlsx", ".pptm": "pptx"}
 BY_NAME = {".html": "html", ".htm": "html", ".md": "md", ".txt": "txt", ".eml": "eml"}
 OLD_OFFICE = {".doc": ".docx", ".xls": ".xlsx", ".ppt": ".pptx"}
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 from .blocks import Reading, Unreadable
 from .office_model import with_numbers
 
@@ -59,9 +59,8 @@ def compare(reading: Reading, path: Path) -> float | None:
     Only unhwp computes automatic numbers (제1조, 가.); they are inserted into the reading before it is compared.
     """
     try:
-        import unhwp
-    except ImportError as error:
-        raise missing_extra("unhwp", "documents") from error
+        with needs("unhwp", "documents"):
+            import unhwp
     except OSError:
         return None
     try:

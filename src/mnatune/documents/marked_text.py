@@ -7,7 +7,7 @@ from email import policy
 from email.parser import BytesParser
 from typing import Any
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 from .blocks import Reading, Spot, Unreadable, repeat_merged
 
 CHARS_PER_PAGE = 1800
@@ -18,24 +18,8 @@ STARTS_ANEW = re.compile(r"^\s*(?:제\s?\d+\s?(?:조|장|절|관|편)|[①-⑳�
 HEADS = ("h1", "h2", "h3", "h4", "h5", "h6")
 UNSEEN = ("script", "style", "head", "template", "noscript", "iframe", "object", "svg")
 INLINE = (
-    "a",
-    "b",
-    "strong",
-    "i",
-    "em",
-    "u",
-    "s",
-    "span",
-    "font",
-    "sub",
-    "sup",
-    "mark",
-    "small",
-    "code",
-    "abbr",
-    "q",
-    "ins",
-)
+    "a", "b", "strong", "i", "em", "u", "s", "span", "font", "sub", "sup", "mark", "small", "code", "abbr", "q", "ins",
+)  # fmt: skip
 MOST_SPAN = 1000
 MOST_SLOTS = 500_000  # of a table
 
@@ -151,10 +135,8 @@ def _cells(line: str, marked: bool) -> list[str] | None:
 
 
 def _add_html(reading: Reading, text: str) -> None:
-    try:
+    with needs("lxml", "documents"):
         from lxml import etree, html
-    except ImportError as error:
-        raise missing_extra("lxml", "documents") from error
     parser = html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     try:
         root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)

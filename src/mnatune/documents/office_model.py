@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 from .blocks import Block, Reading, Spot, Unreadable, repeat_merged
 
 COMMENT = re.compile(r"\[comment[ :][^\]]*\]")
@@ -19,10 +19,8 @@ def read_office(path: Path, kind: str) -> Reading:
     Raises:
         Unreadable: dochan refuses it, or it holds no text.
     """
-    try:
+    with needs("dochan", "documents"):
         from dochan import Dochan
-    except ImportError as error:
-        raise missing_extra("dochan", "documents") from error
     accepted = {"revision_mode": "final"} if kind in ("hwp", "hwpx") else {}
     try:
         document = Dochan(str(path), **accepted).doc
@@ -130,17 +128,13 @@ def _grid(cells: list[list[Any]]) -> tuple[list[list[str]], list[tuple[int, int,
                 while (r, column) in taken:
                     column += 1
             if column < wide:
-                rows[-1][column] = _cell_text(cell)
+                rows[-1][column] = COMMENT.sub("", cell.text)
             if cell.row_span > 1 or cell.col_span > 1:
                 spans.append((r, column, cell.row_span, cell.col_span))
                 below = range(r + 1, min(r + cell.row_span, len(cells)))
                 taken |= {(y, x) for y in below for x in range(column, column + cell.col_span)}
             column += max(1, cell.col_span) if len(row) < wide else 1
     return rows, spans
-
-
-def _cell_text(cell: Any) -> str:
-    return COMMENT.sub("", cell.text)
 
 
 def with_numbers(reading: Reading, numbered: Iterable[tuple[str, str]], *, replace: bool = False) -> int:

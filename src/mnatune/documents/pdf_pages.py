@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 from .blocks import Reading, Spot, Unreadable
-from .pdf_tables import Box, Ruling, tables_of
+from .pdf_tables import Box, tables_of
 
 STARTS_ANEW = re.compile(r"^(?:제\s?\d+\s?[조장절관]|[①-⑳㉠-㉭•·▪■□○●※▶-]|\(?\d+[.)]|[가-하][.)]|\([가-하0-9]\))")
 HANGUL = re.compile(r"[가-힣]")
@@ -41,10 +41,8 @@ def read_pdf(path: Path, most_pages: int) -> Reading:
     Raises:
         Unreadable: it is damaged, encrypted or too long, or a scan.
     """
-    try:
+    with needs("pypdfium2", "documents"):
         import pypdfium2 as pdfium
-    except ImportError as error:
-        raise missing_extra("pypdfium2", "documents") from error
     try:
         document = pdfium.PdfDocument(str(path))
     except pdfium.PdfiumError as error:
@@ -85,8 +83,12 @@ def _page(page: Any, pdfium: Any) -> Found:
     text = page.get_textpage()
     if not text.count_chars():
         return []
+
+    def bounded(*box: float) -> str:
+        return " ".join(text.get_text_bounded(*box).split())
+
     rulings = _rulings(page, pdfium.raw)
-    tables = [(table, [[_bounded(text, box) for box in row] for row in table.cells]) for table in tables_of(rulings)]
+    tables = [(table, [[bounded(*box) for box in row] for row in table.cells]) for table in tables_of(rulings)]
     found: Found = []
     placed: set[int] = set()
     for line in _lines(text, pdfium.raw):
@@ -113,10 +115,6 @@ def _mark_full(lines: list[Line]) -> None:
         line.full = line.box.right > edge - max(40.0, 4 * (line.box.top - line.box.bottom))
 
 
-def _bounded(text: Any, box: Box) -> str:
-    return " ".join(text.get_text_bounded(*box).split())
-
-
 def _lines(text: Any, raw: Any) -> list[Line]:
     """The lines as pdfium finds them, in content order."""
     lines: list[Line] = []
@@ -139,24 +137,24 @@ def _lines(text: Any, raw: Any) -> list[Line]:
     return lines
 
 
-def _rulings(page: Any, raw: Any) -> list[Ruling]:
+def _rulings(page: Any, raw: Any) -> list[Box]:
     """Horizontal and vertical strokes of a page, including thin rectangles and the edges of boxes."""
-    found: list[Ruling] = []
+    found: list[Box] = []
     for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_PATH], max_depth=4):
         left, bottom, right, top = item.get_bounds()
         if raw.FPDFPath_CountSegments(item.raw) > 5:
             found += _strokes(item, raw)
         elif right - left <= 3 or top - bottom <= 3:
-            found.append(Ruling(left, bottom, right, top))
+            found.append(Box(left, bottom, right, top))
         else:
-            found += [Ruling(left, y, right, y) for y in (bottom, top)]
-            found += [Ruling(x, bottom, x, top) for x in (left, right)]
+            found += [Box(left, y, right, y) for y in (bottom, top)]
+            found += [Box(x, bottom, x, top) for x in (left, right)]
         if len(found) > 20_000:
             return []  # a drawing, not a table
     return found
 
 
-def _strokes(item: Any, raw: Any) -> list[Ruling]:
+def _strokes(item: Any, raw: Any) -> list[Box]:
     """The straight horizontal and vertical segments of a longer path."""
     matrix = item.get_matrix()
     x, y = ctypes.c_float(), ctypes.c_float()
@@ -169,17 +167,15 @@ def _strokes(item: Any, raw: Any) -> list[Ruling]:
         kind = raw.FPDFPathSegment_GetType(segment)
         if kind == raw.FPDF_SEGMENT_LINETO and last and (abs(here[0] - last[0]) <= 1 or abs(here[1] - last[1]) <= 1):
             xs, ys = sorted((last[0], here[0])), sorted((last[1], here[1]))
-            found.append(Ruling(xs[0], ys[0], xs[1], ys[1]))
+            found.append(Box(xs[0], ys[0], xs[1], ys[1]))
         last = here
     return found
 
 
 def _edges(found: Found) -> list[Line]:
-    lines = [part for part in found if isinstance(part, Line)]
-    if not lines:
-        return []
-    by_height = sorted(lines, key=lambda line: line.box.bottom)
-    return [by_height[0], by_height[-1]] if len(by_height) > 1 else by_height
+    """The lowest and the highest line of a page."""
+    lines = sorted((part for part in found if isinstance(part, Line)), key=lambda line: line.box.bottom)
+    return [lines[0], lines[-1]] if len(lines) > 1 else lines
 
 
 def _masked(text: str) -> str:

@@ -7,7 +7,7 @@ NEAR = 3.0  # points within which two coordinates are one
 
 
 class Box(NamedTuple):
-    """A rectangle in points, in pdfium's order."""
+    """A rectangle, or a horizontal or vertical stroke, in points; in pdfium's order."""
 
     left: float
     bottom: float
@@ -21,28 +21,15 @@ class Box(NamedTuple):
 
     def around(self, other: "Box") -> "Box":
         """The smallest rectangle around both."""
-        return Box(
-            min(self.left, other.left),
-            min(self.bottom, other.bottom),
-            max(self.right, other.right),
-            max(self.top, other.top),
-        )
-
-
-class Ruling(NamedTuple):
-    """A horizontal or vertical stroke."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
+        left, bottom = min(self.left, other.left), min(self.bottom, other.bottom)
+        return Box(left, bottom, max(self.right, other.right), max(self.top, other.top))
 
     @property
     def flat(self) -> bool:
         """True if horizontal."""
         return self.right - self.left >= self.top - self.bottom
 
-    def touches(self, other: "Ruling") -> bool:
+    def touches(self, other: "Box") -> bool:
         """True if the two meet within `NEAR`."""
         return (
             self.left - NEAR <= other.right
@@ -60,7 +47,7 @@ class RuledTable:
     cells: list[list[Box]]
 
 
-def tables_of(rulings: list[Ruling]) -> list[RuledTable]:
+def tables_of(rulings: list[Box]) -> list[RuledTable]:
     """The tables that the strokes draw; a single frame is not a table."""
     found = []
     for group in _connected(rulings):
@@ -73,16 +60,16 @@ def tables_of(rulings: list[Ruling]) -> list[RuledTable]:
     return found
 
 
-def _connected(rulings: list[Ruling]) -> list[list[Ruling]]:
+def _connected(rulings: list[Box]) -> list[list[Box]]:
     """Groups of strokes that touch, by a sweep from the top of the page."""
-    groups: list[list[Ruling]] = []
-    floors: list[Ruling] = []  # the bounds of each group
+    groups: list[list[Box]] = []
+    floors: list[Box] = []  # the bounds of each group
     for ruling in sorted(set(rulings), key=lambda r: -r.top):
         joined = [n for n, bounds in enumerate(floors) if bounds.touches(ruling)]
         group, bounds = [ruling], ruling
         for n in reversed(joined):
             group += groups.pop(n)
-            bounds = Ruling(*Box(*bounds).around(Box(*floors.pop(n))))
+            bounds = bounds.around(floors.pop(n))
         groups.append(group)
         floors.append(bounds)
     return groups
@@ -96,7 +83,7 @@ def _distinct(values: list[float]) -> list[float]:
     return found
 
 
-def _cells(xs: list[float], ys: list[float], flat: list[Ruling], upright: list[Ruling]) -> list[list[Box]]:
+def _cells(xs: list[float], ys: list[float], flat: list[Box], upright: list[Box]) -> list[list[Box]]:
     """The cell box of every slot; slots without a stroke between them form one cell."""
     rows, columns = len(ys) - 1, len(xs) - 1
     owner = list(range(rows * columns))

@@ -6,7 +6,6 @@ that misbehave; it does not contain an exploit that executes its own code.
 Does not: limit memory where `RLIMIT_AS` has no effect (Windows, macOS).
 """
 
-import os
 import pickle
 import subprocess
 import sys
@@ -14,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from ..runs.errors import MnatuneError
+from ..runs.workers import start_child
 from .blocks import Unreadable
 
 T = TypeVar("T")
@@ -78,7 +78,9 @@ def attempt(
         for number in range(len(tasks)):
             while number not in done:
                 while waiting and len(helpers) < min(processes, len(tasks)):
-                    helpers.append(_start(limits))
+                    pipe, process = start_child(serve)
+                    pipe.send(limits)
+                    helpers.append(_Helper(process, pipe))
                 for helper in [h for h in helpers if h.task < 0][: len(waiting)]:
                     _give(helper, work, waiting.popleft(), tasks, limits, helpers, done)
                 _collect(helpers, done)
@@ -86,20 +88,6 @@ def attempt(
     finally:
         for helper in helpers:
             helper.stop()
-
-
-def _start(limits: TaskLimits) -> _Helper:
-    ours, theirs = Pipe()
-    handle = theirs.fileno()
-    command = [sys.executable, "-c", f"from mnatune.documents.sandbox import serve; serve({handle})"]
-    paths = os.pathsep.join(p for p in sys.path if p)
-    process = subprocess.Popen(
-        command, pass_fds=[handle], env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    theirs.close()
-    ours.send(limits)
-    return _Helper(process, ours)
 
 
 def _give(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 GANADA = "가나다라마바사아자차카타파하"
@@ -51,10 +51,8 @@ def word_numbers(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _parsed(archive: zipfile.ZipFile, name: str) -> Any:
-    try:
+    with needs("lxml", "documents"):
         from lxml import etree
-    except ImportError as error:
-        raise missing_extra("lxml", "documents") from error
     try:
         return etree.fromstring(archive.read(name), etree.XMLParser(resolve_entities=False, no_network=True))
     except (KeyError, etree.LxmlError):
@@ -118,12 +116,8 @@ def _shown(level: int, levels: dict[int, Level], count: dict[int, int]) -> str:
     text = levels[level].pattern
     for place in range(level + 1):
         here = levels.get(place, levels[level])
-        text = text.replace(f"%{place + 1}", _written(count.get(place, here.start), here.form))
+        text = text.replace(f"%{place + 1}", FORMS.get(here.form, str)(count.get(place, here.start)))
     return text.strip()
-
-
-def _written(number: int, form: str) -> str:
-    return FORMS.get(form, str)(number)
 
 
 def _of(letters: str) -> Callable[[int], str]:

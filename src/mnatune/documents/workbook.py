@@ -3,11 +3,11 @@
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..runs.errors import missing_extra
+from ..runs.errors import needs
 from .blocks import Reading, Spot, Unreadable, repeat_merged
 
 ROWS_PER_PAGE = 45
@@ -49,10 +49,8 @@ def read_sheets(path: Path, reading: Reading | None = None) -> list[Worksheet]:
     Raises:
         Unreadable: the file is damaged or encrypted, or has too many cells.
     """
-    try:
+    with needs("python-calamine", "documents"):
         import python_calamine as calamine
-    except ImportError as error:
-        raise missing_extra("python-calamine", "documents") from error
     try:
         book = calamine.CalamineWorkbook.from_path(str(path))
     except calamine.PasswordError as error:
@@ -101,8 +99,6 @@ def cell_text(value: Any) -> str:
             return value.date().isoformat()
         case datetime() | date() | time():
             return value.isoformat(*([" "] if isinstance(value, datetime) else []))
-        case timedelta():
-            return str(value)
     return str(value)
 
 

@@ -96,13 +96,12 @@ def think_policy(tokenizer: Any, wanted: str) -> Policy:
     """
     found = chat_format(tokenizer).policy
     if wanted == "none" and found == "off":
-        raise UsageError(
-            "model.thinking is none, but this base thinks unless it is told not to", next_step="set model.thinking: off"
-        )
+        fault = "model.thinking is none, but this base thinks unless it is told not to"
+        raise UsageError(fault, next_step="set model.thinking: off")
     return found
 
 
-def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, opens_answer: bool = True) -> str:
+def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     """The dialogue as the template writes it: thinking off, and on the same date every day.
 
     Raises:
@@ -110,17 +109,9 @@ def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, opens_ans
     """
     from jinja2 import TemplateError
 
+    settled = {"enable_thinking": False, "date_string": DATE, "strftime_now": lambda form: DATE}
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=opens_answer,
-                enable_thinking=False,
-                date_string=DATE,
-                strftime_now=lambda form: DATE,
-            )
-        )
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **settled))
     except TemplateError as error:
         raise DataError(f"the model's chat template does not take this dialogue: {error}") from error
 

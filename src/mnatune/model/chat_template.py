@@ -38,11 +38,8 @@ def try_template(template: str, where: str) -> None:
         return
     found = next(attempt(render_trial, [(template,)], 1, LIMITS))
     if isinstance(found, Lost):
-        raise DataError(
-            f"the chat template cannot be used: {found.reason}",
-            where=where,
-            next_step="look at its chat_template; take the model from where its maker published it",
-        )
+        step = "look at its chat_template; take the model from where its maker published it"
+        raise DataError(f"the chat template cannot be used: {found.reason}", where=where, next_step=step)
 
 
 def render_trial(template: str) -> int:
@@ -54,9 +51,8 @@ def render_trial(template: str) -> int:
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
-    rendering = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    loops = ["jinja2.ext.loopcontrols"]
+    rendering = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=loops)
     rendering.globals |= {"raise_exception": refuse, "strftime_now": lambda form: form}
     many = [{"role": ("user", "assistant")[at % 2], "content": "합병이란?"} for at in range(TURNS + 1)]
     characters = 0
@@ -64,9 +60,8 @@ def render_trial(template: str) -> int:
         compiled = rendering.from_string(OWN_TAGS.sub("", template))
         for messages in (many, [{"role": "system", "content": "답하십시오."}, {"role": "user", "content": LONG_TURN}]):
             try:
-                characters += len(
-                    compiled.render(messages=messages, add_generation_prompt=True, bos_token="", eos_token="")
-                )
+                text = compiled.render(messages=messages, add_generation_prompt=True, bos_token="", eos_token="")
+                characters += len(text)
             except (TemplateError, TypeError, KeyError):  # it wants what these dialogues do not have
                 continue
     except TemplateSyntaxError as error:

@@ -10,16 +10,8 @@ from dataclasses import dataclass
 GIB = 2**30
 # Dense bf16 tensor peak in TFLOP/s, from the vendors' data sheets.
 PEAK_TFLOPS = {
-    "H200": 989,
-    "H100": 989,
-    "A100": 312,
-    "4090": 165,
-    "5090": 210,
-    "3090": 71,
-    "A6000": 155,
-    "L40S": 362,
-    "L4": 121,
-}
+    "H200": 989, "H100": 989, "A100": 312, "4090": 165, "5090": 210, "3090": 71, "A6000": 155, "L40S": 362, "L4": 121,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,10 +76,11 @@ def free_gb() -> float:
     return float(psutil.virtual_memory().available) / GIB
 
 
-def measured_tflops(size: int = 4096, repeat: int = 8) -> float:
+def measured_tflops() -> float:
     """TFLOP/s of a square bf16 product on this card: stands in for the peak of a card that is not listed."""
     import torch
 
+    size, repeat = 4096, 8
     one = torch.randn(size, size, device="cuda", dtype=torch.bfloat16)
     one @ one  # the first product also loads the library
     torch.cuda.synchronize()

@@ -70,10 +70,8 @@ class EvidenceWords:
     @classmethod
     def of(cls, prompts: Mapping[str, Any]) -> Self:
         """The words of a pack's prompts."""
-        user, passage, rewrite, missing = (
-            str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite", "missing")
-        )
-        return cls(user, passage, rewrite, missing, (str(prompts["data_begin"]), str(prompts["data_end"])))
+        texts = {name: str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite", "missing")}
+        return cls(**texts, markers=(str(prompts["data_begin"]), str(prompts["data_end"])))
 
     def question(self, question: str, passages: Sequence[NumberedPassage]) -> str:
         """The user turn that asks with passages; without any it is the question itself."""
@@ -100,18 +98,11 @@ class EvidenceWords:
         return [*earlier, {"role": last["role"], "content": self.question(last["content"], passages)}]
 
     def _numbered(self, passages: Sequence[NumberedPassage]) -> str:
-        return "\n\n".join(
-            fill(
-                self.passage,
-                {
-                    "number": str(number),
-                    "name": self._bare(one.name),
-                    "in_force": one.in_force,
-                    "text": self._bare(one.text),
-                },
-            )
-            for number, one in enumerate(passages, 1)
-        )
+        shown = []
+        for number, one in enumerate(passages, 1):
+            values = {"number": str(number), "in_force": one.in_force}
+            shown.append(fill(self.passage, values | {"name": self._bare(one.name), "text": self._bare(one.text)}))
+        return "\n\n".join(shown)
 
     def _bare(self, text: str) -> str:
         return without_markers(text, self.markers, LONGEST_PASSAGE)

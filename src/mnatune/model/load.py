@@ -48,9 +48,8 @@ def refuse_unsafe(folder: Path) -> None:
     for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"):
         for file in folder.glob(pattern):
             if file.name != "training_args.bin":
-                raise DataError(
-                    "pickled weights can run code and are refused", where=str(file), next_step="convert to safetensors"
-                )
+                fault = "pickled weights can run code and are refused"
+                raise DataError(fault, where=str(file), next_step="convert to safetensors")
     for name in ("config.json", "adapter_config.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             try:
@@ -126,9 +125,8 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     cuda = torch.cuda.is_available()
     _refuse_old_torchao()
     if quantize == "fp8" and not cuda:
-        raise EnvironmentFault(
-            "train.quantize: fp8 needs a CUDA device", next_step="set train.quantize: none or nf4, or run on a GPU"
-        )
+        step = "set train.quantize: none or nf4, or run on a GPU"
+        raise EnvironmentFault("train.quantize: fp8 needs a CUDA device", next_step=step)
     wanted = {"auto": torch.bfloat16 if cuda else torch.float32, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     options: dict[str, Any] = {"dtype": wanted, "trust_remote_code": False, "use_safetensors": True}
     if cuda:
@@ -139,10 +137,8 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     try:
         model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
     except torch.cuda.OutOfMemoryError as error:
-        raise EnvironmentFault(
-            f"{model_id} does not fit the GPU's memory",
-            next_step="set train.quantize: nf4, or see mnatune train --plan",
-        ) from error
+        step = "set train.quantize: nf4, or see mnatune train --plan"
+        raise EnvironmentFault(f"{model_id} does not fit the GPU's memory", next_step=step) from error
     except SafetensorError as error:
         raise DataError(
             f"the model's weights are damaged or cut off: {first_line(error)}",
@@ -177,15 +173,10 @@ def attach_adapter(
     config = adapter / "adapter_config.json"
     if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
         raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
-    lineage = adapter / "mnatune.json"
-    if lineage.is_file():
-        made_for = str(json.loads(lineage.read_text(encoding="utf-8")).get("base_sha256", ""))
-        if not _may_be_same(made_for, base_fingerprint(model_id, revision)):
-            raise DataError(
-                "the adapter was made for another base model",
-                where=str(adapter),
-                next_step="give the base it names in mnatune.json",
-            )
+    made_for = str(adapter_facts(adapter).get("base_sha256", ""))
+    if made_for and not _may_be_same(made_for, base_fingerprint(model_id, revision)):
+        step = "give the base it names in mnatune.json"
+        raise DataError("the adapter was made for another base model", where=str(adapter), next_step=step)
     try:
         if isinstance(model, PeftModel):
             model.load_adapter(str(adapter), adapter_name=name, is_trainable=trainable)
@@ -206,9 +197,13 @@ def base_quantization(adapter: Path, stated: str) -> str:
 
     The two differ where nf4 was chosen to fit `train.memory_gb`.
     """
-    lineage = adapter / "mnatune.json"
-    facts = json.loads(lineage.read_text(encoding="utf-8")) if lineage.is_file() else {}
-    return str(facts.get("quantize", stated))
+    return str(adapter_facts(adapter).get("quantize", stated))
+
+
+def adapter_facts(adapter: Path) -> dict[str, Any]:
+    """What training has noted of an adapter in its mnatune.json; empty without it."""
+    path = adapter / "mnatune.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 @cache
@@ -242,7 +237,7 @@ def _may_be_same(made_for: str, base: str) -> bool:
     A hub id and a local copy of it cannot be compared, nor can a pinned revision and whatever is the newest.
     """
     hub = made_for.startswith("hub:"), base.startswith("hub:")
-    if not made_for or hub[0] != hub[1]:
+    if hub[0] != hub[1]:
         return True
     (one, pin), (other, wanted) = (text.partition("@")[::2] for text in (made_for, base))
     return one == other and (pin == wanted or not (pin and wanted))
@@ -372,12 +367,8 @@ def _quantization(kind: str) -> Any:
     if kind == "nf4":
         if find_spec("bitsandbytes") is None:
             raise missing_extra("bitsandbytes", "quantize")
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
+        form = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, **form)
     if find_spec("torchao") is None:
         raise missing_extra("torchao", "quantize")
     from torchao.quantization import Float8WeightOnlyConfig

@@ -86,9 +86,8 @@ def shape_of(model_id: str) -> Shape:
     try:
         c = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise EnvironmentFault(
-            f"the configuration of {model_id!r} cannot be loaded", next_step="mnatune doctor"
-        ) from error
+        fault = f"the configuration of {model_id!r} cannot be loaded"
+        raise EnvironmentFault(fault, next_step="mnatune doctor") from error
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     return Shape(
         c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads, head_dim,

@@ -60,6 +60,11 @@ def marked_for(model: str, messages: Sequence[Message]) -> list[Message]:
     return _all_marked(turns) if QWEN3.search(model) else turns
 
 
+def unmarked(text: str) -> str:
+    """A user turn without the mark that rendering puts on."""
+    return text.rstrip().removesuffix(NO_THINK).rstrip()
+
+
 def plain(text: str) -> str:
     """The text with what looks like a control token of any known family broken up."""
     return MARKED_UP.sub(lambda found: found[0] + BREAK, text)

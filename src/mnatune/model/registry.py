@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from ..runs.errors import DataError, UsageError
 from ..runs.workspace import Run, atomic_path, file_hash, read_jsonl, value_hash, write_json
-from .load import refuse_unsafe
+from .load import adapter_facts, refuse_unsafe
 
 POINTER = "production.json"
 HISTORY = "history.jsonl"
@@ -65,8 +65,7 @@ class Lineage:
     @classmethod
     def of_run(cls, run: Run, *, parent: str = "", feedback: str = "") -> Self:
         """The lineage in a run's own files; without an evaluation the verdict is empty."""
-        facts = run.require("train", "adapter") / "mnatune.json"
-        told = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        told = adapter_facts(run.require("train", "adapter"))
         verdict = run.folder("evaluate") / "verdict.json"
         return cls(
             base=str(told.get("base", "")),
@@ -117,11 +116,8 @@ class Pointer:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(values["model"], values["adapter_sha256"], values["since"], tuple(values["previous"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(
-                "the production pointer is damaged",
-                where=str(path),
-                next_step=f"remove it and promote again; {HISTORY} beside it says what served",
-            ) from error
+            step = f"remove it and promote again; {HISTORY} beside it says what served"
+            raise DataError("the production pointer is damaged", where=str(path), next_step=step) from error
 
 
 class Registry:
@@ -204,7 +200,8 @@ class Registry:
             if (folder / MODEL).is_file():  # it may be serving: verify its files, do not touch them
                 self.get(name, verify=True)
             else:
-                _copy_adapter(adapter, folder / "adapter")
+                with atomic_path(folder / "adapter") as partial:
+                    copy_files(adapter, partial, ADAPTER_FILES)
             for source, target in ((recipe, RECIPE), (feedback_items, FEEDBACK)):
                 if source is not None:
                     with atomic_path(folder / target) as copy:
@@ -260,12 +257,10 @@ class Registry:
 
     def history(self) -> list[dict[str, Any]]:
         """Every event: at, action, model (empty: the base), reason; oldest first."""
-        path = self.root / HISTORY
-        return read_jsonl(path) if path.is_file() else []
+        return read_jsonl(self.root / HISTORY, missing_ok=True)
 
     def _point(self, name: str, digest: str, previous: tuple[str, ...]) -> None:
-        facts = {"model": name, "adapter_sha256": digest, "since": _now(), "previous": list(previous)}
-        write_json(self.pointer_path, facts)
+        write_json(self.pointer_path, asdict(Pointer(name, digest, _now(), previous)))
 
     def _log(self, action: str, name: str, reason: str) -> None:
         event = {"at": _now(), "action": action, "model": name, "reason": reason}
@@ -283,12 +278,12 @@ class Registry:
             yield
 
 
-def _copy_adapter(source: Path, target: Path) -> None:
-    with atomic_path(target) as partial:
-        partial.mkdir()
-        for file in ADAPTER_FILES:
-            if (source / file).is_file():
-                shutil.copyfile(source / file, partial / file)
+def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Make a folder of those of the named files that the source has."""
+    target.mkdir(parents=True)
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def _name_of(adapter: Path) -> str:

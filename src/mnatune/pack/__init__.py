@@ -11,14 +11,13 @@ evaluate.yaml    denials, guard tasks …     guards/         own lm-evaluation-
 sample/          rows for a sample archive
 """
 
-import difflib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..runs.errors import DataError, UsageError
+from ..runs.errors import DataError, UsageError, did_you_mean
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, read_jsonl
 from ..runs.yaml_text import parse_yaml, place_and_fault
@@ -37,8 +36,7 @@ class Pack:
             if (root / "pack.yaml").is_file():
                 return cls(root)
         known = sorted(p.name for p in bundled("packs").iterdir() if p.is_dir())
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"bundled packs: {', '.join(known)}"
+        hint = did_you_mean(name, known, f"bundled packs: {', '.join(known)}")
         raise UsageError(f"there is no pack {name!r}", next_step=hint)
 
     def yaml(self, name: str) -> Any:
@@ -86,17 +84,17 @@ class Pack:
     @cached_property
     def exam_questions(self) -> list[str]:
         """The questions of every exam item: nothing that gives one away may be trained on. Empty without an exam."""
-        files = sorted((self.root / "exam").glob("*.jsonl"))
-        return [str(item["question"]) for file in files for item in read_jsonl(file) if item.get("question")]
+        return [str(item["question"]) for item in self._exam if item.get("question")]
 
     @cached_property
     def exam_topics(self) -> list[tuple[str, str]]:
         """(topic, question) of every exam item that has a topic; empty without an exam."""
-        files = sorted((self.root / "exam").glob("*.jsonl"))
-        items = [item for file in files for item in read_jsonl(file)]
-        return [
-            (str(item["topic"]), str(item["question"])) for item in items if item.get("topic") and item.get("question")
-        ]
+        asked = [item for item in self._exam if item.get("topic") and item.get("question")]
+        return [(str(item["topic"]), str(item["question"])) for item in asked]
+
+    @property
+    def _exam(self) -> list[dict[str, Any]]:
+        return [item for file in sorted((self.root / "exam").glob("*.jsonl")) for item in read_jsonl(file)]
 
     @property
     def system_prompt(self) -> str:

@@ -79,21 +79,20 @@ def kinds(data: PackData) -> tuple[list[str], list[tuple[str, list[int]]]]:
     found = []
     for kind, sizes in sorted(lengths.items(), key=lambda item: -len(item[1])):
         ordered = sorted(sizes)
-        found.append(
-            (kind, [len(ordered), dialogues[kind], ordered[len(ordered) // 2], ordered[9 * len(ordered) // 10]])
-        )
+        median, long = ordered[len(ordered) // 2], ordered[9 * len(ordered) // 10]
+        found.append((kind, [len(ordered), dialogues[kind], median, long]))
     return heads, found
 
 
 def _schema(data: PackData, owned: Mapping[str, type]) -> CheckResult:
     for name, form in YAML_FILES.items():
         if name != "pack.yaml" and (name not in OPTIONAL_FILES or (data.pack.root / name).is_file()):
-            data.fits(name, form)
+            data.form(name, form)
     for pattern, form in owned.items():
         names = sorted(p.relative_to(data.pack.root).as_posix() for p in data.pack.root.glob(pattern))
         data.faults += [] if names else [f"{pattern}: the pack lacks it"]
         for name in names:
-            data.fits(name, form)
+            data.form(name, form)
     return CheckResult("form of every file", f"{data.read} files", data.faults)
 
 
@@ -101,12 +100,9 @@ def _identity(data: PackData) -> tuple[str, list[str]]:
     failures = []
     ids = Counter(item.id for item in data.items())
     failures += [f"{name}: {n} exam items have this id" for name, n in ids.items() if n > 1]
-    for kind, rows in (
-        ("training rows", [(p, q) for p, q, _ in data.trained()]),
-        ("exam items", [(p, q) for p, q, _ in data.examined()]),
-    ):
+    for kind, rows in (("training rows", data.trained()), ("exam items", data.examined())):
         seen: dict[str, str] = {}
-        for place, question in rows:
+        for place, question, _ in rows:
             first = seen.setdefault(spaceless(question), place)
             if first != place:
                 failures.append(f"{place}: the question of {first} again ({kind})")
@@ -117,8 +113,9 @@ def _apart(data: PackData) -> tuple[str, list[str]]:
     exam, rows = list(data.examined()), list(data.trained())
     failures: list[str] = []
     nearest = 0.0
-    for label, text in (("question", _question), ("question and answer", _whole)):
-        for one, other, share in similar([text(i) for i in exam], [text(r) for r in rows], at_least=0.1):
+    for label, parts in (("question", 1), ("question and answer", 2)):
+        asked, taught = ([" ".join(row[1 : 1 + parts]) for row in side] for side in (exam, rows))
+        for one, other, share in similar(asked, taught, at_least=0.1):
             nearest = max(nearest, share)
             if share >= EXAM_LIMIT:
                 failures.append(f"{rows[other][0]}: gives away {exam[one][0]} ({label}, Jaccard {share:.2f})")
@@ -126,16 +123,15 @@ def _apart(data: PackData) -> tuple[str, list[str]]:
 
 
 def _unlike(data: PackData) -> tuple[str, list[str]]:
-    rows = [(place, row.question, row.answer) for place, row in data.qa]
     limit = CurateSection().near_duplicates
-    texts = [_whole(row) for row in rows]
+    texts = [f"{row.question} {row.answer}" for _, row in data.qa]
     failures = []
     nearest = 0.0
     for one, other, share in similar(texts, texts, at_least=0.1):
         if one < other:
             nearest = max(nearest, share)
             if share >= limit and facts_of(texts[one]) == facts_of(texts[other]):
-                failures.append(f"{rows[other][0]}: nearly the same as {rows[one][0]} (Jaccard {share:.2f})")
+                failures.append(f"{data.qa[other][0]}: nearly the same as {data.qa[one][0]} (Jaccard {share:.2f})")
     return f"nearest pair {nearest:.2f}, limit {limit}", failures
 
 
@@ -230,10 +226,8 @@ def _lexicon(data: PackData) -> tuple[str, list[str]]:
             precision, recall = _quality(lexicon, [row for _, row in rows])
             facts.append(f"{label} precision {precision:.3f} recall {recall:.3f} (n={len(rows)})")
             if label == "labels" and min(precision, recall) < LEAST_QUALITY:
-                failures.append(
-                    f"lexicon.yaml: precision {precision:.3f}, recall {recall:.3f} on the labelled rows; "
-                    f"at least {LEAST_QUALITY} is wanted"
-                )
+                found = f"precision {precision:.3f}, recall {recall:.3f} on the labelled rows"
+                failures.append(f"lexicon.yaml: {found}; at least {LEAST_QUALITY} is wanted")
     return "; ".join(facts), failures
 
 
@@ -302,14 +296,6 @@ def similar(ones: list[str], others: list[str], *, at_least: float) -> Iterator[
             share = common / (len(pieces) + len(sets[other]) - common)
             if share >= at_least:
                 yield index, other, share
-
-
-def _question(row: tuple[str, str, str]) -> str:
-    return row[1]
-
-
-def _whole(row: tuple[str, str, str]) -> str:
-    return f"{row[1]} {row[2]}"
 
 
 CHECKS: dict[str, Callable[[PackData], tuple[str, list[str]]]] = {

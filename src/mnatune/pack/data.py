@@ -33,7 +33,7 @@ class PackData:
         self.pack = pack
         self.faults: list[str] = []
         self.read = 0
-        self.facts = self._form("pack.yaml", PackFacts)
+        self.facts = self.form("pack.yaml", PackFacts)
         self.qa = self._rows("qa.jsonl", QARow, optional=True)
         self.choice = self._rows("exam/choice.jsonl", ChoiceItem)
         self.essay = self._rows("exam/essay.jsonl", EssayItem)
@@ -44,11 +44,8 @@ class PackData:
         self.sample = self._rows("sample/rows.jsonl", SampleRowForm, optional=True)
         self.twins = self._rows("sample/twins.jsonl", TwinRow, optional=True)
 
-    def fits(self, name: str, form: type) -> None:
-        """Check a YAML file against a form: a pydantic model or a dataclass."""
-        self._form(name, form)
-
-    def _form(self, name: str, form: type[F]) -> F | None:
+    def form(self, name: str, form: type[F]) -> F | None:
+        """A YAML file in its form, a pydantic model or a dataclass; None if it does not fit."""
         try:
             self.read += 1
             return TypeAdapter(form).validate_python(self.pack.yaml(name))

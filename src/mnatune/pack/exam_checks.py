@@ -55,9 +55,8 @@ def choices_alone(data: PackData) -> tuple[str, list[str]]:
         return "no items", []
     right = sum(_guessed(items, fold) for fold in range(FOLDS))
     low, high = _bounds(len(items))
-    facts = (
-        f"{right:g} of {len(items)} right by the choices alone ({100 * right / len(items):.1f} %, {low:.0f}-{high:.0f})"
-    )
+    share = f"{100 * right / len(items):.1f} %, {low:.0f}-{high:.0f}"
+    facts = f"{right:g} of {len(items)} right by the choices alone ({share})"
     if low <= right <= high:
         return facts, []
     return facts, [f"exam/choice.jsonl: a classifier that never sees the question gets {facts}"]
@@ -75,16 +74,11 @@ def unstated(data: PackData) -> tuple[str, list[str]]:
     for _, item in data.choice:
         articles, numbers = _cited(checker, item.article), set(NUMBER.findall(item.right))
         key = _pieces(item.right + item.explanation)
-        by = next(
-            (
-                place
-                for place, cited, windows in rows
-                if articles <= cited
-                and any(numbers <= held and len(key & text) >= TOLD * len(key) for held, text in windows)
-            ),
-            "",
-        )
-        stated += [f"{item.id} by {by}"] if by else []
+        for place, cited, windows in rows:
+            near = (numbers <= held and len(key & text) >= TOLD * len(key) for held, text in windows)
+            if articles <= cited and any(near):
+                stated.append(f"{item.id} by {place}")
+                break
     total = len(data.choice)
     failures = []
     if 2 * len(stated) > total:
@@ -112,9 +106,8 @@ def open_book(data: PackData) -> tuple[str, list[str]]:
     for _, item in items:
         listed = {cited for text in item.articles for cited in _cited(checker, text)}
         named += bool(listed)
-        failures += [
-            f"{item.id}: {text!r} is no article in force" for text in item.articles if not _cited(checker, text)
-        ]
+        unknown = [text for text in item.articles if not _cited(checker, text)]
+        failures += [f"{item.id}: {text!r} is no article in force" for text in unknown]
         missing = _cited(checker, item.article) - listed
         failures += [f"{item.id}: articles lacks {law} {article}" for law, article in sorted(missing)]
     return f"{named} of {len(items)} choice and essay items name their articles", failures

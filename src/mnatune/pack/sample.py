@@ -26,7 +26,7 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,11 +101,8 @@ def build_sample(pack: Pack, out: Path) -> Path:
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
         return out
     if out.exists() and not marker.is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            "this is not an earlier sample and will not be overwritten",
-            where=str(out),
-            next_step="choose an empty or new folder",
-        )
+        fault = "this is not an earlier sample and will not be overwritten"
+        raise UsageError(fault, where=str(out), next_step="choose an empty or new folder")
     plan = pack.yaml("sample/plan.yaml")
     layout = _compose(pack, plan)
     dropped = {c["name"] for c in pack.yaml("drops.yaml")["categories"]}
@@ -170,13 +167,8 @@ def _further(base: list[SampleRow], plan: dict[str, Any], dice: random.Random) -
 
 
 def _echo(row: SampleRow) -> SampleRow:
-    return replace(
-        row,
-        question=f" {row.question}",
-        answer=f"{row.question} ",
-        kind="echo",
-        document=content_id("sample-echo", row.question),
-    )
+    document = content_id("sample-echo", row.question)
+    return replace(row, question=f" {row.question}", answer=f"{row.question} ", kind="echo", document=document)
 
 
 def _repeats(pack: Pack, base: list[SampleRow], plan: dict[str, Any], dice: random.Random) -> list[SampleRow]:
@@ -260,20 +252,15 @@ def _documents(rows: list[SampleRow], most: int) -> list[dict[str, Any]]:
     for identity, group in sorted(grouped.items()):
         for start in range(0, len(group), most):
             part = group[start : start + most]
-            documents.append(
-                {
-                    "data_id": identity,
-                    "data_title": part[0].title,
-                    "data_ccl": "mnatune sample",
-                    "data_category": {"main": "구어체", "middle": part[0].category, "sub": ""},
-                    "contents": [
-                        {
-                            "text": " ".join(r.answer for r in part),
-                            "QA": [{"question": r.question, "answer": r.answer} for r in part],
-                        }
-                    ],
-                }
-            )
+            pairs = [{"question": r.question, "answer": r.answer} for r in part]
+            document = {
+                "data_id": identity,
+                "data_title": part[0].title,
+                "data_ccl": "mnatune sample",
+                "data_category": {"main": "구어체", "middle": part[0].category, "sub": ""},
+                "contents": [{"text": " ".join(r.answer for r in part), "QA": pairs}],
+            }
+            documents.append(document)
     return documents
 
 
@@ -365,7 +352,7 @@ def _counts(layout: SampleLayout, dropped: set[str]) -> dict[str, int]:
     kept = [r for r in training if r.kind != "echo"]
     train = documents + kept
     kinds = Counter(r.kind for r in documents + training + validation)
-    in_dropped = _count(r.category in dropped for r in train)
+    in_dropped = sum(r.category in dropped for r in train)
     return {
         "rows": len(documents) + len(training) + len(validation),
         "other_qa": len(documents),
@@ -376,11 +363,7 @@ def _counts(layout: SampleLayout, dropped: set[str]) -> dict[str, int]:
         "dropped_category": in_dropped,
         "after_category": len(train) - in_dropped,
         "val_rows": len(validation),
-        "val_echo": _count(r.kind == "echo" for r in validation),
-        "val_after_echo": _count(r.kind != "echo" for r in validation),
+        "val_echo": sum(r.kind == "echo" for r in validation),
+        "val_after_echo": sum(r.kind != "echo" for r in validation),
         **{name: kinds[kind] for name, kind in COUNTED.items()},
     }
-
-
-def _count(flags: Iterable[bool]) -> int:
-    return sum(flags)

@@ -7,12 +7,27 @@ import math
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ..text.personal import PersonalData
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S(?:[\s\S]*\S)?$")]
 """Text that is neither empty nor begins or ends with white space."""
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {pattern!r}: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[Text, AfterValidator(_compiles)]
+Edit = Annotated[
+    list[str], Field(min_length=2, max_length=2), AfterValidator(lambda edit: [_compiles(edit[0]), edit[1]])
+]
+"""A regular expression, and what replaces it."""
 Difficulty = Literal["상", "중", "하"]
 LETTERS = "ABCD"
 HAN = re.compile(r"[\u3400-\u9fff]+(?:[ ·][\u3400-\u9fff]+)*")
@@ -245,15 +260,10 @@ class Statute(Form):
 class FalseFriend(Form):
     """A context in which terms mean something else."""
 
-    pattern: Text
+    pattern: Pattern
     cancels: Annotated[list[Text], Field(min_length=1)]
     penalty: int | float = Field(ge=0)
     why: Text
-
-    @model_validator(mode="after")
-    def _pattern_compiles(self) -> Self:
-        _compiled(self.pattern)
-        return self
 
 
 class LexiconFile(Form):
@@ -282,13 +292,7 @@ class GuardForm(Form):
     """Sentences addressed to the judge, and what replaces them before it reads a row."""
 
     replacement: Text
-    patterns: list[Text]
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> Self:
-        for pattern in self.patterns:
-            _compiled(pattern)
-        return self
+    patterns: list[Pattern]
 
 
 class RubricFile(Form):
@@ -317,13 +321,13 @@ class RubricFile(Form):
 class DenialForms(Form):
     """Regular expressions by which a sentence denies a premise or gives in to it; see evaluate.yaml."""
 
-    absent: list[Text]
-    demonstratives: list[Text]
-    untrue: list[Text]
-    stance: list[Text]
-    affirming: list[Text]
-    agreeing: list[Text]
-    relying: list[Text]
+    absent: list[Pattern]
+    demonstratives: list[Pattern]
+    untrue: list[Pattern]
+    stance: list[Pattern]
+    affirming: list[Pattern]
+    agreeing: list[Pattern]
+    relying: list[Pattern]
 
 
 class UsableForm(Form):
@@ -341,18 +345,10 @@ class EvaluateFile(Form):
     domain: Annotated[dict[Text, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     usable: dict[Text, UsableForm] = {}
     denials: DenialForms
-    refusals: list[Text]
-    hedges: list[Text] = []
-    paraphrases: dict[str, list[Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
+    refusals: list[Pattern]
+    hedges: list[Pattern] = []
+    paraphrases: dict[str, list[Edit]] = {}
     guards: list[dict[str, str]] = []
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> Self:
-        denials = [pattern for patterns in self.denials.model_dump().values() for pattern in patterns]
-        edits = [edit[0] for edits in self.paraphrases.values() for edit in edits]
-        for pattern in (*denials, *self.refusals, *self.hedges, *edits):
-            _compiled(pattern)
-        return self
 
 
 class CitationsFile(Form):
@@ -397,10 +393,3 @@ PLACEHOLDERS = {
     "evidence_missing": ("missing",),
 }
 """Prompts that a pack must have, and the places in them that code fills."""
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"no regular expression: {pattern!r}: {error}") from None

@@ -4,7 +4,6 @@ Colours are those of the light palette; the page swaps them for the dark one whe
 carries a sentence of what it shows, for screen readers.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,81 +65,51 @@ class Chart:
 
     caption: Caption
     figure: dict[str, Any]
-    height: int = 240
-
-    @property
-    def id(self) -> str:
-        """Element id."""
-        return self.caption.id
+    height: int
 
 
 def lines(
     caption: Caption, series: Sequence[Series], *, x_title: str, tick: str = "", from_zero: bool = False
 ) -> Chart:
     """Curves over a common x axis. `tick` is a d3 format of the y axis, which starts at 0 if `from_zero`."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for one in series:
-        figure.add_scatter(
-            x=list(one.x),
-            y=list(one.y),
-            name=one.label,
-            mode="lines+markers" if one.dots else "lines",
-            line={"color": LIGHT[one.role], "width": 2 if one.dots else 1.5},
-            marker={"size": 6},
-            hovertemplate=f"%{{x:,}} · %{{y{':' + tick if tick else ''}}}<extra>{one.label}</extra>",
-        )
-    figure.update_layout(_layout(len(series) > 1))
-    figure.update_xaxes(_axis(x_title) | {"showgrid": False, "tickformat": ",~r"})
-    figure.update_yaxes(_axis("") | {"tickformat": tick or ",~r", "rangemode": "tozero" if from_zero else "normal"})
-    return Chart(caption, _json(figure))
+    traces = [
+        {
+            "type": "scatter",
+            "x": list(one.x),
+            "y": list(one.y),
+            "name": one.label,
+            "mode": "lines+markers" if one.dots else "lines",
+            "line": {"color": LIGHT[one.role], "width": 2 if one.dots else 1.5},
+            "marker": {"size": 6},
+            "hovertemplate": f"%{{x:,}} · %{{y{':' + tick if tick else ''}}}<extra>{one.label}</extra>",
+        }
+        for one in series
+    ]
+    x_axis = _axis(x_title, showgrid=False)
+    y_axis = _axis(tickformat=tick or ",~r", rangemode="tozero" if from_zero else "normal")
+    return Chart(caption, _figure(traces, x_axis, y_axis), height=240)
 
 
 def columns(caption: Caption, series: Sequence[Series], *, unit: str, step: int, mark: float | None = None) -> Chart:
     """A histogram, stacked; each `x` is the lower edge of a bar `step` wide, `mark` draws a dashed vertical line."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for one in series:
-        figure.add_bar(
-            x=list(one.x),
-            y=list(one.y),
-            name=one.label,
-            marker={"color": LIGHT[one.role], "line": {"width": 0}},
-            offset=0,
-            width=0.88 * step,
-            hovertemplate=f"%{{x:,}}{unit}{'부터' if step > 1 else ''} · %{{y:,}}행<extra>{one.label}</extra>",
-        )
-    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack"})
-    figure.update_xaxes(_axis("") | {"showgrid": False, "ticksuffix": unit, "rangemode": "tozero", "tickformat": ",~r"})
-    figure.update_yaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero"})
+    place = f"%{{x:,}}{unit}{'부터' if step > 1 else ''} · %{{y:,}}행"
+    traces = [_bar(one, one.x, one.y, place) | {"offset": 0, "width": 0.88 * step} for one in series]
+    x_axis = _axis(showgrid=False, ticksuffix=unit, rangemode="tozero")
+    figure = _figure(traces, x_axis, _axis(rangemode="tozero"), barmode="stack")
     if mark is not None:
-        figure.add_vline(x=mark, line={"color": LIGHT["warn"], "width": 2, "dash": "dash"})
-    return Chart(caption, _json(figure), height=280)
+        line = {"color": LIGHT["warn"], "width": 2, "dash": "dash"}
+        ends = {"x0": mark, "x1": mark, "y0": 0, "y1": 1, "xref": "x", "yref": "y domain"}
+        figure["layout"]["shapes"] = [{"type": "line", "line": line, **ends}]
+    return Chart(caption, figure, height=280)
 
 
 def bars(caption: Caption, series: Sequence[Series]) -> Chart:
     """Horizontal stacked bars; the labels are the series' `x`, in reading order."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for one in series:
-        figure.add_bar(
-            y=list(one.x),
-            x=list(one.y),
-            name=one.label,
-            orientation="h",
-            marker={"color": LIGHT[one.role], "line": {"width": 0}},
-            hovertemplate=f"%{{y}} · %{{x:,}}행<extra>{one.label}</extra>",
-        )
+    traces = [_bar(one, one.y, one.x, "%{y} · %{x:,}행") | {"orientation": "h"} for one in series]
     rows = len(series[0].x) if series else 0
-    figure.update_layout(_layout(len(series) > 1) | {"barmode": "stack", "bargap": 0.28})
-    figure.update_xaxes(_axis("") | {"tickformat": ",~r", "rangemode": "tozero", "nticks": 5})
-    figure.update_yaxes(
-        _axis("") | {"autorange": "reversed", "showgrid": False, "ticksuffix": "  ", "type": "category"}
-    )
-    return Chart(caption, _json(figure), height=90 + 26 * rows)
+    y_axis = _axis(autorange="reversed", showgrid=False, ticksuffix="  ", type="category", tickformat="")
+    figure = _figure(traces, _axis(rangemode="tozero", nticks=5), y_axis, barmode="stack", bargap=0.28)
+    return Chart(caption, figure, height=90 + 26 * rows)
 
 
 def in_units(values: Sequence[float | None], unit: str) -> tuple[list[float | None], str]:
@@ -152,9 +121,23 @@ def in_units(values: Sequence[float | None], unit: str) -> tuple[list[float | No
     return list(values), unit
 
 
-def _layout(legend: bool) -> dict[str, Any]:
+def _bar(one: Series, x: Sequence[Any], y: Sequence[Any], place: str) -> dict[str, Any]:
     return {
-        "template": "none",
+        "type": "bar",
+        "x": list(x),
+        "y": list(y),
+        "name": one.label,
+        "marker": {"color": LIGHT[one.role], "line": {"width": 0}},
+        "hovertemplate": f"{place}<extra>{one.label}</extra>",
+    }
+
+
+def _figure(
+    traces: list[dict[str, Any]], x_axis: dict[str, Any], y_axis: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Plotly's data and layout, with a legend if there are several traces."""
+    legend = len(traces) > 1
+    layout = {
         "font": {"family": FONT, "size": 12, "color": LIGHT["ink"]},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -170,10 +153,13 @@ def _layout(legend: bool) -> dict[str, Any]:
         },
         "hoverlabel": {"font": {"family": FONT}},
         "dragmode": False,
+        "xaxis": x_axis,
+        "yaxis": y_axis,
     }
+    return {"data": traces, "layout": layout | more}
 
 
-def _axis(title: str) -> dict[str, Any]:
+def _axis(title: str = "", **more: Any) -> dict[str, Any]:
     return {
         "title": {"text": title, "font": {"color": LIGHT["muted"], "size": 11}, "standoff": 6},
         "automargin": True,
@@ -183,10 +169,6 @@ def _axis(title: str) -> dict[str, Any]:
         "tickfont": {"color": LIGHT["muted"], "size": 11},
         "fixedrange": True,
         "exponentformat": "none",
+        "tickformat": ",~r",
+        **more,
     }
-
-
-def _json(figure: Any) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(figure.to_json())
-    made["layout"].pop("template", None)
-    return made

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,12 +16,8 @@ from ..runs.workspace import Run
 
 LENGTH_STEPS = {"question": 10, "answer": 50}  # characters per bar of the length histograms
 LENGTH_BARS = 30  # the last bar holds everything longer
-# the stages whose rows can be described, the most refined first: file kept, file dropped
-ROWS = {
-    "judge": ("qa.parquet", "dropped.parquet"),
-    "curate": ("qa.parquet", "dropped.parquet"),
-    "read": ("qa", "dropped.parquet"),
-}
+# the stages whose rows can be described, the most refined first, and where their rows are
+ROWS = {"judge": "qa.parquet", "curate": "qa.parquet", "read": "qa"}
 
 
 @dataclass(slots=True)
@@ -44,23 +41,23 @@ def composition(run: Run) -> Composition | None:
     stage = next((s for s in ROWS if run.manifest(s) is not None), None)
     if stage is None:
         return None
-    kept_path, dropped_path = (run.folder(stage) / name for name in ROWS[stage])
+    folder = run.folder(stage)
     lengths = {"question": Counter[int](), "answer": Counter[int]()}
     kept: Counter[str] = Counter()
-    for batch in _batches(kept_path, ["question", "answer", "category"]):
+    for batch in _batches(folder / ROWS[stage], ["question", "answer", "category"]):
         kept.update(batch.column("category").to_pylist())
         for name, counter in lengths.items():
             values = pc.value_counts(pc.utf8_length(batch.column(name)))
             counter.update({row["values"]: row["counts"] for row in values.to_pylist() if row["values"] is not None})
     dropped: Counter[str] = Counter()
-    for batch in _batches(dropped_path, ["category"]):
+    for batch in _batches(folder / "dropped.parquet", ["category"]):
         dropped.update(batch.column("category").to_pylist())
     return Composition(
         stage,
         kept,
         dropped,
         {name: _bars(counter, LENGTH_STEPS[name]) for name, counter in lengths.items()},
-        {name: _median(counter) for name, counter in lengths.items()},
+        {name: median_low([*counter.elements()] or [0]) for name, counter in lengths.items()},
     )
 
 
@@ -79,12 +76,3 @@ def _bars(lengths: Counter[int], step: int) -> list[int]:
     for length, rows in lengths.items():
         bars[min(length // step, LENGTH_BARS - 1)] += rows
     return bars
-
-
-def _median(lengths: Counter[int]) -> int:
-    half, running = sum(lengths.values()) / 2, 0
-    for length in sorted(lengths):
-        running += lengths[length]
-        if running >= half:
-            return length
-    return 0

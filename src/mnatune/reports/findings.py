@@ -1,12 +1,10 @@
 """What `evaluate` has found: metrics.json and verdict.json, and the report's one-sentence conclusion."""
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..runs.errors import DataError
-from ..runs.workspace import STAGES, Run
+from ..runs.workspace import STAGES, Run, read_json
 from . import korean
 
 VERDICTS = ("valid", "invalid", "unresolved")
@@ -26,6 +24,10 @@ class Evaluation:
 
     metrics: dict[str, Any]
     verdict: dict[str, Any]
+
+    def count(self, name: str) -> Any:
+        """A part of what was counted besides the metrics; empty if it was not."""
+        return (self.metrics.get("counts") or {}).get(name) or {}
 
     @property
     def primary(self) -> str:
@@ -57,12 +59,12 @@ class Evaluation:
     @property
     def domain(self) -> list[dict[str, Any]]:
         """The parts of the domain score."""
-        return list((self.metrics.get("counts") or {}).get("domain") or [])
+        return list(self.count("domain"))
 
     @property
     def citations(self) -> list[tuple[str, list[int]]]:
         """Citations in all and per law, most cited first: (law, base and tuned by `VERDICTS`)."""
-        counts = (self.metrics.get("counts") or {}).get("citations") or {}
+        counts = self.count("citations")
         sides = [counts.get(model) or {} for model in ("base", "tuned")]
         laws = dict.fromkeys(law for side in reversed(sides) for law in side.get("per_law", {}))
         rows = [("모든 법령", [int(side.get(v, 0)) for side in sides for v in VERDICTS])]
@@ -75,22 +77,18 @@ class Evaluation:
     @property
     def premises(self) -> list[tuple[str, int, int]]:
         """Answers to false premises by verdict: (verdict, base, tuned)."""
-        counts = (self.metrics.get("counts") or {}).get("false_premise") or {}
+        counts = self.count("false_premise")
         return [(v, counts["base"][v], counts["tuned"][v]) for v in counts.get("base", {})]
 
     @property
     def apart(self) -> list[tuple[str, int, int]]:
         """Non-zero counts that are kept out of the metrics: (label, base, tuned)."""
-        counts = self.metrics.get("counts") or {}
 
-        def of(*path: str) -> list[int]:
-            found = []
-            for model in ("base", "tuned"):
-                cell: Any = (counts.get(path[0]) or {}).get(model)
-                for key in path[1:]:
-                    cell = (cell or {}).get(key)
-                found.append(sum(cell.values()) if isinstance(cell, dict) else int(cell or 0))
-            return found
+        def of(name: str, key: str = "") -> list[int]:
+            cells: list[Any] = [self.count(name).get(model) for model in ("base", "tuned")]
+            if key:
+                cells = [(cell or {}).get(key) for cell in cells]
+            return [sum(cell.values()) if isinstance(cell, dict) else int(cell or 0) for cell in cells]
 
         rows = [
             ("생성한 답에서 글자를 읽지 못한 객관식 문항", of("exam_unparsed")),
@@ -106,20 +104,18 @@ class Evaluation:
     @property
     def search(self) -> list[tuple[str, str, str, int]]:
         """How well the search finds the articles of the held-out questions: (metric, value, interval, questions)."""
-        table = ((self.metrics.get("counts") or {}).get("open_book") or {}).get("search") or {}
+        table = self.count("open_book").get("search") or {}
         return [(SEARCH[name], *_shares(cell), int(cell["n"])) for name, cell in table.items()]
 
     @property
     def served(self) -> list[str]:
         """Addresses of the served models that answered, base and tuned; empty if they answered in process."""
-        found = (self.metrics.get("counts") or {}).get("served") or {}
-        return [f"{side['url']}#{side['model']}" for side in found.values()]
+        return [f"{side['url']}#{side['model']}" for side in self.count("served").values()]
 
     @property
     def judge(self) -> "Judge | None":
         """The judge of essays and pairs; None without one."""
-        counts = self.metrics.get("counts") or {}
-        return Judge(counts["judge"], counts.get("pairwise") or {}) if counts.get("judge") else None
+        return Judge(self.count("judge"), self.count("pairwise")) if self.count("judge") else None
 
     @property
     def primary_metric(self) -> dict[str, Any] | None:
@@ -178,7 +174,7 @@ def evaluation(run: Run) -> Evaluation | None:
         return None
     folder = run.folder("evaluate")
     again = f"mnatune evaluate RECIPE --out {run.root} --force"
-    metrics, verdict = _load(folder / "metrics.json", again), _load(folder / "verdict.json", again)
+    metrics, verdict = (read_json(folder / name, again) for name in ("metrics.json", "verdict.json"))
     if not isinstance(metrics.get("metrics"), list):
         raise DataError("no list of metrics", where=str(folder / "metrics.json"), next_step=again)
     return Evaluation(metrics, verdict)
@@ -212,15 +208,3 @@ def _shares(found: dict[str, float | None]) -> tuple[str, str]:
 def _with_interval(found: dict[str, float | None]) -> str:
     value, low, high = (found[part] for part in ("value", "low", "high"))
     return korean.NONE if value is None else f"{value:.2f} ({low:.2f} ~ {high:.2f})"
-
-
-def _load(path: Path, again: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"the evaluation lacks {path.name}", where=str(path), next_step=again) from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
-    if not isinstance(found, dict):
-        raise DataError("not a JSON object", where=str(path))
-    return found

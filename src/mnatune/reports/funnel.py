@@ -96,7 +96,7 @@ def _sources(manifests: Mapping[str, Manifest | None]) -> list[SourceRow]:
     for stage, manifest in manifests.items():
         for source, facts in (manifest.per_source if manifest else {}).items():
             row = found.setdefault(source, SourceRow(source, {}, [], [], []))
-            row.rows[stage] = _rows_of(facts)
+            row.rows[stage] = int(next((facts[key] for key in ("rows_out", "kept", "rows") if key in facts), 0))
             row.losses.extend((stage, loss) for loss in _losses(_dropped_of(facts)))
             for name in SIDE_FACTS:
                 row.skipped.extend(_losses(facts.get(name) or {}))
@@ -104,20 +104,10 @@ def _sources(manifests: Mapping[str, Manifest | None]) -> list[SourceRow]:
     return list(found.values())
 
 
-def _rows_of(facts: Mapping[str, Any]) -> int:
-    for key in ("rows_out", "kept", "rows"):
-        if key in facts:
-            return int(facts[key])
-    return 0
-
-
 def _dropped_of(facts: Mapping[str, Any]) -> dict[str, int]:
     nested = facts.get("dropped")
-    dropped = dict(nested) if isinstance(nested, Mapping) else {}
-    for key, value in facts.items():
-        if key.startswith("dropped/"):
-            dropped[key.removeprefix("dropped/")] = value
-    return dropped
+    flat = {key.removeprefix("dropped/"): rows for key, rows in facts.items() if key.startswith("dropped/")}
+    return (dict(nested) if isinstance(nested, Mapping) else {}) | flat
 
 
 def _losses(dropped: Mapping[str, Any]) -> list[Loss]:

@@ -1,12 +1,11 @@
 """The judge's work, from its judge.json: scores, what other thresholds would keep, examples, cost, trust, recall."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..runs.errors import DataError
-from ..runs.workspace import Run
+from ..runs.workspace import Run, read_json
 from . import korean
 from .charts import Caption, Chart, Series, bars, columns, lines
 
@@ -60,7 +59,10 @@ def judging(run: Run) -> Judging | None:
     """The section's content; None before `judge`."""
     if run.manifest("judge") is None:
         return None
-    found = _load(run)
+    path, again = run.folder("judge") / "judge.json", f"mnatune judge RECIPE --out {run.root} --force"
+    found = read_json(path, again)
+    if "histogram" not in found:
+        raise DataError("judge.json has no histogram", where=str(path), next_step=again)
     threshold, histogram = int(found["keep_above"]), [int(n) for n in found["histogram"]]
     above = sum(histogram[threshold + 1 :])
     cuts = [
@@ -90,20 +92,6 @@ def judging(run: Run) -> Judging | None:
         trust=_trust(found.get("canaries") or {}),
         recall=_recall(cascade.get("recall") or {}),
     )
-
-
-def _load(run: Run) -> dict[str, Any]:
-    path = run.folder("judge") / "judge.json"
-    again = f"mnatune judge RECIPE --out {run.root} --force"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("the judge stage lacks judge.json", where=str(path), next_step=again) from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
-    if not isinstance(found, dict) or "histogram" not in found:
-        raise DataError("judge.json has no histogram", where=str(path), next_step=again)
-    return found
 
 
 def _scores(histogram: list[int], threshold: int) -> Chart:

@@ -34,8 +34,7 @@ def reason(key: str) -> str:
     if key in wording()["reasons"]:
         return wording()["reasons"][key]
     for pattern, sentence in wording()["reason_patterns"].items():
-        match = re.match(pattern, key)
-        if match:
+        if match := re.match(pattern, key):
             return sentence.format(*match.groups())
     return key
 
@@ -78,11 +77,8 @@ def number(value: float | None, digits: int = 1) -> str:
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference, always with its sign."""
     text = number(value, digits)
-    return (
-        text
-        if value is None or text == NONE or text.startswith(MINUS) or not float(text.replace(",", ""))
-        else f"+{text}"
-    )
+    bare = text == NONE or text.startswith(MINUS) or not float(text.replace(",", ""))
+    return text if bare else f"+{text}"
 
 
 def duration(seconds: float | None) -> str:

@@ -128,26 +128,16 @@ def topics(found: Sequence[Mapping[str, Any]], rows: Sequence[MetricRow], primar
 
     def words(topic: Mapping[str, Any], name: str) -> tuple[str, str]:
         cell, precise = topic["metrics"].get(name, {}), 1 if by_name[name].percent else 3
-        return (
-            korean.number(korean.finite(cell.get("base")), precise),
-            korean.number(korean.finite(cell.get("tuned")), precise),
-        )
+        base, tuned = (korean.number(korean.finite(cell.get(side)), precise) for side in ("base", "tuned"))
+        return base, tuned
 
     lines = []
     for topic, cell in zip(drawn, cells, strict=True):
         before, after = korean.finite(cell["base"]), korean.finite(cell["tuned"])
         changed = None if before is None or after is None or before == after else (after > before) == main.higher
-        spans = [_span({"value": value, "n": cell.get("n", 0)}, digits, left, right) for value in (before, after)]
-        lines.append(
-            Topic(
-                str(topic["topic"]) or "분류 없음",
-                int(topic["n"]),
-                spans[0],
-                spans[1],
-                changed,
-                [words(topic, name) for name in others],
-            )
-        )
+        base, tuned = (_span({"value": value, "n": cell.get("n", 0)}, digits, left, right) for value in (before, after))
+        name, told = str(topic["topic"]) or "분류 없음", [words(topic, other) for other in others]
+        lines.append(Topic(name, int(topic["n"]), base, tuned, changed, told))
     ends = (korean.number(left, digits), korean.number(right, digits))
     return Topics(main.label, [by_name[name].label for name in others], ends, lines)
 

@@ -29,12 +29,8 @@ def next_steps(run: Run, found: Evaluation) -> list[NextStep]:
     """Steps for this run, the most pressing first."""
     steps = [*_against_faults(found), *_more_items(run, found), *_topics(found), *_epochs(run), *_threshold(run)]
     if found.verdict.get("verdict") == "promote":
-        steps.insert(
-            0,
-            NextStep(
-                "실무자가 눈가림으로 두 모델의 답을 비교해 봅니다.", f"mnatune serve --run {_path(run)} --keyless"
-            ),
-        )
+        command = f"mnatune serve --run {_path(run)} --keyless"
+        steps.insert(0, NextStep("실무자가 눈가림으로 두 모델의 답을 비교해 봅니다.", command))
     return steps
 
 
@@ -66,10 +62,8 @@ def _more_items(run: Run, found: Evaluation) -> list[NextStep]:
     """As many items as the open guards and the primary metric need, and whether the run has them."""
     wanted = [int(g["needed"]) for g in found.verdict.get("guards", []) if g["state"] == "open" and g.get("needed")]
     metric = found.primary_metric or {}
-    change, least = (
-        korean.finite((metric.get("difference") or {}).get("value")),
-        korean.finite(metric.get("detectable")),
-    )
+    change = korean.finite((metric.get("difference") or {}).get("value"))
+    least = korean.finite(metric.get("detectable"))
     if found.verdict.get("verdict") == "hold" and change and least and abs(change) < least:
         wanted.append(math.ceil(metric["difference"]["n"] * (least / change) ** 2))
     asked = int(found.metrics["items"]["held_out"])
@@ -106,24 +100,18 @@ def _epochs(run: Run) -> list[NextStep]:
     """More or fewer epochs, by the end of the validation loss."""
     train = run.manifest("train")
     path = run.folder("train") / "metrics.jsonl"
-    losses = (
-        [v for row in read_jsonl(path) if (v := korean.finite(row.get("eval_loss"))) is not None]
-        if path.is_file()
-        else []
-    )
+    rows = read_jsonl(path, missing_ok=True)
+    losses = [loss for row in rows if (loss := korean.finite(row.get("eval_loss"))) is not None]
     if train is None or len(losses) < 2:
         return []
     epochs = float((train.section.get("train") or {}).get("epochs") or 1)
     if losses[-1] < losses[-2] * (1 - STILL_FALLING):
-        more = math.ceil(epochs + 1)
-        return [
-            NextStep("검증 손실이 끝까지 내려가고 있었습니다. 더 학습해 봅니다.", _again(run, f"train.epochs={more}"))
-        ]
+        again = _again(run, f"train.epochs={math.ceil(epochs + 1)}")
+        return [NextStep("검증 손실이 끝까지 내려가고 있었습니다. 더 학습해 봅니다.", again)]
     if losses[-1] > min(losses) * (1 + STILL_FALLING):
         fewer = max(0.5, round(epochs * (losses.index(min(losses)) + 1) / len(losses), 1))
-        return [
-            NextStep("검증 손실이 도중에 가장 낮았습니다. 덜 학습해 봅니다.", _again(run, f"train.epochs={fewer:g}"))
-        ]
+        again = _again(run, f"train.epochs={fewer:g}")
+        return [NextStep("검증 손실이 도중에 가장 낮았습니다. 덜 학습해 봅니다.", again)]
     return []
 
 
@@ -136,6 +124,5 @@ def _threshold(run: Run) -> list[NextStep]:
     kept, rows, above = (int(facts.get(name) or 0) for name in ("kept", "rows", "keep_above"))
     if kept >= FEW_ROWS or 2 * kept > rows or above < 10:
         return []
-    lower = above - 10
     told = f"심사에서 {korean.percent(rows - kept, rows)}를 제외해 {korean.count(kept)}행만 남았습니다. 문턱을 낮추어 봅니다."
-    return [NextStep(told, _again(run, f"judge.keep_above={lower}"))]
+    return [NextStep(told, _again(run, f"judge.keep_above={above - 10}"))]

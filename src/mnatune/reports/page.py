@@ -33,14 +33,17 @@ CATEGORIES = 16  # bars of the chart of categories; the rest is one bar
 
 def render(run: Run) -> str:
     """The whole page as HTML."""
+    from plotly.offline import get_plotlyjs
+
     found = evaluation(run)
     rows, data, judge, train = funnel(run), composition(run), judging(run), training(run)
     texts = answers(run, found) if found else None
     origin = provenance(run)
     browser, left_out = embedded(texts.everything) if texts else ([], 0)
-    shown = [*_data_charts(data), *(judge.charts if judge else []), *(train.curves + train.system if train else [])]
+    charts = [*_data_charts(data), *(judge.charts if judge else []), *(train.curves + train.system if train else [])]
+    figures = [{"id": chart.caption.id, "height": chart.height, **chart.figure} for chart in charts]
     script = resources.files(__package__).joinpath("templates/page.js").read_text(encoding="utf-8")
-    plotly = _plotly()
+    plotly = str(get_plotlyjs()).replace("</script", "<\\/script")
     table = areas(found.metrics["metrics"], found.primary) if found else {}
     flat = [one for part in table.values() for one in part]
     context = {
@@ -52,7 +55,7 @@ def render(run: Run) -> str:
         "facts": _facts(run),
         "funnel": rows,
         "data": data,
-        "charts": {chart.id: chart for chart in shown},
+        "charts": {chart.caption.id: chart for chart in charts},
         "judging": judge,
         "training": train,
         "evaluation": found,
@@ -68,7 +71,7 @@ def render(run: Run) -> str:
         "missing": [stage for stage in STAGES if run.manifest(stage) is None],
         "plotly": Markup(plotly),
         "script": Markup(script),
-        "embedded": Markup(_json({"charts": [_figure(c) for c in shown], "palette": PALETTE, "items": browser})),
+        "embedded": Markup(_json({"charts": figures, "palette": PALETTE, "items": browser})),
     }
     return environment().get_template("page.html.j2").render(context)
 
@@ -98,12 +101,6 @@ def environment() -> Environment:
     return environment
 
 
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs()).replace("</script", "<\\/script")
-
-
 def _policy(*scripts: str) -> str:
     """A policy under which only these inline scripts run and nothing is fetched."""
     hashes = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
@@ -118,10 +115,6 @@ def _json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _figure(chart: Chart) -> dict[str, Any]:
-    return {"id": chart.id, "height": chart.height, **chart.figure}
 
 
 def _key_figures(rows: Funnel, train: Training | None, found: Evaluation | None) -> list[tuple[str, str, str]]:
@@ -152,9 +145,8 @@ def _terms(rows: Sequence[MetricRow]) -> dict[str, str]:
 
 def _facts(run: Run) -> list[tuple[str, str]]:
     """(label, value) of the line under the title."""
-    train, last = run.manifest("train"), None
-    for stage in STAGES:
-        last = run.manifest(stage) or last
+    train = run.manifest("train")
+    last = next((found for stage in reversed(STAGES) if (found := run.manifest(stage))), None)
     model = str(train.section.get("model", {}).get("id", "")) if train else ""
     facts = [
         ("모델", model),
@@ -180,31 +172,19 @@ def _data_charts(data: Composition | None) -> list[Chart]:
     series = [Series("남긴 행", labels, kept)]
     if any(dropped):
         series.append(Series("제외한 행", labels, dropped, "base"))
-    lengths = [
-        columns(
-            Caption(
-                f"length-{key}",
-                f"{title} 길이",
-                _length_summary(data.lengths[key], LENGTH_STEPS[key], data.medians[key]),
-            ),
-            [Series(title, *_histogram(data.lengths[key], LENGTH_STEPS[key]), role)],
-            unit="자",
-            step=LENGTH_STEPS[key],
-        )
-        for key, title, role in (("question", "질문", "base"), ("answer", "답변", "accent"))
-    ]
     caption = Caption("categories", "분류별 행", f"남긴 {korean.count(total)}행의 분류입니다.{most}")
-    return [bars(caption, series), *lengths]
+    return [
+        bars(caption, series),
+        _lengths(data, "question", "질문", "base"),
+        _lengths(data, "answer", "답변", "accent"),
+    ]
 
 
-def _histogram(values: list[int], step: int) -> tuple[list[int], list[int]]:
-    """Lower edges and rows, without the empty bars at the end."""
+def _lengths(data: Composition, key: str, title: str, role: str) -> Chart:
+    """The histogram of lengths, without the empty bars at the end."""
+    values, step = data.lengths[key], LENGTH_STEPS[key]
     used = max((at for at, rows in enumerate(values) if rows), default=0) + 1
-    return [at * step for at in range(used)], values[:used]
-
-
-def _length_summary(values: list[int], step: int, median: int) -> str:
-    longest = (
-        f" 맨 오른쪽 막대는 {korean.count((LENGTH_BARS - 1) * step)}자 이상을 모두 더한 것입니다." if values[-1] else ""
-    )
-    return f"중앙값 {korean.count(median)}자.{longest}"
+    longest = f" 맨 오른쪽 막대는 {korean.count((LENGTH_BARS - 1) * step)}자 이상을 모두 더한 것입니다."
+    summary = f"중앙값 {korean.count(data.medians[key])}자.{longest if values[-1] else ''}"
+    series = Series(title, range(0, used * step, step), values[:used], role)
+    return columns(Caption(f"length-{key}", f"{title} 길이", summary), [series], unit="자", step=step)

@@ -1,9 +1,7 @@
 """Where the result comes from: the chain of stages by hashes, one row's way through it, versions, seed and time."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from ..runs.workspace import STAGES, Manifest, Run
@@ -92,17 +90,14 @@ def _stale(manifest: Manifest, manifests: dict[str, Manifest]) -> list[str]:
 
 def _trail(run: Run, manifests: dict[str, Manifest]) -> list[tuple[str, str]]:
     """One training row's way from the archive to the evaluation, as (what, where)."""
-    row = next(_composed(run), None) if "compose" in manifests else None
+    row = _first_row(run) if "compose" in manifests else None
     if row is None:
         return []
     source = row.get("source") or {}
+    place = " › ".join(str(source[k]) for k in ("archive", "member", "place") if source.get(k))
     trail = [
         ("출처", " · ".join(str(source[k]) for k in ("name", "licence") if source.get(k)) or korean.NONE),
-        (
-            "원본",
-            " › ".join(str(source[k]) for k in ("archive", "member", "place") if source.get(k))
-            + f" #{source.get('index', 0)}",
-        ),
+        ("원본", f"{place} #{source.get('index', 0)}"),
         ("행", str(row["id"])),
         ("분할", f"{korean.name('splits', 'train')} (5-compose/train.jsonl)"),
     ]
@@ -113,10 +108,9 @@ def _trail(run: Run, manifests: dict[str, Manifest]) -> list[tuple[str, str]]:
     return trail
 
 
-def _composed(run: Run) -> Iterator[dict[str, Any]]:
-    """Training rows, the first only being read from disk."""
+def _first_row(run: Run) -> dict[str, Any] | None:
     path = run.folder("compose") / "train.jsonl"
-    if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            for line in islice((line for line in lines if line.strip()), 1):
-                yield json.loads(line)
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8") as lines:
+        return next((json.loads(line) for line in lines if line.strip()), None)

@@ -7,7 +7,6 @@ template nor the script has to count characters.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..runs.workspace import Run, read_jsonl
@@ -79,8 +78,8 @@ def answers(run: Run, found: Evaluation) -> Answers | None:
     """The answers of an evaluated run, or None."""
     folder = run.folder("evaluate")
     primary = found.primary_metric or {"name": found.primary}
-    items = [_held_out(row, primary) for row in _rows(folder / "answers.jsonl")]
-    exam = [_exam_item(row) for row in _rows(folder / "exam.jsonl")]
+    items = [_held_out(row, primary) for row in read_jsonl(folder / "answers.jsonl", missing_ok=True)]
+    exam = [_exam_item(row) for row in read_jsonl(folder / "exam.jsonl", missing_ok=True)]
     if not items and not exam:
         return None
     by_id = {item.id: item for item in items}
@@ -102,6 +101,14 @@ def embedded(items: Sequence[AnswerPair]) -> tuple[list[dict[str, Any]], int]:
     """Items for the browser's script within `BUDGET`, and how many had to be left out."""
     found, used = [], 0
     for item in items:
+        sides = [
+            {
+                "segments": [[s.text, s.tone, s.note] if s.tone else [s.text] for s in side.segments],
+                "value": side.value,
+                "remarks": [list(remark) for remark in side.remarks],
+            }
+            for side in (item.base, item.tuned)
+        ]
         row = {
             "id": item.id,
             "kind": korean.name("kinds", item.kind),
@@ -110,7 +117,7 @@ def embedded(items: Sequence[AnswerPair]) -> tuple[list[dict[str, Any]], int]:
             "reference": item.reference,
             "gain": item.gain,
             "gain_text": item.gain_text,
-            "sides": [_embedded_side(side) for side in (item.base, item.tuned)],
+            "sides": sides,
         }
         used += len(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
         if used > BUDGET:
@@ -135,10 +142,6 @@ def segments(text: str, marks: Sequence[Mapping[str, Any]]) -> list[Segment]:
     if at < len(text):
         found.append(Segment(text[at:]))
     return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return read_jsonl(path) if path.is_file() else []
 
 
 def _held_out(row: Mapping[str, Any], primary: Mapping[str, Any]) -> AnswerPair:
@@ -207,11 +210,3 @@ def _side(text: str, marks: Sequence[Mapping[str, Any]], value: str, remarks: li
     if not text.strip():
         remarks = [*remarks, ("warn", "빈 답변")]
     return Side(segments(text, marks), text, value, remarks)
-
-
-def _embedded_side(side: Side) -> dict[str, Any]:
-    return {
-        "segments": [[s.text, s.tone, s.note] if s.tone else [s.text] for s in side.segments],
-        "value": side.value,
-        "remarks": [list(remark) for remark in side.remarks],
-    }

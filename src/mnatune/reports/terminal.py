@@ -4,7 +4,6 @@ In Korean, or in English, never both: English output names stages, reasons and m
 are content and stay as they are.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -153,16 +152,14 @@ def _verdict(run: Run, found: Evaluation, lang: Language) -> str:
 
 def _table(lines: Sequence[Sequence[str]], right: tuple[int, ...]) -> str:
     """Columns aligned by display width: a Hangul syllable is two cells wide."""
-    widths = [max(_width(line[at]) for line in lines) for at in range(len(lines[0]))]
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(line[at]) for line in lines) for at in range(len(lines[0]))]
     made = []
     for line in lines:
         cells = []
         for at, (text, width) in enumerate(zip(line, widths, strict=True)):
-            gap = " " * (width - _width(text))
+            gap = " " * (width - cell_len(text))
             cells.append(gap + text if at in right else text + gap)
         made.append("  ".join(cells).rstrip())
     return "\n".join(made)
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

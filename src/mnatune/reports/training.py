@@ -1,14 +1,10 @@
 """Training: six curves, system load, and plan against measurement."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..runs.errors import DataError
-from ..runs.workspace import Manifest, Run
-from ..stages.train.method import Method
+from ..runs.workspace import Manifest, Run, read_jsonl
 from ..stages.train.methods import METHODS
 from . import korean
 from .charts import Caption, Chart, Series, in_units, lines
@@ -72,8 +68,7 @@ class Training:
 def training(run: Run) -> Training | None:
     """The training section; None before the first logged step."""
     manifest = run.manifest("train")
-    path = run.folder("train") / "metrics.jsonl"
-    rows = _rows(path) if path.is_file() else []
+    rows = read_jsonl(run.folder("train") / "metrics.jsonl", missing_ok=True, growing=True)
     if manifest is None and not rows:
         return None
     steps = [row for row in rows if "loss" in row]
@@ -83,38 +78,21 @@ def training(run: Run) -> Training | None:
         highlights=_highlights(manifest, steps, evals),
         settings=_settings(manifest),
         measures=_measures(manifest),
-        curves=_curves(steps, evals, _method(manifest)) if steps else [],
+        curves=_curves(steps, evals, manifest) if steps else [],
         system=[chart for key in SYSTEM if (chart := _system(key, steps)) is not None],
         without_gpu=bool(steps) and not any(korean.finite(row.get("gpu_memory_mb")) for row in steps),
     )
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl; skips a last line that is still being written."""
-    lines_ = path.read_text(encoding="utf-8").split("\n")[:-1]
-    rows = []
-    for number, line in enumerate(lines_, 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"not a JSON line: {error.msg}", where=f"{path}:{number}") from error
-    return rows
 
 
 def _column(rows: Sequence[dict[str, Any]], key: str) -> list[float | None]:
     return [korean.finite(row.get(key)) for row in rows]
 
 
-def _method(manifest: Manifest | None) -> Method | None:
-    """The training's method; None before the stage is done: then every method's figures are looked for."""
-    name = manifest.section.get("train", {}).get("method", "sft") if manifest else None
-    return METHODS.get(str(name))
-
-
-def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]], method: Method | None) -> list[Chart]:
+def _curves(steps: list[dict[str, Any]], evals: list[dict[str, Any]], manifest: Manifest | None) -> list[Chart]:
+    """Before the stage is done, every method's figures are looked for."""
     x = _column(steps, "step")
     charts = []
+    method = METHODS.get(str(manifest.section.get("train", {}).get("method", "sft"))) if manifest else None
     own = {key: one for each in ([method] if method else METHODS.values()) for key, one in each.figures.items()}
     for key, (title, tick) in (CURVES | {key: (one.title, one.tick) for key, one in own.items()}).items():
         if not any(key in row for row in steps):
@@ -198,10 +176,12 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
     train = manifest.section.get("train", {})
     model = manifest.section.get("model", {})
     quantize = manifest.facts.get("setting", train).get("quantize")
+    name = str(train.get("method", "sft"))
+    method = METHODS.get(name)
     kind = {"none": "LoRA", "nf4": "QLoRA (nf4)", "fp8": "LoRA (fp8 기반 모델)"}.get(str(quantize), "LoRA")
     return {
         "기본 모델": str(model.get("id", korean.NONE)),
-        "방법": f"{str(train.get('method', 'sft')).upper()}{_told(train)} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
+        "방법": f"{name.upper()}{f'({method.label})' if method else ''} · {kind} · r {train.get('r')}, α {train.get('alpha')}",
         "에폭": f"{train.get('epochs', korean.NONE):g}" if train.get("epochs") else korean.NONE,
         "스텝의 행": korean.count(train.get("rows_per_step")),
         "학습률": f"{manifest.facts.get('setting', {}).get('learning_rate') or train.get('learning_rate') or 0:g}",
@@ -225,12 +205,6 @@ def _watched(manifest: Manifest) -> dict[str, str]:
     return told
 
 
-def _told(train: dict[str, Any]) -> str:
-    """What the method does, in brackets."""
-    method = METHODS.get(str(train.get("method", "sft")))
-    return f"({method.label})" if method else ""
-
-
 def _measures(manifest: Manifest | None) -> list[Measure]:
     """The plan beside the measurements; skips lines that have neither."""
     if manifest is None:
@@ -238,40 +212,29 @@ def _measures(manifest: Manifest | None) -> list[Measure]:
     plan, measured = (manifest.facts.get(name) or {} for name in ("plan", "measured"))
     hours, gpu = korean.finite(plan.get("hours")), korean.finite(measured.get("peak_gpu_mb"))
     loss, resident = korean.finite(measured.get("mean_loss")), korean.finite(measured.get("peak_rss_mb"))
+    drawn = f"그 가운데 스스로 쓴 답변은 많아야 {korean.rough(plan['generated'])}" if plan.get("generated") else ""
+    memory = (plan.get("memory") or {}).items()
+    parts = " · ".join(f"{MEMORY_PARTS.get(part, part)} {korean.number(size / 2**30, 2)}" for part, size in memory)
+    trainable, whole = korean.finite(plan.get("trainable")), korean.finite(plan.get("parameters"))
+    share = f"전체 {korean.rough(whole)}의 {100 * trainable / whole:.2f}%" if trainable and whole else ""
     found = [
         Measure("스텝", korean.count(plan.get("steps")), korean.count(measured.get("steps"))),
-        Measure("학습 토큰", korean.count(plan.get("tokens")), korean.count(measured.get("tokens")), _drawn(plan)),
+        Measure("학습 토큰", korean.count(plan.get("tokens")), korean.count(measured.get("tokens")), drawn),
         Measure(
             "걸린 시간",
             korean.duration(None if hours is None else 3600 * hours),
             korean.duration(korean.finite(measured.get("seconds"))),
         ),
-        Measure("GPU 메모리", _gib(plan.get("total_gb")), _gib(None if gpu is None else gpu / 1024), _parts(plan)),
+        Measure("GPU 메모리", _gib(plan.get("total_gb")), _gib(None if gpu is None else gpu / 1024), parts),
         Measure("주 메모리", korean.NONE, _gib(None if resident is None else resident / 1024)),
-        _trainable(plan),
+        Measure("학습되는 파라미터", korean.rough(trainable), korean.NONE, share),
         Measure("평균 손실", korean.NONE, korean.number(loss, 3)),
     ]
     return [measure for measure in found if {measure.plan, measure.measured} != {korean.NONE}]
 
 
-def _drawn(plan: dict[str, Any]) -> str:
-    return f"그 가운데 스스로 쓴 답변은 많아야 {korean.rough(plan['generated'])}" if plan.get("generated") else ""
-
-
 def _gib(value: Any) -> str:
     return korean.NONE if korean.finite(value) is None else f"{korean.number(value)} GiB"
-
-
-def _parts(plan: dict[str, Any]) -> str:
-    """The memory estimate by part, as a note."""
-    parts = plan.get("memory") or {}
-    return " · ".join(f"{MEMORY_PARTS.get(k, k)} {korean.number(v / 2**30, 2)}" for k, v in parts.items())
-
-
-def _trainable(plan: dict[str, Any]) -> Measure:
-    trainable, whole = korean.finite(plan.get("trainable")), korean.finite(plan.get("parameters"))
-    note = f"전체 {korean.rough(whole)}의 {100 * trainable / whole:.2f}%" if trainable and whole else ""
-    return Measure("학습되는 파라미터", korean.rough(trainable), korean.NONE, note)
 
 
 def _last(values: Sequence[float | None]) -> float | None:

@@ -68,7 +68,7 @@ class Decline:
 def decline(run: Run) -> Decline:
     """The gravest examples of an evaluated run."""
     folder = run.folder("evaluate")
-    rows = [row for name in ("answers.jsonl", "exam.jsonl") for row in _rows(folder / name)]
+    rows = [row for name in ("answers.jsonl", "exam.jsonl") for row in read_jsonl(folder / name, missing_ok=True)]
     written = [row for row in rows if "key" not in row or row.get("kind") == "false_premise"]
     sides = {model: [_faults(row, model) for row in written] for model in ("base", "tuned")}
     found = []
@@ -83,10 +83,6 @@ def decline(run: Run) -> Decline:
         if have["base"][kind] or have["tuned"][kind]
     ]
     return Decline(sorted(found, key=lambda one: (-one.severity, one.id))[:SHOWN], counts)
-
-
-def _rows(path: Any) -> list[dict[str, Any]]:
-    return read_jsonl(path) if path.is_file() else []
 
 
 def _faults(row: Mapping[str, Any], model: str) -> Counter[str]:
@@ -114,9 +110,7 @@ def _worsened(row: Mapping[str, Any], gained: Mapping[str, int], severity: float
         right = str(row.get("premise") or row["key"])
     else:
         articles = dict.fromkeys(
-            f"{row['reference'][m['start'] : m['end']]}({m['note']})"
-            if m["note"]
-            else row["reference"][m["start"] : m["end"]]
+            row["reference"][m["start"] : m["end"]] + (f"({m['note']})" if m["note"] else "")
             for m in row["marks"].get("reference", [])
             if m["kind"] == "citation-valid"
         )

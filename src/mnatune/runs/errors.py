@@ -7,9 +7,12 @@ MnatuneError
 └── Interrupted       exit 130 stopped by the user; the run can be continued
 """
 
+import difflib
 import errno
 import logging
 import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -69,6 +72,21 @@ def missing_extra(package: str, extra: str) -> EnvironmentFault:
         f"this needs the package {package!r}, which is not installed",
         next_step=f"pip install 'mnatune[{extra}]'",
     )
+
+
+@contextmanager
+def needs(package: str, extra: str) -> Iterator[None]:
+    """Around the import of an optional package: if that fails, `missing_extra` is raised."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(package, extra) from error
+
+
+def did_you_mean(wrong: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint at the nearest of the known names, else what is said otherwise."""
+    near = difflib.get_close_matches(wrong, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 CAUSES = 4  # errors of a chain, and frames of each, that are logged

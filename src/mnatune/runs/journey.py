@@ -39,11 +39,7 @@ class Dependencies:
 WITH_DOCUMENTS = ("documents", "law", "precedent", "pages")
 STEPS: dict[str, Dependencies] = {
     "collect": Dependencies(
-        ("collect",),
-        (),
-        ("crawl.yaml",),
-        ("stages/collect",),
-        lambda r: bool(r.collect.start_urls),
+        ("collect",), (), ("crawl.yaml",), ("stages/collect",), lambda r: bool(r.collect.start_urls)
     ),
     "read": Dependencies(("read",), ("collect",), ("maps",), ("stages/read", "documents", "runs/records")),
     "curate": Dependencies(
@@ -72,14 +68,7 @@ STEPS: dict[str, Dependencies] = {
     "evaluate": Dependencies(
         ("evaluate", "generation", "model", "endpoint"),
         ("compose", "train"),
-        (
-            "prompts.yaml",
-            "exam",
-            "glossary.jsonl",
-            "citations.yaml",
-            "law",
-            "evaluate.yaml",
-        ),
+        ("prompts.yaml", "exam", "glossary.jsonl", "citations.yaml", "law", "evaluate.yaml"),
         ("stages/evaluate", "text", "law", "model", "runs/human_labels"),
     ),
 }
@@ -93,7 +82,11 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
     Raises:
         UsageError: this stage or an earlier one was done with other settings, and `force` is not set.
     """
-    _refuse_several_processes(stage)
+    from ..stages.train.methods import METHODS
+
+    if stage != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        advice = "do the other stages first, then start `mnatune train` alone with torchrun or accelerate launch"
+        raise UsageError(f"stage {stage!r} runs in one process", next_step=advice)
     pack = Pack.load(recipe.pack)
     upto = list(STEPS)[: list(STEPS).index(stage) + 1]
     _refuse_other_settings(recipe, pack, run, upto, frozenset({stage} if force else ()), alone=stage)
@@ -106,7 +99,8 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
             _keep_recipe(recipe, run)
             _function_of(stage)(Job(real, pack, run, place))
 
-        section, code = _section(stage, recipe), code_hash(*step.code, *_method_code(stage, recipe))
+        own = METHODS[recipe.train.method].code if stage == "train" else ()  # rooms that the method computes with
+        section, code = _section(stage, recipe), code_hash(*step.code, *own)
         manifest, skipped = run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
         _keep_recipe(recipe, run)
         return manifest, skipped
@@ -140,7 +134,9 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
             run.require(earlier, MANIFEST)
         inputs |= run.output_hashes(earlier)
     if stage == "read":
-        inputs |= _source_fingerprints(recipe, real)
+        for source, there in zip(recipe.read.sources, real.read.sources, strict=True):
+            if source.kind != "pages":
+                inputs |= {f"source/{source.path}/{name}": value for name, value in _files_of(there).items()}
     if "model" in step.sections:
         inputs |= _base_hash(recipe)
     if stage == "train":
@@ -319,22 +315,11 @@ def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
     return recipe.model_copy(update={"read": recipe.read.model_copy(update={"sources": sources})})
 
 
-def _source_fingerprints(recipe: Recipe, real: Recipe) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for source, there in zip(recipe.read.sources, real.read.sources, strict=True):
-        if source.kind != "pages":
-            found |= {f"source/{source.path}/{name}": value for name, value in _files_of(there).items()}
-    return found
-
-
 def _files_of(source: SourceSection) -> dict[str, str]:
     path = Path(source.path)
     if not path.exists():
-        raise UsageError(
-            f"the source {source.path!r} does not exist",
-            where="read.sources",
-            next_step="correct the path in the recipe",
-        )
+        step = "correct the path in the recipe"
+        raise UsageError(f"the source {source.path!r} does not exist", where="read.sources", next_step=step)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}
 
@@ -343,13 +328,6 @@ def _base_hash(recipe: Recipe) -> dict[str, str]:
     if recipe.model.id != "starter":
         return {"model": base_fingerprint(recipe.model.id)} if Path(recipe.model.id).is_dir() else {}
     return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
-
-
-def _method_code(stage: str, recipe: Recipe) -> tuple[str, ...]:
-    """Rooms that the training method computes with besides those of every training."""
-    from ..stages.train.methods import METHODS
-
-    return METHODS[recipe.train.method].code if stage == "train" else ()
 
 
 def _train_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
@@ -372,11 +350,3 @@ def _evaluate_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
     if recipe.evaluate.labels and not path.is_file():
         raise UsageError(f"there is no file of labels {str(path)!r}", where="evaluate.labels")
     return found | ({"labels": file_hash(path)} if recipe.evaluate.labels else {})
-
-
-def _refuse_several_processes(stage: str) -> None:
-    if stage != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            f"stage {stage!r} runs in one process",
-            next_step="do the other stages first, then start `mnatune train` alone with torchrun or accelerate launch",
-        )

@@ -3,7 +3,6 @@
 An unknown key fails with the nearest name, the file and the line; `section.key=value` overrides a value.
 """
 
-import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from .errors import UsageError
+from .errors import UsageError, did_you_mean
 from .recipe_text import explain, read_tree
 from .train_options import OPTIONS, LoraOptions, OptionsForm, check_options
 from .workspace import atomic_text
@@ -393,8 +392,5 @@ def find_recipe(path: str | Path) -> Path:
     known = {p.stem: p for p in sorted(bundled("recipes").glob("*.yaml"))}
     if file.stem in known and file.suffix in ("", ".yaml"):
         return known[file.stem]
-    near = difflib.get_close_matches(file.stem, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(
-        f"there is no recipe {str(path)!r}", next_step=f"{hint}bundled recipes: {', '.join(sorted(known))}"
-    )
+    step = f"{did_you_mean(file.stem, known)} bundled recipes: {', '.join(sorted(known))}".lstrip()
+    raise UsageError(f"there is no recipe {str(path)!r}", next_step=step)

@@ -6,10 +6,11 @@ and which group (source document) it belongs to, so that splits can respect it a
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from .workspace import atomic_path
 
+ROWS_AT_ONCE = 5000  # that `RowWriter` gathers
 ID_LENGTH = 20  # hex digits: 80 bits, so a billion rows collide with probability below 1e-6
 
 CANARY = "canary"  # source and category of planted rows; nothing but training and the privacy measure may use them
@@ -139,49 +141,18 @@ class Document:
         return cls(**{**row, "source": Source(**row["source"])})
 
 
-SOURCE_TYPE = pa.struct(
-    [
-        ("name", pa.string()),
-        ("archive", pa.string()),
-        ("member", pa.string()),
-        ("index", pa.int64()),
-        ("licence", pa.string()),
-        ("split", pa.string()),
-        ("place", pa.string()),
-    ]
-)
+ARROW_TYPES = {str: pa.string(), int: pa.int64(), list[str]: pa.list_(pa.string())}
+SOURCE_TYPE = pa.struct([(name, ARROW_TYPES[kind]) for name, kind in get_type_hints(Source).items()])
+ARROW_TYPES[Source] = SOURCE_TYPE
 
-QA_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("question", pa.string()),
-        ("answer", pa.string()),
-        ("category", pa.string()),
-        ("group", pa.string()),
-        ("source", SOURCE_TYPE),
-        ("alternatives", pa.list_(pa.string())),
-        ("reference", pa.string()),
-        ("flags", pa.list_(pa.string())),
-        ("cluster", pa.string()),
-        ("score", pa.int16()),
-        ("reason", pa.string()),
-        ("judge", pa.string()),
-        ("history", pa.list_(pa.string())),
-        ("system", pa.string()),
-    ]
-)
 
-DOCUMENT_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("title", pa.string()),
-        ("text", pa.string()),
-        ("group", pa.string()),
-        ("source", SOURCE_TYPE),
-        ("in_force", pa.string()),
-        ("flags", pa.list_(pa.string())),
-    ]
-)
+def _schema(record: type[QA | Document], **narrower: pa.DataType) -> pa.Schema:
+    kinds = get_type_hints(record)
+    return pa.schema([(name, narrower.get(name) or ARROW_TYPES[kind]) for name, kind in kinds.items()])
+
+
+QA_SCHEMA = _schema(QA, score=pa.int16())
+DOCUMENT_SCHEMA = _schema(Document)
 
 # A dropped record with its reason; text that never became a record is kept in `answer`, cut to 2,000 characters.
 DROPPED_SCHEMA = QA_SCHEMA.append(pa.field("drop_reason", pa.string()))
@@ -200,6 +171,36 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write an Arrow table as Parquet, atomically; equal tables give equal bytes."""
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=65_536)
+
+
+class RowWriter:
+    """Writes a Parquet file row by row with bounded memory; the file appears only if the block ends without error."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path, self._schema = path, schema
+        self._rows: list[dict[str, Any]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        partial = self._stack.enter_context(atomic_path(self._path))
+        self._writer = self._stack.enter_context(pq.ParquetWriter(partial, self._schema, compression="zstd"))
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._flush()
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row."""
+        self._rows.append(row)
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
 
 
 def iter_qa(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -3,23 +3,24 @@
 Each method has a strict model of its own, so a key of one method is refused under another, with the nearest name.
 """
 
-import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-RewardName = Literal[
-    "citation_exists",
-    "citation_supported",
-    "values_grounded",
-    "letter",
-    "ends",
-    "korean",
-    "length",
-    "polite",
-]
-REWARD_NAMES: tuple[str, ...] = get_args(RewardName)
+from .errors import did_you_mean
+
+REWARDS = {
+    "citation_exists": 1.0,
+    "citation_supported": 1.0,
+    "values_grounded": 0.5,
+    "letter": 1.0,
+    "ends": 0.5,
+    "korean": 0.5,
+    "length": 0.25,
+    "polite": 0.25,
+}
+REWARD_NAMES = tuple(REWARDS)
 
 
 class OptionsForm(BaseModel):
@@ -74,16 +75,7 @@ class GrpoOptions(OptionsForm):
     """Of the draw; below 1 the answers to a question differ less, and less is learnt."""
     kl: float = Field(0.02, ge=0)
     """Weight of the distance from the adapter at the start (TRL's beta); 0 keeps no reference and measures none."""
-    rewards: dict[str, float] = {
-        "citation_exists": 1.0,
-        "citation_supported": 1.0,
-        "values_grounded": 0.5,
-        "letter": 1.0,
-        "ends": 0.5,
-        "korean": 0.5,
-        "length": 0.25,
-        "polite": 0.25,
-    }
+    rewards: dict[str, float] = REWARDS
     """Name of a reward → weight; those left out count nothing."""
 
     @field_validator("rewards")
@@ -91,7 +83,7 @@ class GrpoOptions(OptionsForm):
     def _known_rewards(cls, rewards: dict[str, float]) -> dict[str, float]:
         for name, weight in rewards.items():
             if name not in REWARD_NAMES:
-                raise ValueError(f"unknown reward {name!r}{nearest(name, REWARD_NAMES)}")
+                raise ValueError(f"unknown reward {name!r}; {did_you_mean(name, REWARD_NAMES)}".removesuffix("; "))
             if weight < 0:
                 raise ValueError(f"the weight of {name} must not be negative")
         if not any(rewards.values()):
@@ -107,12 +99,6 @@ OPTIONS: dict[str, type[OptionsForm]] = {
 }
 
 
-def nearest(wrong: str, known: Any) -> str:
-    """A hint at the nearest of the known names; empty if none is near."""
-    near = difflib.get_close_matches(wrong, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def check_options(method: str, given: Mapping[str, Any]) -> None:
     """Raise `ValueError` with every fault of a method's options."""
     form = OPTIONS[method]
@@ -123,8 +109,7 @@ def check_options(method: str, given: Mapping[str, Any]) -> None:
         for fault in error.errors():
             key = ".".join(map(str, fault["loc"]))
             unknown = fault["type"] == "extra_forbidden"
-            own = ", ".join(form.model_fields) or "none"
-            hint = nearest(key, form.model_fields) or f"; its keys: {own}"
-            words = f"unknown key of {method}{hint}" if unknown else fault["msg"].removeprefix("Value error, ")
+            hint = did_you_mean(key, form.model_fields, f"its keys: {', '.join(form.model_fields) or 'none'}")
+            words = f"unknown key of {method}; {hint}" if unknown else fault["msg"].removeprefix("Value error, ")
             told.append(f"{key}: {words}")
         raise ValueError("; ".join(told)) from None

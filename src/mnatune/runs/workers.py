@@ -17,11 +17,10 @@ from .errors import EnvironmentFault, MnatuneError
 
 T = TypeVar("T")
 
+GIB = 1 << 30
 # A worker keeps freed memory for its next task: returning it to the kernel, which zeroes it again, took a twelfth of the
 # time of reading. Only glibc reads this variable.
-KEEP_MEMORY = ":".join(
-    ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_threshold=1073741824", "glibc.malloc.trim_threshold=1073741824")
-)
+KEEP_MEMORY = ":".join(f"glibc.malloc.{it}" for it in ("hugetlb=1", f"mmap_threshold={GIB}", f"trim_threshold={GIB}"))
 
 
 def cores() -> int:
@@ -47,6 +46,27 @@ def spread(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: 
     yield from _parallel(work, tasks, min(processes, len(tasks)))
 
 
+def start_child(
+    serve: Callable[..., None], *arguments: Any, quiet: bool = True, **environment: str
+) -> "tuple[Connection, subprocess.Popen[bytes]]":  # type: ignore[type-arg]
+    """Start a process that calls `serve(handle, *arguments)`; returns this end of the pipe, and the process.
+
+    Args:
+        serve: a function at the top level of a module.
+        quiet: drop what it prints.
+    """
+    ours, theirs = Pipe()
+    name, handle, output = serve.__name__, theirs.fileno(), subprocess.DEVNULL if quiet else None
+    code = f"from {serve.__module__} import {name}; {name}({handle}, *{arguments!r})"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], pass_fds=[handle], env={**environment, **os.environ, "PYTHONPATH": paths},
+        stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+    )  # fmt: skip
+    theirs.close()
+    return ours, process
+
+
 def _parallel(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processes: int) -> Iterator[T]:
     helpers: list[subprocess.Popen[bytes]] = []
     pipes: dict[Connection, int] = {}  # type: ignore[type-arg]
@@ -54,9 +74,8 @@ def _parallel(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processe
     done: dict[int, T] = {}
     try:
         for _ in range(processes):
-            ours, theirs = Pipe()
-            helpers.append(_start(theirs))
-            theirs.close()
+            ours, helper = start_child(_serve, quiet=False, GLIBC_TUNABLES=KEEP_MEMORY)
+            helpers.append(helper)
             pipes[ours] = waiting.pop()
             _send(ours, work, tasks[pipes[ours]])
         for number in range(len(tasks)):
@@ -75,13 +94,6 @@ def _parallel(work: Callable[..., T], tasks: Sequence[tuple[Any, ...]], processe
             helper.wait()
 
 
-def _start(pipe: Any) -> "subprocess.Popen[bytes]":
-    handle = pipe.fileno()
-    command = [sys.executable, "-c", f"from mnatune.runs.workers import _serve; _serve({handle})"]
-    environment = {"GLIBC_TUNABLES": KEEP_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    return subprocess.Popen(command, pass_fds=[handle], env=environment, stdin=subprocess.DEVNULL)
-
-
 def _send(pipe: Any, work: Callable[..., Any], task: tuple[Any, ...]) -> None:
     try:
         pipe.send((work, task))
@@ -93,9 +105,8 @@ def _receive(pipe: Any) -> Any:
     try:
         good, value = pipe.recv()
     except (EOFError, OSError) as error:
-        raise EnvironmentFault(
-            "a worker process died", next_step="check the memory of the machine, then run the same command again"
-        ) from error
+        step = "check the memory of the machine, then run the same command again"
+        raise EnvironmentFault("a worker process died", next_step=step) from error
     if good:
         return value
     raise value

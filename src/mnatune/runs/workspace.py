@@ -77,12 +77,34 @@ def write_jsonl(path: Path, rows: Any) -> int:
     return count
 
 
-def read_jsonl(path: Path) -> list[Any]:
-    """All rows of a JSON Lines file; a broken line raises `DataError` with its number."""
-    rows = []
+def read_json(path: Path, next_step: str) -> dict[str, Any]:
+    """The JSON object of a stage's result file; `next_step` makes the file anew.
+
+    Raises:
+        DataError: the file is missing, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"the stage lacks {path.name}", where=str(path), next_step=next_step) from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg}", where=f"{path}:{error.lineno}", next_step=next_step) from error
+    if not isinstance(found, dict):
+        raise DataError("not a JSON object", where=str(path), next_step=next_step)
+    return found
+
+
+def read_jsonl(path: Path, *, missing_ok: bool = False, growing: bool = False) -> list[Any]:
+    """All rows of a JSON Lines file; a broken line raises `DataError` with its number.
+
+    Of a `growing` file the last line is skipped while it is being written.
+    """
+    rows: list[Any] = []
+    if missing_ok and not path.is_file():
+        return rows
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
-            if line.strip():
+            if line.strip() and (line.endswith("\n") or not growing):
                 try:
                     rows.append(json.loads(line))
                 except json.JSONDecodeError as error:

@@ -32,8 +32,7 @@ from ..stages.evaluate.general_guards import guard_rows
 from ..stages.evaluate.metrics import table
 from ..stages.evaluate.verdict import decide
 from ..stages.train.methods import METHODS
-from .feedback.datasets import SOURCE, Export, Options, export
-from .feedback.known import known_of
+from .feedback.datasets import SOURCE, Export, Options, export, known_of
 from .feedback.store import FeedbackStore
 
 TRAINED_ON = {name: method.rows for name, method in METHODS.items() if method.from_feedback}

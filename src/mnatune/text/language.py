@@ -32,9 +32,8 @@ LIST_MARK = re.compile(r"^\s*(?:[-*•·▪○●]|\(?\d{1,2}[.)]|[①-⑳]|[가
 FORMAL = re.compile(r"(?:니다|니까|시오|시다)$")
 POLITE = re.compile(r"(?:요|죠)$")
 PLAIN = re.compile(r"(?:다|까|라|자|가|나|지|야|어|해)$")
-VERBAL = "이하되" + "".join(
-    chr(c) for c in range(0xAC00, 0xD7A4) if (c - 0xAC00) % 28 in (4, 6, 18, 20, 25)
-)  # ㄴ ㄶ ㅄ ㅆ ㅌ
+FINALS_OF_VERBS = (4, 6, 18, 20, 25)  # ㄴ ㄶ ㅄ ㅆ ㅌ
+VERBAL = "이하되" + "".join(chr(c) for c in range(0xAC00, 0xD7A4) if (c - 0xAC00) % 28 in FINALS_OF_VERBS)
 PLAIN_VERB = re.compile(rf"[{VERBAL}]다$")  # 한다, 않다, 없다, 있다, 같다: an ending even without a full stop
 QUOTED = re.compile(r"“[^“”]*”|‘[^‘’]*’|\"[^\"\n]*\"|^[ \t]*>.*$", re.MULTILINE)
 CLOSED = re.compile(r"(?:[.?!。…]|다|요|까|함|음|임|됨|것)[\"'”’)\]」』*]*$")
@@ -110,7 +109,8 @@ def chinese_leaks(text: str, known: Collection[str] = ()) -> list[Leak]:
         if any(c in simplified for c in run):
             leaks.append(Leak(start, end, "simplified"))
         elif not any(a <= start and end <= b for a, b in bracketed) and run not in known:
-            kind = _leak_of_shared(run, _touches_hangul(text, start, end))
+            touched = any(map(PARTICLE.match, (text[start - 1 : start], text[end : end + 1])))
+            kind = _leak_of_shared(run, touched)
             leaks += [Leak(start, end, kind)] if kind else []
     return leaks
 
@@ -234,11 +234,6 @@ def _leak_of_shared(run: str, touched: bool) -> str:
     if STRONG.search(run) or weak >= 2 or (weak and not touched):
         return "han-function"
     return "han-run" if len(run) >= LONG_RUN and not touched else ""
-
-
-def _touches_hangul(text: str, start: int, end: int) -> bool:
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return bool(PARTICLE.match(before) or PARTICLE.match(after))
 
 
 def _is_term(word: str, allowed: Collection[str]) -> bool:

@@ -137,9 +137,8 @@ class Lexicon:
         after = "" if breaks[bisect_left(breaks, end)] == end else bare[end]
         if self._terms[name].is_statute and "가" <= before <= "힣":
             return False
-        return not bare[start].isascii() or not (
-            (before.isascii() and before.isalnum()) or (after.isascii() and after.isalpha())
-        )
+        within_word = (before.isascii() and before.isalnum()) or (after.isascii() and after.isalpha())
+        return not (bare[start].isascii() and within_word)
 
     def _cancel(
         self, row: str, fields: list[tuple[str, set[str], float]], present: set[str]

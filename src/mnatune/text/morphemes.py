@@ -18,11 +18,6 @@ def content_words(text: str) -> tuple[str, ...]:
     return tuple(f"{token.form}/{token.tag[:2]}" for token in _kiwi().tokenize(text) if token.tag.startswith(CONTENT))
 
 
-def respaced(text: str) -> str:
-    """The text as kiwipiepy would space it; right in about three of four legal spacings, so compare, never trust."""
-    return str(_kiwi().space(text, reset_whitespace=True))
-
-
 def rouge(candidate: Sequence[str], reference: Sequence[str]) -> dict[str, float]:
     """ROUGE-1, -2 and -L F1 over word lists (Lin 2004), 0 to 1."""
     return {
@@ -33,8 +28,11 @@ def rouge(candidate: Sequence[str], reference: Sequence[str]) -> dict[str, float
 
 
 def spacing_edits(text: str) -> tuple[int, int]:
-    """(places where the spacing differs from kiwipiepy's, places between two characters)."""
-    written, expected = _gaps(text), _gaps(respaced(text))
+    """(places where the spacing differs from kiwipiepy's, places between two characters).
+
+    kiwipiepy is right in about three of four legal spacings: compare, never trust.
+    """
+    written, expected = _gaps(text), _gaps(str(_kiwi().space(text, reset_whitespace=True)))
     places = max(0, len("".join(text.split())) - 1)
     return len(written ^ expected), places
 

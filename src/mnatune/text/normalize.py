@@ -12,6 +12,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
 
 import numpy as np
@@ -23,9 +24,7 @@ INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e"
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-SPACES = re.compile(
-    "[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]+"
-)  # with fillers drawn as blanks
+SPACES = re.compile("[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0]+")  # and blank fillers
 LINE_ENDS = re.compile("\r\n|[\r\u0085\u2028\u2029]")
 BREAKS = re.compile(r"\n{3,}")
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -73,6 +72,14 @@ def normalize_all(texts: Sequence[str]) -> list[str]:
     for row in np.flatnonzero(untidy(Codes.of(tidied))):
         tidied[row] = normalize(tidied[row])
     return tidied
+
+
+def decoded(raw: bytes, unicode: str = "utf-8") -> str | None:
+    """The bytes as UTF-8 (or "utf-8-sig"), else as cp949; None if they are neither."""
+    for encoding in (unicode, "cp949"):
+        with suppress(UnicodeDecodeError):
+            return raw.decode(encoding)
+    return None
 
 
 def folded(text: str) -> str:

@@ -25,9 +25,7 @@ from .normalize import INVISIBLE
 LEAST_DIGITS, WITHIN = 6, 48  # a personal number has six digits within this many characters, and no Hangul among them
 DIGIT, SIGN, BRACKET = 1, 2, 3
 DASHES = "‐‑‒–—―−－﹣﹘⁃➖ㅡᅳ─━"
-SPACES_OF_ALL_KINDS = (
-    "\t\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u3164"
-)
+SPACES_OF_ALL_KINDS = "\t\u00a0\u202f\u205f\u3000\u3164" + "".join(map(chr, range(0x2000, 0x200B)))
 BROKEN_LINE = re.compile(r"(?<=[\d\-.)]) {0,3}[\r\n]{1,2} {0,3}(?=[\d\-.(])")
 LETTERS_OF_AT = np.array([ord("a"), ord("A"), ord("@")])
 SPOKEN = "공일"  # 010 as it is said
@@ -84,9 +82,8 @@ class _Rule:
     def of(cls, kind: Kind, labels: str) -> Self:
         context, after = (re.compile(text) if text else None for text in (kind.context, kind.after))
         never = "|".join(filter(None, ("" if kind.named else labels, kind.not_after)))
-        return cls(
-            kind.kind, kind.mask, re.compile(kind.pattern), (context, after), re.compile(never) if never else None
-        )
+        excluded = re.compile(never) if never else None
+        return cls(kind.kind, kind.mask, re.compile(kind.pattern), (context, after), excluded)
 
     def holds(self, before: str, after: str) -> bool:
         """True if the surroundings confirm the match and no label excludes it."""
@@ -114,7 +111,7 @@ class Personal:
         self._context = data.context_chars
         examples = [example for kind in kinds for example in kind.match]
         proven = all(kind.match for kind in kinds) and bool(suspects(Codes.of(examples)).all())
-        self._suspects = suspects if proven else _all_suspect
+        self._suspects = suspects if proven else lambda codes: np.ones(len(codes.ends), bool)
 
     def find(self, text: str) -> list[Found]:
         """All places, in order; where kinds overlap the one listed first wins."""
@@ -169,10 +166,6 @@ def suspects(codes: Codes) -> Bools:
     return codes.sums(dense | sign) > 0
 
 
-def _all_suspect(codes: Codes) -> Bools:
-    return np.ones(len(codes.ends), bool)
-
-
 def _folded(text: str) -> tuple[str, Sequence[int]]:
     """The text in the one writing that the patterns know, and where each of its characters stands in the original.
 
@@ -191,12 +184,10 @@ def _folded(text: str) -> tuple[str, Sequence[int]]:
 def _folding() -> dict[int, str]:
     table = dict.fromkeys(map(ord, DASHES), "-") | dict.fromkeys(map(ord, SPACES_OF_ALL_KINDS), " ")
     table |= dict.fromkeys(map(ord, "ㆍ・･‧∙•"), "·")
-    for block in (range(0x80, 0x10000), range(0x1D7CE, 0x1D800), range(0x1F100, 0x1F10B)):
-        for code in block:
-            plain = unicodedata.normalize("NFKC", chr(code))
-            if code not in table and (0xFF01 <= code <= 0xFF5E or unicodedata.digit(chr(code), None) is not None):
-                digit = unicodedata.digit(chr(code), None)
-                table[code] = str(digit) if digit is not None else plain
+    for code in (*range(0x80, 0x10000), *range(0x1D7CE, 0x1D800), *range(0x1F100, 0x1F10B)):
+        digit = unicodedata.digit(chr(code), None)
+        if code not in table and (digit is not None or 0xFF01 <= code <= 0xFF5E):
+            table[code] = unicodedata.normalize("NFKC", chr(code)) if digit is None else str(digit)
     return table
 
 

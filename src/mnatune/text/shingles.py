@@ -29,11 +29,6 @@ def spaceless(text: str) -> str:
     return "".join(unicodedata.normalize("NFC", text).split())
 
 
-def shingle_length(shorter: int) -> int:
-    """Characters per shingle for two texts of which the shorter has this many characters without spaces."""
-    return SHORT if shorter < SHORT_BELOW else LONG
-
-
 def shingles(text: str, length: int) -> set[str]:
     """The set of all pieces of `length` characters; a shorter text is its own only piece."""
     return {text[i : i + length] for i in range(max(1, len(text) - length + 1))}
@@ -42,7 +37,7 @@ def shingles(text: str, length: int) -> set[str]:
 def resemblance(one: str, other: str) -> float:
     """Jaccard similarity of two texts' shingles, 0–1."""
     one, other = spaceless(one), spaceless(other)
-    length = shingle_length(min(len(one), len(other)))
+    length = SHORT if min(len(one), len(other)) < SHORT_BELOW else LONG
     first, second = shingles(one, length), shingles(other, length)
     return len(first & second) / len(first | second)
 

@@ -11,7 +11,7 @@ Does not: tell what a value is about, or read periods and counts in Hangul ("삼
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -186,26 +186,17 @@ class _Scan:
             read_values = read(match)
             if read_values is None:
                 return match[0]
-            self.found.extend(self._placed(match, read_values))
+            said = AFTER.match(self.folded, match.end())
+            after = next(bound for at, (_, bound) in enumerate(BOUNDS, 1) if said[at]) if said else ""
+            bounds: Sequence[Bound] = ("이상", after or "이하") if len(read_values) == 2 else (after,)
+            for (kind, text), bound in zip(read_values, bounds, strict=False):
+                self.found.append(Value(kind, text, *match.span(), "" if kind == "article" else bound))
             return "\0" * len(match[0])
 
         self._rest = pattern.sub(replace_match, self._rest)
 
-    def _placed(self, match: re.Match[str], read_values: "Read") -> Iterator[Value]:
-        start, end = match.span()
-        ranged = len(read_values) == 2
-        after = _bound_after(self.folded, end)
-        for at, (kind, text) in enumerate(read_values):
-            bound: Bound = (("이상", after or "이하")[at] if ranged else after) if kind != "article" else ""
-            yield Value(kind, text, start, end, bound)
-
 
 Read = Sequence[tuple[Kind, str]]
-
-
-def _bound_after(text: str, end: int) -> Bound:
-    match = AFTER.match(text, end)
-    return "" if match is None else next(bound for at, (_, bound) in enumerate(BOUNDS, 1) if match[at])
 
 
 def _range(low: Read | None, high: Read | None) -> Read | None:
@@ -336,15 +327,7 @@ def _plain(value: Fraction) -> str:
 def _folding() -> dict[int, str]:
     """Digits and signs of another width as ASCII, one character for one; circled and bracketed digits stay."""
     signs = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(map(ord, "∼～〜―–—‐‑−"), "-")
-    signs |= {
-        ord("〜"): "~",
-        ord("∼"): "~",
-        ord("～"): "~",
-        ord("　"): " ",
-        ord("\u00a0"): " ",
-        ord("￥"): "¥",
-        ord("￦"): "₩",
-    }
+    signs |= dict(zip(map(ord, "〜∼～\u3000\u00a0￥￦"), "~~~  ¥₩", strict=True))
     digits = {
         code: str(unicodedata.decimal(chr(code)))
         for block in (range(0x80, 0x10000), range(0x1D7CE, 0x1D800))

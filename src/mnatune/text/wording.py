@@ -84,12 +84,8 @@ def _letters(text: str) -> list[str]:
     found: list[str] = []
     text = folded(text)
     for at, letter in enumerate(text):
-        if letter.isspace():
-            if found:
-                found[-1] = found[-1][0] + " "
-        elif letter not in SIGNS or (
-            letter in NUMERIC and text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
-        ):
+        numeric = letter in NUMERIC and text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
+        if not letter.isspace() and (letter not in SIGNS or numeric):
             found.append(letter)
         elif found:
             found[-1] = found[-1][0] + " "
@@ -125,10 +121,8 @@ class _Walk:
                 after = min(AGREE, len(one) - here, len(other) - there)
                 if after < 0 or one[here : here + after] != other[there : there + after]:
                     continue
-                if not after and not (
-                    self._ends[0][here] and self._ends[1][there]
-                ):  # one text is over, the other's word is not
-                    continue
+                if not after and not (self._ends[0][here] and self._ends[1][there]):
+                    continue  # one text is over, the other's word is not
                 if self._allowed(i, j, here, there):
                     yield size, total - size
 

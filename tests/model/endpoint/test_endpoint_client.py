@@ -274,21 +274,18 @@ def test_one_refused_request_does_not_change_the_dialect(tmp_path: Path, monkeyp
     assert endpoint.ledger.find(ledger_key("r3")) is None  # asked again by the next run: nothing was paid for it
 
 
-def test_complete_gives_an_object_and_works_in_a_running_loop(tmp_path: Path) -> None:
+def test_asking_works_in_a_running_loop(tmp_path: Path) -> None:
+    values: list[dict] = []
     with FakeEndpoint(reply) as server:
         endpoint = opened(server, tmp_path)
 
-        async def in_a_notebook() -> dict:
-            return endpoint.complete([{"role": "user", "content": "문제 r77"}], SCHEMA)
+        async def in_a_notebook() -> None:
+            endpoint.ask([ask("r77")], lambda outcome: values.append(outcome.value))
 
-        assert asyncio.run(in_a_notebook()) == {"id": "r77", "reason": "까닭", "score": 3}
-        assert endpoint.complete([{"role": "user", "content": "문제 r77"}], SCHEMA)["score"] == 3
+        asyncio.run(in_a_notebook())
+        endpoint.ask([ask("r77")], lambda outcome: values.append(outcome.value))
+        assert values == [{"id": "r77", "reason": "까닭", "score": 3}] * 2
         assert server.served.calls == 1
-
-
-def test_complete_raises_when_there_is_no_usable_reply(tmp_path: Path) -> None:
-    with FakeEndpoint(lambda body: "글쎄요") as server, pytest.raises(BadReply, match="no-json"):
-        opened(server, tmp_path).complete([{"role": "user", "content": "x"}], SCHEMA)
 
 
 def test_no_endpoint_in_the_recipe_is_a_usage_error() -> None:

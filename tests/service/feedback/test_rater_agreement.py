@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnatune.service.feedback.rater_agreement import agreement, krippendorff_alpha
+from mnatune.service.feedback.rater_agreement import agreement
 
 # Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section C: four observers, twelve units, missing values.
 OBSERVERS = (
@@ -16,18 +16,17 @@ UNITS = [[int(v) for v in unit if v != "."] for unit in zip(*(line.split() for l
 
 @pytest.mark.parametrize(("metric", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
 def test_the_published_example(metric, alpha):
-    assert krippendorff_alpha(UNITS, metric) == pytest.approx(alpha, abs=5e-4)
+    assert agreement(UNITS, metric).alpha == pytest.approx(alpha, abs=5e-4)
 
 
 def test_agreement_is_one_and_chance_about_zero():
-    assert krippendorff_alpha([[1, 1], [4, 4], [2, 2]]) == 1
-    assert krippendorff_alpha([[1, 2], [2, 1], [1, 1], [2, 2]], "nominal") == pytest.approx(0.125)
-    assert krippendorff_alpha([[1, 4], [4, 1]], "nominal") < 0
+    assert agreement([[1, 1], [4, 4], [2, 2]]).alpha == 1
+    assert agreement([[1, 2], [2, 1], [1, 1], [2, 2]], "nominal").alpha == pytest.approx(0.125)
+    assert agreement([[1, 4], [4, 1]], "nominal").alpha < 0
 
 
 @pytest.mark.parametrize("units", [[], [[3]], [[3, 3], [3, 3, 3]]])
 def test_undefined_is_told_as_none(units):
-    assert krippendorff_alpha(units) is None
     assert agreement(units).alpha is None
 
 

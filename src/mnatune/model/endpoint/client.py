@@ -13,9 +13,9 @@ from ...runs.errors import EnvironmentFault, MnatuneError, UsageError
 from ...runs.recipe import EndpointSection
 from ..prompt import Message
 from .dialects import DIALECTS, Ask, Check, Outcome, request_body
-from .ledger import Ledger, LedgerEntry, ledger_key
+from .ledger import Ledger, LedgerEntry
 from .limits import Breaker, Budget, CallGate, Clock, Refusals, TokenBucket
-from .replies import BadReply, check_flat, json_in
+from .replies import BadReply
 from .tally import CallUsage, Tally
 from .wire import KEY_VARIABLE, Fault, Reply, Wire, guess_tokens
 
@@ -41,11 +41,8 @@ class Endpoint:
         self, section: EndpointSection, run: str, ledger: Ledger | None = None, clock: Clock | None = None
     ) -> None:
         if not section.base_url or not section.model:
-            raise UsageError(
-                "the recipe names no endpoint to ask",
-                where="endpoint",
-                next_step="set endpoint.base_url and endpoint.model, or judge.scorer: lexicon",
-            )
+            step = "set endpoint.base_url and endpoint.model, or judge.scorer: lexicon"
+            raise UsageError("the recipe names no endpoint to ask", where="endpoint", next_step=step)
         if urlsplit(section.base_url).username is not None:
             raise UsageError(
                 "endpoint.base_url holds a user name or password",
@@ -57,35 +54,6 @@ class Endpoint:
         self.model = section.model
         self._run = run
         self._clock = clock or Clock()
-
-    def complete(self, messages: list[Message], schema: dict[str, Any], max_tokens: int = 400) -> dict[str, Any]:
-        """One answer as an object of the flat schema, from the ledger if it has been paid before.
-
-        Raises:
-            BadReply: the model gave none, even after a repair request.
-            EnvironmentFault: the endpoint cannot be reached, or the spend cap is reached.
-        """
-        return self.complete_all([messages], schema, max_tokens)[0]
-
-    def complete_all(
-        self, prompts: Iterable[list[Message]], schema: dict[str, Any], max_tokens: int = 400
-    ) -> list[dict[str, Any]]:
-        """`complete` for many prompts at once, in their order."""
-
-        def check(text: str) -> tuple[dict[str, Any], bool]:
-            value, clean = json_in(text)
-            return check_flat(value, schema), clean
-
-        asks = [Ask(ledger_key("complete", m, schema, self.model), m, schema, check, max_tokens) for m in prompts]
-        found: dict[str, Outcome] = {}
-        self.ask(asks, lambda outcome: found.__setitem__(outcome.key, outcome))
-        answers = []
-        for ask in asks:
-            outcome = found[ask.key]
-            if outcome.state != "ok":
-                raise BadReply(outcome.code, f"the endpoint gave no usable reply ({outcome.code})")
-            answers.append(outcome.value)
-        return answers
 
     def ask(
         self,
@@ -213,7 +181,8 @@ class _Round:
                     return LedgerEntry("failed", f"http-{reply.name}", "", {})
                 break  # the repair request is too long for the server: the first reply's fault stands
             if ask.check is None:
-                entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", self._as_it_is(reply))
+                value = {"text": reply.text, "stopped": not reply.cut}
+                entry = LedgerEntry("ok", "", "tolerated" if self._dialect else "clean", value)
                 self._record(ask, reply.usage, entry)
                 return entry
             try:
@@ -232,10 +201,6 @@ class _Round:
         failed = LedgerEntry("failed", code, "", {})
         self._record(ask, CallUsage(), failed)
         return failed
-
-    @staticmethod
-    def _as_it_is(reply: Reply) -> dict[str, Any]:
-        return {"text": reply.text, "stopped": not reply.cut}
 
     @staticmethod
     def _checked(check: Check, reply: Reply) -> tuple[dict[str, Any], bool]:

@@ -174,13 +174,10 @@ class Breaker:
         if self.is_open:
             self._wait = min(PROBE_LONGEST, self._wait * 2) if self._probing else self._wait
             self._probe_after = self._clock.now() + self._wait
-        self._refused()
+        self.crowded()
 
     def crowded(self) -> None:
         """The endpoint said "too many requests": it is there, but that is no success."""
-        self._refused()
-
-    def _refused(self) -> None:
         self._probing = False
         if self._trouble_since is None:
             self._trouble_since = self._clock.now()

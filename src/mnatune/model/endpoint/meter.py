@@ -37,14 +37,8 @@ def meter(total: int | None, label: str) -> Iterator[Tell]:
         task = progress.add_task(label, total=total, rate=0.0, cost=0.0, failed=0, faults="")
 
         def tell(tally: Tally) -> None:
-            failed = sum(tally.failed.values())
-            facts: dict[str, Any] = {
-                "rate": tally.rate,
-                "cost": tally.paid.cost,
-                "failed": failed,
-                "faults": _faults(tally),
-            }
-            progress.update(task, completed=tally.done, **facts)
+            facts: dict[str, Any] = {"rate": tally.rate, "cost": tally.paid.cost, "failed": tally.failed.total()}
+            progress.update(task, completed=tally.done, faults=_faults(tally), **facts)
 
         yield tell
 

@@ -15,12 +15,8 @@ class CallUsage:
     cost: float = 0.0
 
     def __add__(self, other: "CallUsage") -> "CallUsage":
-        return CallUsage(
-            self.calls + other.calls,
-            self.tokens_in + other.tokens_in,
-            self.tokens_out + other.tokens_out,
-            self.cost + other.cost,
-        )
+        calls, tokens_in = self.calls + other.calls, self.tokens_in + other.tokens_in
+        return CallUsage(calls, tokens_in, self.tokens_out + other.tokens_out, self.cost + other.cost)
 
     @property
     def tokens(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ...runs.errors import EnvironmentFault, MnatuneError, UsageError, missing_extra
+from ...runs.errors import EnvironmentFault, MnatuneError, UsageError, needs
 from ...runs.recipe import EndpointSection
 from .replies import text_of, whole
 from .tally import CallUsage
@@ -70,10 +70,8 @@ class Wire:
     """An open HTTP client for one endpoint; must be made inside the event loop."""
 
     def __init__(self, section: EndpointSection) -> None:
-        try:
+        with needs("aiohttp", "judge"):
             import aiohttp
-        except ImportError as error:
-            raise missing_extra("aiohttp", "judge") from error
         self._aiohttp = aiohttp
         self._section = section
         self._key = os.environ.get(KEY_VARIABLE, "").strip()
@@ -96,14 +94,11 @@ class Wire:
     async def call(self, body: dict[str, Any], idempotency: str) -> Reply | Fault:
         """Post one request; never raises for what a server or network can do."""
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        options: dict[str, Any] = {
-            "headers": {"Idempotency-Key": idempotency},
-            "allow_redirects": False,
-            "proxy": self._proxy,
-        }
+        headers = {"Idempotency-Key": idempotency}
+        post = self._session.post(self._url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy)
         try:
-            async with self._session.post(self._url, data=data, **options) as response:
-                status, headers = response.status, response.headers
+            async with post as response:
+                status, told = response.status, response.headers
                 content = await _body_of(response)
         except TimeoutError:
             return Fault("timeout", "transport")
@@ -118,29 +113,27 @@ class Wire:
             return Fault("reset", "transport")
         if 200 <= status < 300:
             return self._reply(content, body)
-        return self._refusal(status, content, retry_after(headers.get("Retry-After")), headers.get("Location", ""))
+        return self._refusal(status, content, retry_after(told.get("Retry-After")), told.get("Location", ""))
 
     def _reply(self, content: bytes, body: dict[str, Any]) -> Reply | Fault:
         try:
             answer = json.loads(content, parse_int=_integer)
             if isinstance(answer.get("error"), dict) and not answer.get("choices"):
-                return self._error_in_reply(answer["error"], content)
+                code = answer["error"].get("code")  # an error that came with status 200
+                refused = isinstance(code, int) and 400 <= code < 600
+                return self._refusal(code, content, None) if refused else self._no_completion(content)
             choice = answer["choices"][0] if answer["choices"] else {}  # no choice: a paid, empty reply
             text = whole(text_of((choice.get("message") or {}).get("content")))
             cut = choice.get("finish_reason") in CUT_REASONS
             used = answer.get("usage")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            return Fault("no-completion", "transport", detail=self._said(content))
+            return self._no_completion(content)
         used = used if isinstance(used, dict) else {}
         tokens_in = _tokens(used.get("prompt_tokens"), 1) or guess_tokens(body["messages"])
         tokens_out = _tokens(used.get("completion_tokens"), bool(text)) or round(len(text) / CHARS_PER_TOKEN)
         return Reply(text, cut, self.priced(tokens_in, tokens_out))
 
-    def _error_in_reply(self, error: dict[str, Any], content: bytes) -> Fault:
-        """The fault of an error that came with status 200."""
-        code = error.get("code")
-        if isinstance(code, int) and 400 <= code < 600:
-            return self._refusal(code, content, None)
+    def _no_completion(self, content: bytes) -> Fault:
         return Fault("no-completion", "transport", detail=self._said(content))
 
     def priced(self, tokens_in: int, tokens_out: int) -> CallUsage:
@@ -152,12 +145,8 @@ class Wire:
     def _refusal(self, status: int, content: bytes, pause: float | None, location: str = "") -> Fault:
         said = self._said(content)
         if 300 <= status < 400:
-            return self._fatal(
-                status,
-                f"the endpoint redirects to {location or 'nowhere'}",
-                "",
-                "set endpoint.base_url to where it went",
-            )
+            what = f"the endpoint redirects to {location or 'nowhere'}"
+            return self._fatal(status, what, "", "set endpoint.base_url to where it went")
         if status in (401, 403):
             next_step = f"export {KEY_VARIABLE}=… with a key that is valid for this endpoint"
             return self._fatal(status, "the endpoint refuses the key", said, next_step)

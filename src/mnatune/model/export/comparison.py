@@ -18,7 +18,7 @@ from ..engine.local import LocalEngine, open_engine
 from ..engine.protocol import Answer, Sampling, Task
 from ..engine.refusals import Refusal
 from ..load import LoadedModel, load_tokenizer
-from ..prompt import NO_THINK, Message, dialogue, prompt_ids
+from ..prompt import NO_THINK, Message, common_prefix, dialogue, prompt_ids
 from .merged import policy_template
 from .subject import Subject
 
@@ -57,10 +57,8 @@ def dialogues(pack: Pack, count: int = COUNT) -> list[list[Message]]:
         turns = [rows[(number * 7 + k) % len(rows)] for k in range(number % 3 + 1)]
         history: list[Message] = []
         for row in turns[:-1]:
-            history += [
-                Message(role="user", content=row["question"]),
-                Message(role="assistant", content=row["answer"]),
-            ]
+            history += dialogue(row["question"], "")
+            history.append(Message(role="assistant", content=row["answer"]))
         made.append(dialogue(turns[-1]["question"], pack.system_prompt, history))
     made[-1][-1] = Message(role="user", content=f"{made[-1][-1]['content']} {NO_THINK}")
     return made
@@ -73,7 +71,7 @@ def check_rendering(tokenizer: Any, asked: Sequence[list[Message]], ids_of: IdsO
         wanted, found = prompt_ids(tokenizer, messages), ids_of(messages)
         checked.dialogues += 1
         if wanted != found:
-            at = _first_difference(wanted, found)
+            at = common_prefix((wanted, found))
             near = tokenizer.decode(found[max(0, at - 8) : at + 8])
             checked.faults.append(f"dialogue {number}: other tokens from token {at} on, near {near!r}")
     return checked
@@ -152,16 +150,10 @@ def _near_tie(model: LoadedModel, messages: list[Message], one: list[int], two: 
     """True if the model's scores of the first two differing tokens all but tie."""
     import torch
 
-    at = _first_difference(one, two)
+    at = common_prefix((one, two))
     if at >= min(len(one), len(two)):
         return False
     ids = torch.tensor([prompt_ids(model.tokenizer, messages) + one[:at]], device=model.device)
     with torch.inference_mode():
         scores = model.causal(input_ids=ids).logits[0, -1].float()
     return float((scores[one[at]] - scores[two[at]]).abs()) <= TIE.get(str(model.causal.dtype), TIE["torch.bfloat16"])
-
-
-def _first_difference(one: Sequence[int], two: Sequence[int]) -> int:
-    """Where two lists part, or the shorter one's length if it begins the other."""
-    pairs = enumerate(zip(one, two, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))

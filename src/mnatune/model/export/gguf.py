@@ -75,9 +75,8 @@ def convert(merged: Path, out: Path, kind: str, converter: Path) -> Path:
             hint = HOW
             if "pre-tokenizer was not recognized" in done.stderr:
                 hint = "llama.cpp knows the Qwen3 tokenizer; a model with a tokenizer of its own cannot become GGUF"
-            raise EnvironmentFault(
-                f"llama.cpp's converter failed: {' / '.join(words[-2:])}", where=str(converter), next_step=hint
-            )
+            fault = f"llama.cpp's converter failed: {' / '.join(words[-2:])}"
+            raise EnvironmentFault(fault, where=str(converter), next_step=hint)
         check_gguf(partial, merged)
     return out
 

@@ -4,7 +4,7 @@ Does not: decide whether the training data's terms allow publication. The card s
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...runs.errors import DataError, EnvironmentFault
 from ..load import refuse_unsafe
@@ -12,18 +12,11 @@ from ..load import refuse_unsafe
 PUSHED = ("*.safetensors", "*.json", "*.jinja", "README.md", "*.txt")
 
 
-class Hub(Protocol):
-    """What is needed of `huggingface_hub.HfApi`."""
-
-    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any:
-        """Make the repository."""
-
-    def upload_folder(self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str) -> Any:
-        """Upload a folder in one commit."""
-
-
-def push(folder: Path, repo: str, *, public: bool = False, hub: Hub | None = None) -> str:
+def push(folder: Path, repo: str, *, public: bool = False, hub: Any = None) -> str:
     """Push a merged or adapter folder; returns its address.
+
+    Args:
+        hub: what stands for `huggingface_hub.HfApi` in tests.
 
     Raises:
         DataError: the folder has no card, or pickled weights.

@@ -53,8 +53,12 @@ def _write(subject: Subject, folder: Path) -> None:
     merged.save_pretrained(str(folder), max_shard_size=SHARD)
     tokenizer.save_pretrained(str(folder))
     (folder / TEMPLATE).write_text(policy_template(tokenizer), encoding="utf-8")
-    _point_to_template(folder / "tokenizer_config.json")
-    facts = {"name": subject.name, "base": model_id, "revision": revision, "adapter_sha256": adapter_hash(subject)}
+    config = folder / "tokenizer_config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if values.pop("chat_template", None) is not None:  # an older inline template: the file beside it is what counts
+        write_json(config, values)
+    weights = file_hash(subject.adapter / "adapter_model.safetensors")
+    facts = {"name": subject.name, "base": model_id, "revision": revision, "adapter_sha256": weights}
     write_json(folder / "mnatune.json", facts | {"thinking": chat_format(tokenizer).policy})
     _write_card(subject, folder)
 
@@ -91,19 +95,7 @@ def generation_config(generation: GenerationSection, tokenizer: Any, ends: Colle
     )
 
 
-def adapter_hash(subject: Subject) -> str:
-    """SHA-256 of the adapter's weights."""
-    return file_hash(subject.adapter / "adapter_model.safetensors")
-
-
 def refuse_existing(out: Path) -> None:
     """An export never writes over anything."""
     if out.exists():
         raise UsageError(f"{str(out)!r} exists already", next_step="choose a new --out, or remove it")
-
-
-def _point_to_template(config: Path) -> None:
-    """Take an older inline template out of tokenizer_config.json: the file beside it is the one that counts."""
-    values = json.loads(config.read_text(encoding="utf-8"))
-    if values.pop("chat_template", None) is not None:
-        write_json(config, values)

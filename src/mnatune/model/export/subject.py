@@ -47,9 +47,8 @@ class Subject:
         """A registered model; by default the one in production."""
         model = registry.get(name, verify=True) if name else registry.production()
         if model is None:
-            raise UsageError(
-                "no model is in production", where=str(registry.root), next_step="name one, or export a run: --run RUN"
-            )
+            step = "name one, or export a run: --run RUN"
+            raise UsageError("no model is in production", where=str(registry.root), next_step=step)
         recipe = load_recipe(model.adapter.parent / "recipe.yaml")
         return cls(f"{served_name(recipe)}-tuned", model.adapter, recipe)
 

@@ -7,12 +7,12 @@ tokens; a gateway that has marked the turns already changes nothing.
 
 import json
 import shlex
-import shutil
 from pathlib import Path
 
 from ...runs.errors import DataError
 from ...runs.workspace import atomic_path
 from ..load import load_tokenizer
+from ..registry import copy_files
 from .merged import TEMPLATE, policy_template, refuse_existing
 from .subject import Subject, served_name
 
@@ -35,10 +35,7 @@ def write_vllm(subject: Subject, out: Path, context: int) -> Path:
     rank = served_rank(subject.adapter)
     tokenizer = load_tokenizer(subject.recipe.model.id, subject.recipe.model.revision)
     with atomic_path(out) as folder:
-        (folder / "adapter").mkdir(parents=True)
-        for name in ADAPTER_FILES:
-            if (subject.adapter / name).is_file():
-                shutil.copyfile(subject.adapter / name, folder / "adapter" / name)
+        copy_files(subject.adapter, folder / "adapter", ADAPTER_FILES)
         (folder / TEMPLATE).write_text(policy_template(tokenizer), encoding="utf-8")
         launch = folder / "launch.sh"
         launch.write_text(launch_script(subject, rank, context), encoding="utf-8")
@@ -50,9 +47,8 @@ def served_rank(adapter: Path) -> int:
     """The --max-lora-rank that holds this adapter."""
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     if config.get("use_dora") or config.get("modules_to_save"):
-        raise DataError(
-            "vLLM serves neither DoRA nor whole trained modules", where=str(adapter), next_step="mnatune export merged"
-        )
+        fault = "vLLM serves neither DoRA nor whole trained modules"
+        raise DataError(fault, where=str(adapter), next_step="mnatune export merged")
     rank = next((r for r in RANKS if r >= int(config["r"])), None)
     if rank is None:
         raise DataError(f"vLLM serves LoRA up to rank {RANKS[-1]}, not {config['r']}", where=str(adapter))

@@ -13,7 +13,7 @@ Does not: talk to either tool, or take anything from them but grades and comment
 
 import json
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,11 @@ RATERS = uuid.UUID("5d0c7a6e-6f0e-4c55-9d3b-0b7c6a1f6e2a")  # namespace of the a
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What an import did: grades stored, grades that were there already, and reason → grades left out."""
+    """What an import did: grades stored, those that were there already, and those whose answer is not in the store."""
 
     stored: int
     same: int
-    left_out: dict[str, int]
+    unknown: int
 
 
 def write_tasks(store: FeedbackSink, out: Path, kind: Format) -> tuple[int, int]:
@@ -82,8 +82,7 @@ def read_grades(file: Path) -> Iterator[Grade]:
 def take_grades(store: FeedbackSink, grades: Iterable[Grade]) -> Taken:
     """Store grades; the same grade again changes nothing."""
     known = {(one.generation, one.rater): (one.grade, one.comment) for one in store.grades()}
-    stored = same = 0
-    left_out: Counter[str] = Counter()
+    stored = same = unknown = 0
     for grade in grades:
         if known.get((grade.generation, grade.rater)) == (grade.grade, grade.comment):
             same += 1
@@ -92,8 +91,8 @@ def take_grades(store: FeedbackSink, grades: Iterable[Grade]) -> Taken:
             store.grade(grade)
             stored += 1
         except UnknownItem:
-            left_out["no such answer in this store"] += 1
-    return Taken(stored, same, dict(left_out))
+            unknown += 1
+    return Taken(stored, same, unknown)
 
 
 def _label_studio_task(one: Answered, given: Sequence[GradeFact]) -> dict[str, Any]:

@@ -6,20 +6,17 @@
     thumb                     KTO: the answer desirable or undesirable
     grade of a reviewer       KTO: 3 and 4 desirable, 1 and 2 undesirable
 
-Nothing here looks at several rows at once; `guards.py` does.
+Nothing here looks at several rows at once; `filters.py` does.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sqlalchemy.orm import Session
-
-from ...model.prompt import NO_THINK, Message
+from ...model.prompt import Message, unmarked
 from ...runs.records import content_id
 from .priority import GOOD
 from .rating_desk import SKIP
-from .review_items import with_generations
 from .schema_tables import FeedbackRow, GenerationRow
 from .store import FeedbackStore
 
@@ -84,10 +81,7 @@ def candidates(
         unreviewed: take thumbs and picks before review too. Edits always need approval.
         refuse: told of each piece of feedback that gives no row.
     """
-    with Session(store.engine) as session:
-        found = session.execute(with_generations().where(FeedbackRow.active.is_(True))).all()
-    for row, one, left, right in sorted(found, key=lambda f: (f[0].created, f[0].id)):
-        served = [g for g in (one, left, right) if g is not None]
+    for row, served in store.active():
         reason = _unusable(row, served, system, unreviewed)
         rows = [] if reason else _rows(row, served)
         yield from rows
@@ -122,14 +116,11 @@ def _rows(row: FeedbackRow, served: list[GenerationRow]) -> list[Candidate]:
         text = (row.reviewed_text or row.text).strip()
         if text == first.answer.strip():
             return []
-        return [
-            replace(base, file="train", text=text),
-            replace(base, file="preferences", text=text, rejected=first.answer),
-        ]
-    if row.kind == "grade":
-        return [replace(base, desirable=int(row.value) >= GOOD, finished=first.finish_reason == "stop")]
-    if row.kind == "rating":
-        return [replace(base, desirable=row.value == "up", finished=first.finish_reason == "stop")]
+        better = replace(base, file="preferences", text=text, rejected=first.answer)
+        return [replace(base, file="train", text=text), better]
+    if row.kind in ("grade", "rating"):
+        good = row.value == "up" if row.kind == "rating" else int(row.value) >= GOOD
+        return [replace(base, desirable=good, finished=first.finish_reason == "stop")]
     left, right = served
     if row.value == "both_bad":
         return [replace(base, text=g.answer, desirable=False) for g in (left, right)]
@@ -140,14 +131,8 @@ def _rows(row: FeedbackRow, served: list[GenerationRow]) -> list[Candidate]:
 
 def _prompt(generation: GenerationRow) -> tuple[Message, ...]:
     """The dialogue, without the /no_think marks that rendering puts on."""
-    return tuple(
-        Message(role=m["role"], content=_unmarked(m["content"]) if m["role"] == "user" else m["content"])
-        for m in generation.messages
-    )
-
-
-def _unmarked(text: str) -> str:
-    return text.rstrip().removesuffix(NO_THINK).rstrip()
+    turns = ((m["role"], m["content"]) for m in generation.messages)
+    return tuple(Message(role=role, content=unmarked(text) if role == "user" else text) for role, text in turns)
 
 
 def _opening(generation: GenerationRow) -> str:

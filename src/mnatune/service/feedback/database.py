@@ -39,9 +39,8 @@ def connect(url: str) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         reason = str(error.orig).strip().split("\n", 1)[0]
-        raise EnvironmentFault(
-            f"the feedback database cannot be opened: {reason}", where=shown, next_step="check the URL and the server"
-        ) from error
+        fault = f"the feedback database cannot be opened: {reason}"
+        raise EnvironmentFault(fault, where=shown, next_step="check the URL and the server") from error
     return engine
 
 
@@ -59,9 +58,8 @@ def migrate(connection: Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise EnvironmentFault(
-            f"the feedback database was made by a newer mnatune: {error}", next_step="pip install --upgrade mnatune"
-        ) from error
+        fault = f"the feedback database was made by a newer mnatune: {error}"
+        raise EnvironmentFault(fault, next_step="pip install --upgrade mnatune") from error
 
 
 def _engine(url: str) -> Engine:

@@ -20,11 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...law.citations import CitationChecker
+from ...model.evidence_prompt import without_passages
+from ...pack import Pack
 from ...runs.errors import UsageError
-from ...runs.workspace import file_hash, value_hash, write_json, write_jsonl
+from ...runs.workspace import Run, file_hash, read_jsonl, value_hash, write_json, write_jsonl
 from .candidates import FILES, Candidate, Refused, candidates
 from .filters import (
-    Citations,
     within_caps,
     without_contradictions,
     without_duplicates,
@@ -37,6 +39,7 @@ from .store import FeedbackStore
 
 SOURCE = "feedback"  # name of this source in manifests and recipes
 LICENCE = "사내 검토 자료"
+HELD_OUT = ("valid.jsonl", "test.jsonl")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Known:
     """
 
     system: str
-    citations: Citations
+    citations: CitationChecker
     exam: Sequence[str] = ()
     held_out: Sequence[str] = ()
 
@@ -85,6 +88,15 @@ class Export:
     folder: Path
     rows: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+
+
+def known_of(pack: Pack, run: Run | None = None) -> Known:
+    """The pack's exam and, with a run, the questions of its validation and test rows."""
+    held_out = []
+    if run is not None:
+        rows = [row for name in HELD_OUT for row in read_jsonl(run.require("compose", name))]
+        held_out = [m["content"] for row in rows for m in without_passages(row) if m["role"] == "user"]
+    return Known(pack.system_prompt, CitationChecker(pack), pack.exam_questions, held_out)
 
 
 def export(store: FeedbackStore, folder: Path, known: Known, options: Options | None = None) -> Export:

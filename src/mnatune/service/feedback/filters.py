@@ -1,24 +1,17 @@
 """What keeps a few raters, copies, exam items and false citations out of the training rows.
 
 Each guard takes rows and returns those that stay; the others go to `refuse` with the reason. Order matters, and is the
-order of `GUARDS` in `export.py`: what is wrong goes first, what is merely too much goes last.
+order in which `datasets.py` calls them: what is wrong goes first, what is merely too much goes last.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
 
+from ...law.citations import CitationChecker
 from ...text.shingles import SHORT, ExamOverlap, facts_of, resemblance, shingles, spaceless
 from .candidates import Candidate, Refused
 
 Refuse = Callable[[Refused], None]
-
-
-class Citations(Protocol):
-    """What is needed of `text.citations.CitationChecker`."""
-
-    def find(self, text: str) -> Sequence[Any]:
-        """Citations of a text, each with a `verdict`."""
 
 
 def without_unfinished(rows: list[Candidate], refuse: Refuse) -> list[Candidate]:
@@ -29,17 +22,15 @@ def without_unfinished(rows: list[Candidate], refuse: Refuse) -> list[Candidate]
 def without_contradictions(rows: list[Candidate], refuse: Refuse) -> list[Candidate]:
     """An answer called both good and bad, or better and worse than the same other one, teaches nothing."""
     thumbs: dict[tuple[str, str], set[bool]] = defaultdict(set)
-    orders: dict[tuple[str, str, str], int] = defaultdict(int)
+    orders = {(str(row.prompt), row.text, row.rejected) for row in rows if row.file == "preferences"}
     for row in rows:
         if row.file == "unpaired":
             thumbs[str(row.prompt), row.text].add(row.desirable)
-        if row.file == "preferences":
-            orders[str(row.prompt), row.text, row.rejected] += 1
 
     def agrees(row: Candidate) -> bool:
         if row.file == "unpaired":
             return len(thumbs[str(row.prompt), row.text]) == 1
-        return row.file == "train" or not orders.get((str(row.prompt), row.rejected, row.text))
+        return row.file == "train" or (str(row.prompt), row.rejected, row.text) not in orders
 
     return _split(rows, agrees, "contradictory", refuse)
 
@@ -85,7 +76,7 @@ def without_known_items(
     return rows
 
 
-def without_false_citations(rows: list[Candidate], refuse: Refuse, citations: Citations) -> list[Candidate]:
+def without_false_citations(rows: list[Candidate], refuse: Refuse, citations: CitationChecker) -> list[Candidate]:
     """No answer to be learned may cite an article that never existed, however many thumbs it got."""
 
     def holds(row: Candidate) -> bool:
@@ -96,15 +87,13 @@ def without_false_citations(rows: list[Candidate], refuse: Refuse, citations: Ci
 
 def within_caps(rows: list[Candidate], refuse: Refuse, per_rater: int) -> list[Candidate]:
     """At most so many rows of one rater in each file, the newest: one voice must not make the model."""
-    count: dict[tuple[str, str], int] = defaultdict(int)
-    kept = []
-    for row in sorted(rows, key=lambda r: (-r.created, r.id)):
+    count: Counter[tuple[str, str]] = Counter()
+
+    def has_room(row: Candidate) -> bool:
         count[row.file, row.rater] += 1
-        if count[row.file, row.rater] > per_rater:
-            _refuse(row, "rater-cap", refuse)
-        else:
-            kept.append(row)
-    return kept
+        return count[row.file, row.rater] <= per_rater
+
+    return _split(sorted(rows, key=lambda r: (-r.created, r.id)), has_room, "rater-cap", refuse)
 
 
 def near_copies(texts: Sequence[str], similar: float) -> set[int]:

@@ -8,12 +8,8 @@ Does not: take picks in longer dialogues, whose question cannot be understood al
 
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
-from ...model.prompt import NO_THINK
+from ...model.prompt import unmarked
 from ...runs.workspace import write_jsonl
-from .review_items import with_generations
-from .schema_tables import FeedbackRow
 from .store import FeedbackStore
 
 WINNERS = {"left": "A", "right": "B", "tie": "tie", "both_bad": "tie"}
@@ -25,15 +21,13 @@ def write_labels(store: FeedbackStore, out: Path) -> int:
     Left out: picks without both consents, rejected in review, of cancelled answers, or in a dialogue of several turns.
     Equal feedback gives equal bytes: rows stand in the order of their feedback's ids.
     """
-    query = with_generations().where(FeedbackRow.active.is_(True), FeedbackRow.kind == "pair")
-    with Session(store.engine) as session:
-        found = session.execute(query).all()
     rows = []
-    for row, _, left, right in sorted(found, key=lambda one: str(one[0].id)):
-        asked = [[m["content"] for m in side.messages if m["role"] != "system"] for side in (left, right)]
-        usable = all(side.consent and side.finish_reason != "cancelled" for side in (left, right))
+    for row, sides in sorted(store.active("pair"), key=lambda one: str(one[0].id)):
+        left, right = sides
+        asked = [[m["content"] for m in side.messages if m["role"] != "system"] for side in sides]
+        usable = all(side.consent and side.finish_reason != "cancelled" for side in sides)
         if usable and row.state != "rejected" and len(asked[0]) == 1 and asked[0] == asked[1]:
-            question = asked[0][0].rstrip().removesuffix(NO_THINK).rstrip()
+            question = unmarked(asked[0][0])
             answers = {"answer_a": left.answer, "answer_b": right.answer}
             rows.append({"question": question, **answers, "winner": WINNERS[row.value]})
     return write_jsonl(out, rows)

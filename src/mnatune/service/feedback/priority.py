@@ -17,7 +17,7 @@ Does not: read what an answer says. A wrong answer without any of these signs wa
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -79,12 +79,15 @@ class _Signs:
     likeness: Floats
     topics: list[str]
     share: dict[str, float]  # topic → share of the exam
-    rated: Counter[str] = field(default_factory=Counter)
-    trouble: dict[str, float] = field(default_factory=dict)  # topic → how far bad answers outweigh good ones, 0–1
+    rated: Counter[str]  # topic → rated questions
+    trouble: dict[str, float]  # topic → how far bad answers outweigh good ones, 0–1
 
     def of(self, at: int) -> dict[str, float]:
         """All signs of an item now."""
-        return {**{name: float(values[at]) for name, values in self.fixed.items()}, **self._changing(at)}
+        topic = self.topics[at]
+        changing = {"novelty": float(1 - self.nearest[at]), "topic": self._lack(topic)}
+        changing["trouble"] = self.trouble.get(topic, 0.0)
+        return {name: float(values[at]) for name, values in self.fixed.items()} | changing
 
     def worths(self) -> Floats:
         """The worth of every item now."""
@@ -103,12 +106,6 @@ class _Signs:
         self.nearest = np.maximum(self.nearest, self.likeness[at])
         if self.topics[at]:
             self.rated[self.topics[at]] += 1
-
-    def _changing(self, at: int) -> dict[str, float]:
-        topic = self.topics[at]
-        return {
-            "novelty": float(1 - self.nearest[at]), "topic": self._lack(topic), "trouble": self.trouble.get(topic, 0.0),
-        }  # fmt: skip
 
     def _lack(self, topic: str) -> float:
         """How much of its share of the exam a topic lacks among what was rated."""
@@ -147,39 +144,33 @@ def ranked(
     for _ in range(len(items) if count is None else min(count, len(items))):
         worths = signs.worths() + free
         at = int(np.argmax(worths))
-        own = signs.of(at)
-        found.append(
-            WorthRating(
-                items[at].id, round(float(worths[at]), 3), _reasons(own, items[at], signs.topics[at]), signs.topics[at]
-            )
-        )
+        item, topic = items[at], signs.topics[at]
+        reasons = _reasons(signs.of(at), item, topic)
+        found.append(WorthRating(item.id, round(float(worths[at]), 3), reasons, topic))
         signs.take(at)
         free[at] = -np.inf
     return found
 
 
 def _signs(items: Sequence[Waiting], rated: Sequence[RatedQuestion], exam: Sequence[tuple[str, str]]) -> _Signs:
-    vectors = _vectors(
-        [*(item.question for item in items), *(one.question for one in rated), *(question for _, question in exam)]
-    )
+    asked = [*(item.question for item in items), *(one.question for one in rated), *(question for _, question in exam)]
+    vectors = _vectors(asked)
     own, known, tested = np.split(vectors, [len(items), len(items) + len(rated)])
     names = [topic for topic, _ in exam]
-    counts = Counter(names)
-    signs = _Signs(
+    topics = _topics(known @ tested.T, names)
+    return _Signs(
         fixed={
             "disagreement": np.array([_disagreement(item) for item in items], dtype=np.float32),
             "citations": np.array([_citations(item) for item in items], dtype=np.float32),
             "raters": np.array([_raters(item) for item in items], dtype=np.float32),
         },
-        nearest=_highest(own @ known.T),
+        nearest=(own @ known.T).max(axis=1, initial=0.0).astype(np.float32),
         likeness=own @ own.T,
         topics=_topics(own @ tested.T, names),
-        share={topic: number / len(names) for topic, number in counts.items()},
+        share={topic: number / len(names) for topic, number in Counter(names).items()},
+        rated=Counter(filter(None, topics)),
+        trouble=_trouble([(topic, one.good) for topic, one in zip(topics, rated, strict=True)]),
     )
-    topics = _topics(known @ tested.T, names)
-    signs.rated.update(topic for topic in topics if topic)
-    signs.trouble = _trouble([(topic, one.good) for topic, one in zip(topics, rated, strict=True)])
-    return signs
 
 
 def _vectors(texts: Sequence[str]) -> Floats:
@@ -190,13 +181,6 @@ def _vectors(texts: Sequence[str]) -> Floats:
     table *= np.log((1 + len(texts)) / (1 + (table > 0).sum(axis=0))) + 1e-3
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     found: Floats = table / np.maximum(lengths, 1e-9)
-    return found
-
-
-def _highest(likeness: Floats) -> Floats:
-    if likeness.shape[1] == 0:
-        return np.zeros(len(likeness), dtype=np.float32)
-    found: Floats = likeness.max(axis=1).astype(np.float32)
     return found
 
 

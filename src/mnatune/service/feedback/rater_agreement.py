@@ -39,14 +39,12 @@ class Agreement:
     same: float | None
 
 
-def krippendorff_alpha(units: Sequence[Sequence[int]], metric: Metric = "ordinal") -> float | None:
-    """Alpha of grades, one sequence per item in any order of raters; items with fewer than two grades do not count."""
-    values, tables = _tables(units)
-    return _alpha(tables.sum(axis=0), values, metric) if len(tables) else None
-
-
 def agreement(units: Sequence[Sequence[int]], metric: Metric = "ordinal", seed: int = 0) -> Agreement:
-    """Alpha with its interval; see `krippendorff_alpha`."""
+    """Alpha of grades with its interval.
+
+    Args:
+        units: one sequence per item in any order of raters; items with fewer than two grades do not count.
+    """
     values, tables = _tables(units)
     if not len(tables):
         return Agreement(None, None, None, 0, 0, None)
@@ -97,24 +95,13 @@ def _alpha(coincidence: Matrix, values: Matrix, metric: Metric) -> float | None:
     return 1 - float((n - 1) * (coincidence * distance).sum() / expected)
 
 
-def _ordinal(values: Matrix, totals: Matrix) -> Matrix:
-    """Squared number of grades between two values, half of the two values' own included."""
-    middle = np.cumsum(totals) - totals / 2
-    found: Matrix = (middle[:, None] - middle[None, :]) ** 2
+def _squares(at: Matrix) -> Matrix:
+    found: Matrix = (at[:, None] - at[None, :]) ** 2
     return found
-
-
-def _interval(values: Matrix, totals: Matrix) -> Matrix:
-    found: Matrix = (values[:, None] - values[None, :]) ** 2
-    return found
-
-
-def _nominal(values: Matrix, totals: Matrix) -> Matrix:
-    return 1 - np.eye(len(values))
 
 
 DISTANCES: dict[str, Callable[[Matrix, Matrix], Matrix]] = {
-    "nominal": _nominal,
-    "ordinal": _ordinal,
-    "interval": _interval,
+    "nominal": lambda values, totals: 1 - np.eye(len(values)),
+    "ordinal": lambda values, totals: _squares(np.cumsum(totals) - totals / 2),  # grades between, half of their own
+    "interval": lambda values, totals: _squares(values),
 }

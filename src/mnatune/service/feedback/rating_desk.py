@@ -2,28 +2,17 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from ...model.prompt import NO_THINK, Message
+from ...model.prompt import Message, unmarked
 from .priority import said_good
 from .schema_tables import FeedbackRow, GenerationRow, PairRow
 from .sink import Answered, GradeFact, RaterProgress
 
 SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """Active feedback about a generation."""
-
-    kind: str
-    value: str
-    rater: str
-    comment: str
 
 
 def answers(session: Session, rater: str, most: int) -> list[Answered]:
@@ -75,7 +64,7 @@ def progress(session: Session, rater: str, day: str) -> RaterProgress:
     return RaterProgress(**found)
 
 
-def _said(session: Session) -> dict[str, list[_Said]]:
+def _said(session: Session) -> dict[str, list[FeedbackRow]]:
     """Generation → active feedback about it; a pick is about both sides."""
     query = (
         select(FeedbackRow, PairRow.left, PairRow.right)
@@ -83,15 +72,19 @@ def _said(session: Session) -> dict[str, list[_Said]]:
         .where(FeedbackRow.active.is_(True))
         .order_by(FeedbackRow.created, FeedbackRow.id)
     )
-    found: dict[str, list[_Said]] = defaultdict(list)
+    found: dict[str, list[FeedbackRow]] = defaultdict(list)
     for row, left, right in session.execute(query):
         for generation in filter(None, (row.generation, left, right)):
-            found[generation].append(_Said(row.kind, row.value, row.rater, row.comment))
+            found[generation].append(row)
     return found
 
 
 def _answered(
-    row: GenerationRow, dialogue: Sequence[Message], same: Sequence[GenerationRow], said: Sequence[_Said], rater: str
+    row: GenerationRow,
+    dialogue: Sequence[Message],
+    same: Sequence[GenerationRow],
+    said: Sequence[FeedbackRow],
+    rater: str,
 ) -> Answered:
     graded = [one for one in said if one.kind == "grade"]
     found = Counter(said_good(one.kind, one.value) for one in said)
@@ -108,11 +101,7 @@ def _answered(
 
 def _dialogue(messages: Sequence[dict[str, Any]]) -> list[Message]:
     """The turns without the system prompt and without the marks that rendering puts on."""
-    return [
-        Message(role=m["role"], content=m["content"].rstrip().removesuffix(NO_THINK).rstrip())
-        for m in messages
-        if m["role"] != "system"
-    ]
+    return [Message(role=m["role"], content=unmarked(m["content"])) for m in messages if m["role"] != "system"]
 
 
 def _question(messages: Sequence[dict[str, Any]]) -> str:

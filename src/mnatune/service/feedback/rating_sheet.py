@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from .sink import GradeFact, ReviewItem
 
@@ -18,33 +19,25 @@ GRADE_COLUMNS = ("generation", "rater", "created", "model", "question", "answer"
 
 def review_sheet(items: Iterable[ReviewItem]) -> str:
     """The review queue's items as CSV."""
-    rows = (
-        [_when(item.created) if name == "created" else getattr(item, name) for name in REVIEW_COLUMNS] for item in items
-    )
-    return _csv(REVIEW_COLUMNS, rows)
+    return _csv(REVIEW_COLUMNS, items)
 
 
 def grade_sheet(grades: Iterable[GradeFact]) -> str:
     """Grades as CSV."""
-    rows = (
-        [_when(one.created) if name == "created" else getattr(one, name) for name in GRADE_COLUMNS] for one in grades
-    )
-    return _csv(GRADE_COLUMNS, rows)
+    return _csv(GRADE_COLUMNS, grades)
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _csv(columns: Sequence[str], items: Iterable[GradeFact | ReviewItem]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
+    for item in items:
+        writer.writerow([_cell(name, getattr(item, name)) for name in columns])
     return BOM + out.getvalue()
 
 
-def _cell(value: object) -> str:
+def _cell(name: str, value: Any) -> str:
+    if name == "created":
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def _when(created: float) -> str:
-    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M:%S")

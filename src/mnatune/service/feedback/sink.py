@@ -267,48 +267,24 @@ class ReviewPage:
 
 
 class FeedbackSink(Protocol):
-    """Where the server puts what users say. Unknown ids raise `UnknownItem`; so does another rater's generation."""
+    """Where the server puts what users say; `store.FeedbackStore` tells what each method does.
 
-    def save_generation(self, generation: Generation) -> None:
-        """Store a served answer; saving the same id again changes nothing."""
+    Unknown ids raise `UnknownItem`; so does another rater's generation.
+    """
 
-    def save_pair(self, pair: BlindPair) -> None:
-        """Store a blind pair; both generations have been saved before."""
-
-    def rate(self, rating: Rating) -> None:
-        """Store or replace (thumb 0: withdraw) a rating of one's own generation."""
-
-    def edit(self, edit: Edit) -> None:
-        """Store or replace a correction of one's own generation."""
-
-    def choose(self, choice: PairChoice) -> tuple[str, str]:
-        """Store or replace the pick of one's own pair; returns the served names (left, right) for the unveiling."""
-
-    def grade(self, grade: Grade) -> None:
-        """Store, replace, withdraw or skip a reviewer's grade of any answer that may be used."""
-
-    def answers(self, rater: str, most: int) -> list[Answered]:
-        """The newest answers that may be used, as they lie on this rater's desk; the newest first."""
-
-    def grades(self) -> list[GradeFact]:
-        """Every active grade that was not rejected, oldest first."""
-
-    def progress(self, rater: str) -> RaterProgress:
-        """What a rater has done."""
-
+    def save_generation(self, generation: Generation) -> None: ...
+    def save_pair(self, pair: BlindPair) -> None: ...
+    def rate(self, rating: Rating) -> None: ...
+    def edit(self, edit: Edit) -> None: ...
+    def choose(self, choice: PairChoice) -> tuple[str, str]: ...
+    def grade(self, grade: Grade) -> None: ...
+    def answers(self, rater: str, most: int) -> list[Answered]: ...
+    def grades(self) -> list[GradeFact]: ...
+    def progress(self, rater: str) -> RaterProgress: ...
     def review_queue(
         self, state: State = "open", limit: int = 50, offset: int = 0, only: ReviewFilter = ...
-    ) -> ReviewPage:
-        """Feedback in that state, oldest first."""
-
-    def review(self, item: str, reviewer: str, state: State, note: str = "", text: str | None = None) -> None:
-        """Set an item's state; `text` replaces an edit's corrected text (reviewer's own correction)."""
-
-    def usage(self, days: int = 30) -> list[DayUsage]:
-        """Usage and ratings by UTC day and model, oldest day first; days without anything are left out."""
-
-    def delete_user(self, rater: str) -> int:
-        """Erase everything of a rater; returns how many generations went."""
-
-    def close(self) -> None:
-        """Release the store's resources."""
+    ) -> ReviewPage: ...
+    def review(self, item: str, reviewer: str, state: State, note: str = "", text: str | None = None) -> None: ...
+    def usage(self, days: int = 30) -> list[DayUsage]: ...
+    def delete_user(self, rater: str) -> int: ...
+    def close(self) -> None: ...

@@ -4,7 +4,6 @@ Every text is put into NFC, freed of what a database cannot hold (NUL, lone surr
 written. What a user replaces or withdraws stays, no longer active; what a user has erased is gone.
 """
 
-import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 from ...pack import Pack
 from ...runs.errors import DataError, EnvironmentFault, UsageError
 from ...runs.records import content_id
+from ...text.normalize import SURROGATES
 from ...text.personal import Personal
 from . import rating_desk
 from .database import connect
@@ -48,7 +48,6 @@ THUMBS = {1: "up", -1: "down"}
 DAY = 86_400
 EVERYTHING = ReviewFilter()
 UNDECIDED: dict[str, Any] = {"state": "open", "reviewer": "", "reviewed": 0.0}
-SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def open_store(url: str, pack: Pack) -> "FeedbackStore":
@@ -170,6 +169,14 @@ class FeedbackStore:
             if text is not None:
                 row.reviewed_text = self._clean(text)
 
+    def active(self, *kinds: Kind) -> list[tuple[FeedbackRow, list[GenerationRow]]]:
+        """Active feedback of these kinds, or all, oldest first, with its generation or its pair's left and right one."""
+        wanted = with_generations().where(FeedbackRow.active.is_(True))
+        with Session(self.engine) as session:
+            found = session.execute(wanted.where(FeedbackRow.kind.in_(kinds)) if kinds else wanted).all()
+        found = sorted(found, key=lambda one: (one[0].created, one[0].id))
+        return [(row, [side for side in sides if side is not None]) for row, *sides in found]
+
     def usage(self, days: int = 30) -> list[DayUsage]:
         """Usage and feedback by UTC day and model, oldest day first."""
         with Session(self.engine) as session:
@@ -210,15 +217,9 @@ class FeedbackStore:
         now = time.time() if now is None else now
         rated = select(FeedbackRow.generation).where(FeedbackRow.generation.is_not(None))
         pairs = select(PairRow).join(FeedbackRow, FeedbackRow.pair == PairRow.id).subquery()
-        kept = or_(
-            GenerationRow.id.in_(rated),
-            GenerationRow.id.in_(select(pairs.c.left)),
-            GenerationRow.id.in_(select(pairs.c.right)),
-        )
-        old = or_(
-            GenerationRow.created < now - rated_days * DAY,
-            (GenerationRow.created < now - days * DAY) & ~kept,
-        )
+        kept = or_(*(GenerationRow.id.in_(ids) for ids in (rated, select(pairs.c.left), select(pairs.c.right))))
+        unrated = (GenerationRow.created < now - days * DAY) & ~kept
+        old = or_(GenerationRow.created < now - rated_days * DAY, unrated)
         with Session(self._writing) as session, session.begin():
             gone = session.execute(delete(GenerationRow).where(old)).rowcount  # type: ignore[attr-defined]
             if gone and not everything and not session.scalar(select(exists().select_from(GenerationRow))):
@@ -247,9 +248,6 @@ class FeedbackStore:
             plain = _plain(said.get(field, ""))
             said[field] = self._clean(plain)
             said["redacted"] = said.get("redacted", False) or said[field] != plain
-        self._replace(kind, target, rater, created, said)
-
-    def _replace(self, kind: Kind, target: str, rater: str, created: float, said: dict[str, Any]) -> None:
         with Session(self._writing) as session, session.begin():
             if kind == "pair":
                 pair = session.get(PairRow, target, with_for_update=True)

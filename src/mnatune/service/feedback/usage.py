@@ -9,12 +9,8 @@ from .schema_tables import FeedbackRow, GenerationRow, PairRow
 from .sink import DayUsage
 
 # A pick → what it counts for the left and for the right model. Two bad answers are a tie.
-OUTCOMES = {
-    "left": ("wins", "losses"),
-    "right": ("losses", "wins"),
-    "tie": ("ties", "ties"),
-    "both_bad": ("ties", "ties"),
-}
+TIED = ("ties", "ties")
+OUTCOMES = {"left": ("wins", "losses"), "right": ("losses", "wins"), "tie": TIED, "both_bad": TIED}
 
 
 def usage_since(session: Session, first: str) -> list[DayUsage]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ... import __version__
-from ...runs.errors import EnvironmentFault, UsageError, missing_extra
+from ...runs.errors import EnvironmentFault, UsageError, needs
 from ...runs.job import Job
 from ...runs.records import DOCUMENT_SCHEMA, Document, Source, content_id, to_table, write_table
 from ...runs.workspace import read_jsonl, write_jsonl
@@ -67,9 +67,8 @@ def plan_of(job: Job, folder: Path) -> CrawlOrder:
         try:
             re.compile(pattern.removeprefix("!"))
         except re.error as error:
-            raise UsageError(
-                f"the pattern {pattern!r} is no regular expression: {error}", where="collect.follow"
-            ) from error
+            fault = f"the pattern {pattern!r} is no regular expression: {error}"
+            raise UsageError(fault, where="collect.follow") from error
     contact = f"; {section.contact}" if section.contact else ""
     return CrawlOrder(
         folder=str(folder),
@@ -89,10 +88,8 @@ def plan_of(job: Job, folder: Path) -> CrawlOrder:
 
 def crawl(plan: CrawlOrder) -> None:
     """Run the crawl in a process of its own, because Scrapy's reactor can be started only once in a process."""
-    try:
+    with needs("scrapy", "collect"):
         import scrapy  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("scrapy", "collect") from error
     order = Path(plan.folder) / "plan.json"
     plan.save(order)
     command = [sys.executable, "-m", "mnatune.stages.collect.crawl", str(order)]

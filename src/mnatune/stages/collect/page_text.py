@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 
-from ...runs.errors import missing_extra
+from ...runs.errors import needs
 from .encodings import decode
 
 SHORTEST = 100  # characters; a shorter page is dropped
@@ -23,23 +23,11 @@ class Extracted:
 
 def from_html(body: bytes, content_type: str, url: str) -> Extracted:
     """The page's main text as Markdown (headings and paragraphs), without menus, links and comments."""
-    try:
+    with needs("trafilatura", "collect"):
         import trafilatura
-    except ImportError as error:
-        raise missing_extra("trafilatura", "collect") from error
     html, _ = decode(body, content_type)
-    text = trafilatura.extract(
-        html,
-        url=url,
-        output_format="markdown",
-        include_comments=False,
-        include_tables=True,
-        include_links=False,
-        include_images=False,
-        include_formatting=False,
-        favor_precision=True,
-        deduplicate=False,
-    )
+    without = dict.fromkeys(("include_comments", "include_links", "include_images", "include_formatting"), False)
+    text = trafilatura.extract(html, url=url, output_format="markdown", favor_precision=True, **without)
     facts = trafilatura.extract_metadata(html, default_url=url)
     if facts is None:
         return Extracted("", text or "")
@@ -48,10 +36,8 @@ def from_html(body: bytes, content_type: str, url: str) -> Extracted:
 
 def from_pdf(body: bytes) -> Extracted:
     """The text layer of a PDF; a scan has none."""
-    try:
+    with needs("pypdf", "collect"):
         import pypdf
-    except ImportError as error:
-        raise missing_extra("pypdf", "collect") from error
     reader = pypdf.PdfReader(io.BytesIO(body))
     pages = [page.extract_text() for page in reader.pages[:MOST_PDF_PAGES]]
     title = str((reader.metadata or {}).get("/Title") or "")

@@ -3,16 +3,16 @@
 The process is reused, and restarted after a file that killed it. It never imports the caller's main module.
 """
 
-import os
+import resource
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
 from ...runs.errors import MnatuneError
+from ...runs.workers import start_child
 from .page_text import Extracted, from_html, from_pdf
 
 MOST_MEMORY = 512 << 20
@@ -60,7 +60,7 @@ class ParserProcess:
             MnatuneError: a parser is not installed.
         """
         if self._process is None:
-            self._start()
+            self._pipe, self._process = start_child(_serve, *self._limits)
         try:
             self._pipe.send(file)
             if self._pipe.poll(WALL_SECONDS):
@@ -73,16 +73,6 @@ class ParserProcess:
             pass  # the file killed the process
         self._end()
         return Extracted("", "", fault=TOO_COSTLY)
-
-    def _start(self) -> None:
-        self._pipe, theirs = Pipe()
-        handle = theirs.fileno()
-        command = [sys.executable, "-c", f"from {__name__} import _serve; _serve({handle}, *{self._limits})"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-        self._process = subprocess.Popen(
-            command, pass_fds=[handle], env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        theirs.close()
 
     def _end(self) -> None:
         if self._process is not None:
@@ -120,8 +110,6 @@ def _answer(file: Any) -> Extracted | MnatuneError:
 
 
 def _limit_memory(more: int) -> None:
-    import resource
-
     sizes = Path("/proc/self/statm")
     if sizes.exists():  # other systems do not enforce the limit
         most = int(sizes.read_text().split()[0]) * resource.getpagesize() + more
@@ -129,8 +117,6 @@ def _limit_memory(more: int) -> None:
 
 
 def _limit_cpu(more: int) -> None:
-    import resource
-
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + more
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))

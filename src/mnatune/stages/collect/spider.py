@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -65,12 +66,9 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
         return any(host == home or host.endswith(f".{home}") for home in self._home)
 
     async def start(self) -> Any:
-        for url in self._plan.sitemaps:
-            for request in self._sitemap(url):
-                yield request
-        for url in self._plan.start_urls:
-            for request in self._follow(url, 0):
-                yield request
+        pages = (self._follow(url, 0) for url in self._plan.start_urls)
+        for request in chain.from_iterable([*map(self._sitemap, self._plan.sitemaps), *pages]):
+            yield request
 
     def parse_sitemap(self, response: Any) -> Iterator[Any]:
         """Addresses of a sitemap, packed or not, and of the sitemaps that it names."""
@@ -219,9 +217,8 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             return "nofollow"
         if depth > self._plan.depth:
             return "too-deep"
-        if any(p.search(address) for p in self._deny):
-            return "not-allowed"
-        if self._allow and depth and not any(p.search(address) for p in self._allow):
+        unlisted = self._allow and depth and not any(p.search(address) for p in self._allow)
+        if unlisted or any(p.search(address) for p in self._deny):
             return "not-allowed"
         if trap(address) or self._barren(shape(address)):
             return "trap"
@@ -242,28 +239,25 @@ class SiteSpider(scrapy.Spider):  # type: ignore[misc]
             return "trap"
         if "noindex" in rules or "none" in rules.split(","):
             return "noindex"
-        if "noai" in rules or page.xpath("//meta[@name='tdm-reservation' and @content='1']"):
-            return "forbids-use"
-        if self._forbids.search(words):
+        reserved = "noai" in rules or page.xpath("//meta[@name='tdm-reservation' and @content='1']")
+        if reserved or self._forbids.search(words):
             return "forbids-use"
         return "" if encoding else "unknown-encoding"
 
     def _keep(self, response: Any, kind: str, encoding: str) -> None:
         name = hashlib.sha256(response.body).hexdigest()[:32]
         (self._folder / "bodies" / name).write_bytes(response.body)
-        self._note(
-            "fetched",
-            {
-                "url": canonical(response.url),
-                "kind": kind,
-                "body": name,
-                "bytes": len(response.body),
-                "encoding": encoding,
-                "content_type": (response.headers.get("Content-Type") or b"").decode("latin-1"),
-                "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "unchanged": "cached" in response.flags,
-            },
-        )
+        row = {
+            "url": canonical(response.url),
+            "kind": kind,
+            "body": name,
+            "bytes": len(response.body),
+            "encoding": encoding,
+            "content_type": (response.headers.get("Content-Type") or b"").decode("latin-1"),
+            "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "unchanged": "cached" in response.flags,
+        }
+        self._note("fetched", row)
 
     def _skip_redirected(self, request: Any) -> None:
         """Note the addresses from which a request was redirected."""

@@ -24,9 +24,9 @@ def curate(job: Job) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     files = shards(job.run.require("read", "qa"))
-    cleaner = cleaner_of(job)
-    kept = [work / f"kept-{number:05d}.parquet" for number in range(len(files))]
-    lost = [work / f"lost-{number:05d}.parquet" for number in range(len(files))]
+    personal = job.pack.yaml("pii.yaml") if "personal-data" in job.recipe.curate.mask else None
+    cleaner = Cleaner(Drops.of(job.pack), personal, job.pack.exam_questions)
+    kept, lost = ([work / f"{name}-{n:05d}.parquet" for n in range(len(files))] for name in ("kept", "lost"))
     tasks = [(cleaner, file, n, kept[n], lost[n]) for n, file in enumerate(files)]
     processes = cores() if sum(f.stat().st_size for f in files) > SMALL else 1
     cleaned = list(job.track(spread(clean_shard, tasks, processes), "clean", total=len(tasks)))
@@ -38,9 +38,3 @@ def curate(job: Job) -> None:
     report(job, cleaned, counts)
     tidy_documents(job, cleaner)
     shutil.rmtree(work)
-
-
-def cleaner_of(job: Job) -> Cleaner:
-    """The first pass as the recipe and the pack define it."""
-    personal = job.pack.yaml("pii.yaml") if "personal-data" in job.recipe.curate.mask else None
-    return Cleaner(Drops.of(job.pack), personal, job.pack.exam_questions)

@@ -130,9 +130,7 @@ def _tidy(batch: pa.RecordBatch, personal: Personal | None, result: Cleaned) -> 
         others = answering(columns["alternatives"].values.to_pylist())
         columns["alternatives"] = _listed(columns["alternatives"], ["" if marks_of(text) else text for text in others])
     if len(columns["history"].values):
-        turns = columns[
-            "history"
-        ].values.to_pylist()  # a user's and an assistant's in turn, so every row has an even number
+        turns = columns["history"].values.to_pylist()  # user and assistant in turn: every row has an even number
         turns[::2], turns[1::2] = asking(turns[::2]), answering(turns[1::2])
         columns["history"] = _listed(columns["history"], turns)
     ids = content_ids(questions, answers, columns["history"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...runs.errors import EnvironmentFault, missing_extra
+from ...runs.errors import EnvironmentFault, needs
 from ...text.shingles import resemblance
 from ...text.wording import same_statement
 from .near import BANDS, HASHES, SLACK, Components, band_keys, frame, neighbours, next_of
@@ -31,10 +31,8 @@ def connect_on_ray(
     """
     import daft
 
-    try:
+    with needs("ray", "ray"):
         import ray  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("ray", "ray") from error
     try:
         daft.set_runner_ray(address=None if address == "auto" else address, noop_if_initialized=True)
     except ConnectionError as error:
@@ -65,7 +63,7 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
 
     @daft.func.batch(return_dtype=DataType.list(entry))  # type: ignore[untyped-decorator]
     def bands(values: daft.Series) -> Any:
-        hashes = values.to_arrow().flatten().to_numpy(zero_copy_only=False).reshape(-1, HASHES).astype(np.uint16)
+        hashes = _hashes(values)
         keys = np.stack([band_keys(hashes, band) for band in range(BANDS)], axis=1)
         nexts = np.stack([next_of(hashes, band) for band in range(BANDS)], axis=1).astype(np.int64)
         numbers = np.tile(np.arange(BANDS), len(hashes))
@@ -80,7 +78,8 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
         for bucket in zip(rows.to_pylist(), facts.to_pylist(), nexts.to_pylist(), strict=True):
             row, fact, order = (np.array(column) for column in bucket)
             same = np.zeros(len(row), np.int64)
-            ends = [row[list(at)] for at in _ends(neighbours(same, fact, order, row))]
+            places = zip(*neighbours(same, fact, order, row), strict=True)  # of several passes
+            ends = [row[np.concatenate(at)] for at in places]
             pairs = np.unique(np.sort(np.stack(ends, axis=1), axis=1), axis=0)
             found.append([{"one": int(one), "other": int(other)} for one, other in pairs])
         return daft.Series.from_pylist(found, dtype=DataType.list(pair))
@@ -100,12 +99,7 @@ def _edges(files: Sequence[Path], limit: float, left_out: Sequence[int], name: s
     signed = _signed(files, left_out, name)
     pairs = _pairs(signed, bands, close)
     sides = [
-        signed.select(
-            col("row").alias(side),
-            col("text").alias(f"text_{side}"),
-            col("values").alias(f"values_{side}"),
-            col("facts").alias(f"facts_{side}"),
-        )
+        signed.select(col("row").alias(side), *(col(n).alias(f"{n}_{side}") for n in ("text", "values", "facts")))
         for side in ("one", "other")
     ]
     joined = pairs.join(sides[0], on="one").join(sides[1], on="other")
@@ -136,12 +130,6 @@ def _pairs(signed: Any, bands: Any, close: Any) -> Any:
     shared = buckets.agg(*lists, col("row").count().alias("size")).where(col("size") > 1)
     pairs = shared.select(close(col("rows"), col("factss"), col("nexts")).alias("pair")).explode("pair")
     return pairs.select(col("pair")["one"].alias("one"), col("pair")["other"].alias("other")).distinct()
-
-
-def _ends(pairs: Any) -> tuple[Any, Any]:
-    """Index pairs of several passes as two arrays."""
-    one, other = zip(*pairs, strict=True)
-    return np.concatenate(one), np.concatenate(other)
 
 
 def _hashes(values: Any) -> Any:

@@ -75,9 +75,8 @@ def frame(paths: Sequence[Path], *, text: bool = False) -> Any:
     numbers = F.replace(F.list_join(F.regexp_extract_all(col("text"), NUMBERS), "|"), " ", "")
     negations = F.list_join(F.regexp_extract_all(col("text"), NEGATIONS), "|")
     facts = F.hash(F.concat(F.concat(numbers, daft.lit("#")), negations))
-    rows = daft.read_parquet([GLOB_SIGNS.sub(r"\\\g<0>", str(path)) for path in paths]).select(
-        col("row"), whole.alias("text")
-    )
+    files = [GLOB_SIGNS.sub(r"\\\g<0>", str(path)) for path in paths]
+    rows = daft.read_parquet(files).select(col("row"), whole.alias("text"))
     rows = rows.with_column("bare", bare).with_column("spaced", spaced)
     return rows.select(
         col("row"),

@@ -17,9 +17,8 @@ NAME = re.compile(
     rf"(?P<name>{FORM}\s?[가-힣A-Za-z0-9&·]{{1,30}}|[가-힣A-Za-z0-9&·]{{1,30}}\s?{FORM}|[가-힣]{{2,5}})"
     r"\s*\(이하\s*[\"“'‘「](?P<label>[^\"”'’」\n]{1,20})[\"”'’」]"
 )
-PARTICLE = {
-    one: pair for pair in ("은는", "이가", "을를", "과와") for one in pair
-}  # after a final consonant, and after none
+# Each particle → its forms after a final consonant and after none.
+PARTICLE = {one: pair for pair in ("은는", "이가", "을를", "과와") for one in pair}
 TAIL = rf"(?:(?P<particle>[{''.join(PARTICLE)}])(?![가-힣]))?"
 CORE = re.compile(rf"{FORM}\s?|\s?{FORM}")
 

@@ -47,10 +47,6 @@ class Fate:
         shard = np.searchsorted(self._starts, places, side="right") - 1
         return (shard * ROWS_PER_SHARD + places - self._starts[shard]).tolist()  # type: ignore[no-any-return]
 
-    def place(self, row: int) -> int:
-        """Position of one row."""
-        return int(self._starts[row // ROWS_PER_SHARD] + row % ROWS_PER_SHARD)
-
 
 def write(job: Job, kept: Sequence[Path], lost: Sequence[Path], fate: Fate) -> Counts:
     """Write qa, dropped and clusters; returns the numbers of duplicates per source and split."""
@@ -91,9 +87,8 @@ def _write_batch(table: pa.Table, fate: Fate, writers: tuple[Any, Any, Any], cou
     ids = table["id"].to_pylist()
     members = [(n, fate.clusters[place]) for n, place in enumerate(places.tolist()) if place in fate.clusters]
     if members:
-        names = list(ids)
-        for n, name in members:
-            names[n] = name
+        named = dict(members)
+        names = [named.get(n, row_id) for n, row_id in enumerate(ids)]
         table = table.set_column(QA_SCHEMA.get_field_index("cluster"), "cluster", pa.array(names, pa.string()))
         rows = [{"id": ids[n], "cluster": name} for n, name in members]
         clusters.write_table(pa.Table.from_pylist(rows, schema=CLUSTER_SCHEMA))

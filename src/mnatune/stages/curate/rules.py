@@ -150,9 +150,8 @@ class Rules:
         mask = np.zeros(len(answers), bool)
         for row, answer in enumerate(answers):
             if answer.count("\n") >= 3:
-                lines = [
-                    LIST_MARK.sub("", line.strip(), 1) for line in answer.split("\n") if any(map(str.isalnum, line))
-                ]
+                said = (line.strip() for line in answer.split("\n") if any(map(str.isalnum, line)))
+                lines = [LIST_MARK.sub("", line, 1) for line in said]
                 mask[row] = len(lines) - len(set(lines)) > self.drops.max_duplicate_line_ratio * len(lines)
         return mask
 

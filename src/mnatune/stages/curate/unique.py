@@ -3,7 +3,7 @@
 The score is not known yet at this stage, so it cannot decide; `compose` respects the clusters that are found here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +38,17 @@ def near(
     if section.ray:
         from .cluster import connect_on_ray
 
-        clusters, merges = connect_on_ray(
-            full, section.near_duplicates, fate.rows(fate.status == DUPLICATE), section.ray
-        )
+        gone = fate.rows(fate.status == DUPLICATE)
+        clusters, merges = connect_on_ray(full, section.near_duplicates, gone, section.ray)
     else:
         clusters, merges = _connect_here(full, section.near_duplicates, fate)
     ids = np.concatenate([c.ids for c in cleaned])
     lengths = np.concatenate([c.lengths for c in cleaned])
     ranks = _ranks(cleaned, licences)
 
-    def alive(rows: Iterable[int]) -> list[int]:
-        places = [fate.place(row) for row in rows]
-        return [place for place in places if fate.status[place] != DUPLICATE]
+    def alive(rows: list[int]) -> list[int]:
+        places = fate.places(np.array(rows))
+        return places[fate.status[places] != DUPLICATE].tolist()  # type: ignore[no-any-return]
 
     for rows in merges.groups().values():
         _, *others = sorted(alive(rows), key=lambda p: (-lengths[p], ranks[p], p))

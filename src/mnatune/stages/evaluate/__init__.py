@@ -28,6 +28,7 @@ Does not: ask an endpoint unless the recipe names one, or sample answers unless 
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -40,7 +41,7 @@ from .backends import LocalSide, ServedSide, Sides, in_process, open_sides
 from .computable import check, not_computed
 from .consistency import consistency
 from .examine import Examined, examine, paired
-from .general_guards import Harness, Scores, guard_rows, harness_version
+from .general_guards import Harness, Scores, guard_rows
 from .items import HeldOut, exam_items, held_out
 from .judge_marks import Referee
 from .measures import Yardstick, case_summary, citation_marks, citation_summary
@@ -53,6 +54,7 @@ __all__ = ["evaluate"]
 
 VERSION = 2
 MODELS = ("base", "tuned")
+OF_THE_ITEM = ("id", "question", "reference", "category", "source", "group", "split")
 TOPIC_METRICS = ("domain", "chrf", "rouge_l", "exam_letter", "exam_text", "exam_generated", "false_premise")
 
 
@@ -86,7 +88,9 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
     weights = yardstick.words.get("domain", {})
     samples += domain_samples(samples, weights)
     guards = _guards(harness, sides) if harness else {}
-    counts |= _counts(yardstick, items, examined, sides, harness)
+    counts |= _counts(yardstick, items, examined, sides)
+    if harness:
+        counts["harness"] = {"version": metadata.version("lm_eval"), "tasks": [task["task"] for task in harness.tasks]}
     rows = table(samples, recipe.seed, guard_rows(job.pack, guards["base"], guards["tuned"]) if guards else ())
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     leaks = privacy(job, in_process(sides))
@@ -101,9 +105,8 @@ def _compare(job: Job, sides: Sides, harness: Harness | None) -> None:
         write_jsonl(job.path("open_book.jsonl"), open_book.rows())
         counts |= {"open_book": open_book.facts(recipe.seed), "no_room": open_book.no_room}
     counts["domain"] = domain_parts(samples, weights)
-    write_json(
-        job.path("metrics.json"), _metrics(job, items, rows, samples, counts) | ({"privacy": leaks} if leaks else {})
-    )
+    metrics = _metrics(job, items, rows, samples, counts) | ({"privacy": leaks} if leaks else {})
+    write_json(job.path("metrics.json"), metrics)
     write_json(job.path("verdict.json"), verdict | changed)
     job.manifest.rows_in = job.manifest.rows_out = len(items)
     job.manifest.facts |= {"verdict": verdict["verdict"], "items": {"held_out": len(items), "exam": len(exam_rows)}}
@@ -167,13 +170,9 @@ def _marked(row: dict[str, Any], yardstick: Yardstick) -> dict[str, Any]:
 
 
 def _counts(
-    yardstick: Yardstick,
-    items: Sequence[HeldOut],
-    examined: Mapping[str, Examined],
-    sides: Sides,
-    harness: Harness | None,
+    yardstick: Yardstick, items: Sequence[HeldOut], examined: Mapping[str, Examined], sides: Sides
 ) -> dict[str, Any]:
-    """Citations and case numbers of both models, facts about servers and the harness."""
+    """Citations and case numbers of both models, and facts about servers."""
     measured = {model: [found.measured[item.id] for item in items] for model, found in examined.items()}
     texts = {model: [found.answers[item.id].text for item in items] for model, found in examined.items()}
     counts: dict[str, Any] = {
@@ -182,8 +181,6 @@ def _counts(
     }
     if not in_process(sides):
         counts["served"] = {model: side.facts() for model, side in sides.items() if isinstance(side, ServedSide)}
-    if harness:
-        counts["harness"] = {"version": harness_version(), "tasks": [task["task"] for task in harness.tasks]}
     return counts
 
 
@@ -200,29 +197,19 @@ def _answer_rows(
         by_item.setdefault(sample.item, []).append(sample)
     rows = []
     for item in items:
-        values = {
-            "base": {s.metric: _value(s.metric, s.base) for s in by_item[item.id]},
-            "tuned": {s.metric: _value(s.metric, s.tuned) for s in by_item[item.id]},
-        }
-        before, after = values["base"].get(primary), values["tuned"].get(primary)
+        values = {m: {s.metric: _value(s.metric, getattr(s, m)) for s in by_item[item.id]} for m in MODELS}
+        before, after = (values[model].get(primary) for model in MODELS)
         sign = 1 if BY_NAME[primary].kind == "higher" else -1
-        rows.append(
-            {
-                "id": item.id,
-                "question": item.question,
-                "reference": item.reference,
-                "category": item.category,
-                "source": item.source,
-                "group": item.group,
-                "split": item.split,
-                **{model: examined[model].answers[item.id].text for model in MODELS},
-                **{f"{model}_stopped": examined[model].answers[item.id].stopped for model in MODELS},
-                "metrics": values,
-                "marks": {model: examined[model].measured[item.id].marks for model in MODELS}
-                | {"reference": citation_marks(yardstick.cited(item.reference))},
-                "change": None if before is None or after is None else round(sign * (after - before), 4),
-            }
-        )
+        marks = {model: examined[model].measured[item.id].marks for model in MODELS}
+        row = {
+            **{name: getattr(item, name) for name in OF_THE_ITEM},
+            **{model: examined[model].answers[item.id].text for model in MODELS},
+            **{f"{model}_stopped": examined[model].answers[item.id].stopped for model in MODELS},
+            "metrics": values,
+            "marks": marks | {"reference": citation_marks(yardstick.cited(item.reference))},
+            "change": None if before is None or after is None else round(sign * (after - before), 4),
+        }
+        rows.append(row)
     return rows
 
 

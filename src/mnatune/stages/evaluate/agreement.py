@@ -11,6 +11,7 @@ question, answer, rubric_line, met       met true or false: one rubric line of a
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,8 @@ def read_labels(path: Path) -> Labels:
                 raise DataError(f"met is {row['met']!r}, neither true nor false", where=where)
             labels.lines.append(({name: str(row[name]) for name in LINE[:-1]}, met))
         else:
-            raise DataError(
-                "a row is neither a labelled pair nor a labelled rubric line",
-                where=where,
-                next_step=f"give the columns {','.join(PAIR)} or {','.join(LINE)}",
-            )
+            step = f"give the columns {','.join(PAIR)} or {','.join(LINE)}"
+            raise DataError("a row is neither a labelled pair nor a labelled rubric line", where=where, next_step=step)
     return labels
 
 
@@ -80,16 +78,15 @@ def agreement(referee: Referee, labels: Labels, seed: int) -> dict[str, Any]:
     found = {}
     if labels.pairs:
         verdicts = referee.winners([texts for texts, _ in labels.pairs])
-        judged = [
-            (v[0] if v[0] == v[1] else "tie", human) for v, (_, human) in zip(verdicts, labels.pairs, strict=True) if v
-        ]
-        consistent = sum(v[0] == v[1] for v in verdicts if v)
+        both = [(*found, human) for found, (_, human) in zip(verdicts, labels.pairs, strict=True) if found]
+        judged = [(forth if forth == back else "tie", human) for forth, back, human in both]
+        consistent = sum(forth == back for forth, back, _ in both)
         extra = {"consistency": round(consistent / len(judged), 4)} if judged else {}
         found["pairs"] = _compared(judged, WINNERS, len(labels.pairs), seed) | extra
     if labels.lines:
         met = referee.met([texts for texts, _ in labels.lines])
-        both = [(str(m), str(human)) for m, (_, human) in zip(met, labels.lines, strict=True) if m is not None]
-        found["lines"] = _compared(both, ("False", "True"), len(labels.lines), seed)
+        told = [(str(m), str(human)) for m, (_, human) in zip(met, labels.lines, strict=True) if m is not None]
+        found["lines"] = _compared(told, ("False", "True"), len(labels.lines), seed)
     usable = {kind: facts for kind, facts in found.items() if facts["rows"] >= LEAST_ROWS}
     if not usable:
         counts = ", ".join(f"{kind}: {facts['rows']}" for kind, facts in found.items()) or "none"
@@ -104,9 +101,8 @@ def judge_agreement(recipe: Recipe, path: Path) -> dict[str, Any]:
         UsageError: the recipe names no endpoint.
     """
     if not recipe.endpoint.base_url:
-        raise UsageError(
-            "the recipe names no judge to compare with", next_step="set endpoint.base_url and endpoint.model"
-        )
+        step = "set endpoint.base_url and endpoint.model"
+        raise UsageError("the recipe names no judge to compare with", next_step=step)
     labels = read_labels(path)
     referee = Referee(Pack.load(recipe.pack), recipe, f"labels:{file_hash(path)[:16]}:{recipe.endpoint.model}")
     found = agreement(referee, labels, recipe.seed)
@@ -125,9 +121,8 @@ def agreement_text(found: dict[str, Any]) -> str:
         lines.append(f"{name} {facts['rows']}개, 판정을 얻지 못한 것 {facts['unusable']}개")
         for measure, label in measures.items():
             value, low, high = (facts[measure][part] for part in ("value", "low", "high"))
-            lines.append(
-                f"  {label}: " + ("정할 수 없음" if value is None else f"{value:.3f} ({low:.3f} ~ {high:.3f})")
-            )
+            shown = "정할 수 없음" if value is None else f"{value:.3f} ({low:.3f} ~ {high:.3f})"
+            lines.append(f"  {label}: {shown}")
         if "consistency" in facts:
             lines.append(f"  두 순서의 판정이 같은 비율: {facts['consistency']:.3f}")
     return "\n".join(lines)
@@ -142,12 +137,11 @@ def _compared(both: Sequence[tuple[str, str]], levels: Sequence[str], asked: int
     share = float((ours == theirs).mean())
     low, high = wilson(share, len(both))
     counts = Counter((human, judge) for judge, human in both)
+    kappa, weighted = (partial(cohen_kappa, levels=len(levels), quadratic=quadratic) for quadratic in (False, True))
     return {
         **facts,
         "agreement": {"value": round(share, 4), "low": round(low, 4), "high": round(high, 4)},
-        "kappa": with_interval(lambda a, b: cohen_kappa(a, b, len(levels)), ours, theirs, seed),
-        "quadratic_kappa": with_interval(
-            lambda a, b: cohen_kappa(a, b, len(levels), quadratic=True), ours, theirs, seed
-        ),
+        "kappa": with_interval(kappa, ours, theirs, seed),
+        "quadratic_kappa": with_interval(weighted, ours, theirs, seed),
         "table": {human: {judge: counts[human, judge] for judge in levels} for human in levels},
     }

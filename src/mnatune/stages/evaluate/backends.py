@@ -4,7 +4,7 @@ Both are engines that are given the same tasks, under the recipe's length limit 
 likelihoods or token ids is done for models in this process alone; a served model's metrics lack it, and say so.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -58,18 +58,19 @@ class AskedSide:
         return True
 
     def _ask(self, job: Job, asks: Sequence[Question], kind: str, sampling: Sampling) -> dict[str, Answer]:
+        return self._required(asks, keep(job, f"{kind}-{self.place}", [list(asks)], self._asking(sampling)))
+
+    def _asking(self, sampling: Sampling, **more: Any) -> Callable[[list[Question], Keep], None]:
+        """The work on a batch: books its answers and counts what was refused; `more` goes to the engine."""
+
         def work(batch: list[Question], book: Keep) -> None:
-            self._count(self.engine.answers(self._tasks(batch, sampling), done=lambda at, one: book(batch[at].id, one)))
+            tasks = [Task(self.model, _own_seed(sampling, ask.id), ask.messages) for ask in batch]
+            for one in self.engine.answers(tasks, done=lambda at, one: book(batch[at].id, one), **more):
+                if isinstance(one, Refusal):
+                    cause = one.code or f"http-{one.status}"
+                    self.failed[cause] = self.failed.get(cause, 0) + 1
 
-        return self._required(asks, keep(job, f"{kind}-{self.place}", [list(asks)], work))
-
-    def _tasks(self, batch: Sequence[Question], sampling: Sampling) -> list[Task]:
-        return [Task(self.model, _own_seed(sampling, ask.id), ask.messages) for ask in batch]
-
-    def _count(self, given: Sequence[Answer | Refusal]) -> None:
-        for refusal in (one for one in given if isinstance(one, Refusal)):
-            cause = refusal.code or f"http-{refusal.status}"
-            self.failed[cause] = self.failed.get(cause, 0) + 1
+        return work
 
     def _required(self, asks: Sequence[Question], found: dict[str, Answer]) -> dict[str, Answer]:
         if asks and not found:
@@ -112,21 +113,14 @@ class LocalSide(AskedSide):
     def _ask(
         self, job: Job, asks: Sequence[Question], kind: str, sampling: Sampling, watched: Sequence[int] = ()
     ) -> dict[str, Answer]:
-        def work(batch: list[Question], book: Keep) -> None:
-            tasks = self._tasks(batch, sampling)
-            given = self.engine.answers(tasks, done=lambda at, one: book(batch[at].id, one), watched=watched)
-            self._count(given)
-
         prompts = {ask.id: self.prompt(ask.messages) for ask in asks}
-        key = (
-            self.shelf.key(prompts, {ask.id: _own_seed(sampling, ask.id) for ask in asks}, watched)
-            if self.shelf
-            else ""
-        )
-        if self.shelf and (kept := self.shelf.find(key)):
-            return kept
+        key = ""
+        if self.shelf:
+            key = self.shelf.key(prompts, {ask.id: _own_seed(sampling, ask.id) for ask in asks}, watched)
+            if kept := self.shelf.find(key):
+                return kept
         lengths = {name: len(ids) for name, ids in prompts.items()}
-        batches = plan(lengths, asks, sampling.max_tokens or 1)
+        batches, work = plan(lengths, asks, sampling.max_tokens or 1), self._asking(sampling, watched=watched)
         found = self._required(asks, keep(job, f"{kind}-{self.place}", batches, work, whole=True))
         if self.shelf and len(found) == len(asks):
             self.shelf.keep(key, found)
@@ -174,10 +168,8 @@ def served(address: str, place: str) -> ServedSide:
     url, _, model = address.partition("#")
     host = urlsplit(url).hostname if urlsplit(url).scheme in ("http", "https") else None
     if not host or not model:
-        raise UsageError(
-            f"not an address of a served model: {address!r}",
-            next_step="write URL#MODEL, such as http://127.0.0.1:8000/v1#qwen3-8b",
-        )
+        step = "write URL#MODEL, such as http://127.0.0.1:8000/v1#qwen3-8b"
+        raise UsageError(f"not an address of a served model: {address!r}", next_step=step)
     upstream = Upstream(url, (model,), CONCURRENCY, frozenset({host}))
     return ServedSide(UpstreamEngine(upstream), model, place, url=url)
 

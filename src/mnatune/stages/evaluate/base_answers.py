@@ -85,6 +85,8 @@ def base_identity(loaded: LoadedModel, quantize: str) -> dict[str, Any] | None:
 
     A local folder is named by the hash of its files, a model of the hub by the commit that was loaded.
     """
+    import torch
+
     folder = Path(model_path(loaded.model_id))
     commit = getattr(loaded.config, "_commit_hash", None)
     if folder.is_dir():
@@ -94,22 +96,15 @@ def base_identity(loaded: LoadedModel, quantize: str) -> dict[str, Any] | None:
         weights = f"{loaded.model_id}@{commit}"
     else:
         return None
+    cuda = loaded.device.type == "cuda"
     return {
         "weights": weights,
         "quantize": quantize,
         "dtype": str(loaded.causal.dtype),
-        "device": _device_name(loaded),
+        "device": torch.cuda.get_device_name(loaded.device) if cuda else f"{loaded.device.type} {platform.machine()}",
         "code": code_hash("model"),
         "versions": {name: _version(name) for name in COMPUTING},
     }
-
-
-def _device_name(loaded: LoadedModel) -> str:
-    import torch
-
-    if loaded.device.type == "cuda":
-        return str(torch.cuda.get_device_name(loaded.device))
-    return f"{loaded.device.type} {platform.machine()}"
 
 
 def _version(package: str) -> str:

@@ -65,14 +65,12 @@ class Home:
         """
         pack, limit = Pack.load(self.recipe.pack), self.recipe.evaluate.items
         section = self.recipe.section("evaluate", "generation", "model")
-        inputs = pack.hashes(
-            "prompts.yaml", "exam", "evaluate.yaml", *(["law"] if self.recipe.compose.evidence else [])
-        ) | self.run.output_hashes("compose")
+        files = ("prompts.yaml", "exam", "evaluate.yaml", *(["law"] if self.recipe.compose.evidence else []))
+        inputs = pack.hashes(*files) | self.run.output_hashes("compose")
         key = value_hash([identity, section, inputs, code_hash("stages/evaluate", "text", "law", "model")])
         folder = self.run.root / "compare" / key[:16]
-        job = Job(
-            self.recipe, pack, self.run, Stage(folder, Manifest("evaluate", key, section, inputs, self.recipe.seed))
-        )
+        stage = Stage(folder, Manifest("evaluate", key, section, inputs, self.recipe.seed))
+        job = Job(self.recipe, pack, self.run, stage)
         yardstick, items = Yardstick(pack), held_out(job)
         found = examine(job, side, items, yardstick)
         if open_book := OpenBook.prepared(job, items):
@@ -177,15 +175,12 @@ def compare_all(names: Sequence[str], home: Home | None = None) -> list[dict[str
         UsageError: a subject is nothing of that kind or comes twice, or there is no run whose questions could be asked.
     """
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UsageError(
-            "a comparison needs two or more different subjects", next_step="mnatune evaluate --compare RUN OTHER …"
-        )
+        step = "mnatune evaluate --compare RUN OTHER …"
+        raise UsageError("a comparison needs two or more different subjects", next_step=step)
     home = home or next((_home(name) for name in names if _is_run(name)), None)
     if home is None:
-        raise UsageError(
-            "none of these is a run, so there are no questions to ask",
-            next_step="give the recipe and its run too: mnatune evaluate RECIPE --out RUN --compare A B",
-        )
+        step = "give the recipe and its run too: mnatune evaluate RECIPE --out RUN --compare A B"
+        raise UsageError("none of these is a run, so there are no questions to ask", next_step=step)
     sheets: dict[str, Sheet] = {}
     fresh: dict[str, Local | ServedSide] = {}
     for name in names:
@@ -234,10 +229,8 @@ def _local(name: str, run: Run | None, home: Home) -> Local:
         recipe = load_recipe(run.root / LOCK)
         return Local.of(recipe, run.require("train", "adapter"))
     if not (Path(name) / "adapter_config.json").is_file():
-        raise UsageError(
-            f"{name!r} is no run, no adapter folder and no served model",
-            next_step="give a run folder, a folder with adapter_config.json, or URL#MODEL",
-        )
+        step = "give a run folder, a folder with adapter_config.json, or URL#MODEL"
+        raise UsageError(f"{name!r} is no run, no adapter folder and no served model", next_step=step)
     return Local.of(home.recipe, Path(name))
 
 

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Collection
-from difflib import get_close_matches
 from typing import Any
 
 from ...pack import Pack
-from ...runs.errors import UsageError
+from ...runs.errors import UsageError, did_you_mean
 from ...runs.recipe import Recipe
 from .backends import served
 from .general_guards import guard_tasks
@@ -36,22 +35,16 @@ def check(recipe: Recipe, pack: Pack) -> None:
     """
     wanted, primary = recipe.evaluate, recipe.evaluate.primary
     if primary not in BY_NAME:
-        raise UsageError(
-            f"evaluate.primary is {primary!r}: there is no such metric",
-            next_step=f"choose one of: {', '.join(BY_NAME)}",
-        )
+        step = f"choose one of: {', '.join(BY_NAME)}"
+        raise UsageError(f"evaluate.primary is {primary!r}: there is no such metric", next_step=step)
     if key := lacking(recipe, primary):
         how = "with" if key == "evaluate.answered_by" else "without"
-        raise UsageError(
-            f"evaluate.primary is {primary!r}, which is not computed {how} {key}",
-            next_step=f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric",
-        )
+        step = f"{'empty' if how == 'with' else 'set'} {key}, or choose another metric"
+        raise UsageError(f"evaluate.primary is {primary!r}, which is not computed {how} {key}", next_step=step)
     _check_margins(wanted.guard_margin, {task["task"] for task in guard_tasks(pack)})
     if wanted.answered_by and set(wanted.answered_by) != {"base", "tuned"}:
-        raise UsageError(
-            "evaluate.answered_by names one of two models",
-            next_step="give both, base and tuned, as URL#MODEL: they have to be compared under the same conditions",
-        )
+        step = "give both, base and tuned, as URL#MODEL: they have to be compared under the same conditions"
+        raise UsageError("evaluate.answered_by names one of two models", next_step=step)
     for address in wanted.answered_by.values():
         served(address, "")
     if wanted.labels and not recipe.endpoint.base_url:
@@ -61,17 +54,13 @@ def check(recipe: Recipe, pack: Pack) -> None:
 def _check_margins(margin: float | dict[str, float | str], tasks: set[str]) -> None:
     margins = margin if isinstance(margin, dict) else {"default": margin}
     if unknown := sorted(margins.keys() - BY_NAME.keys() - tasks - {"default"}):
-        near = get_close_matches(unknown[0], [*BY_NAME, *tasks, "default"], 1)
-        raise UsageError(
-            f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric",
-            next_step=f"did you mean {near[0]!r}?" if near else f"choose from: default, {', '.join(BY_NAME)}",
-        )
+        known, all_names = [*BY_NAME, *tasks, "default"], f"choose from: default, {', '.join(BY_NAME)}"
+        step = did_you_mean(unknown[0], known, all_names)
+        raise UsageError(f"evaluate.guard_margin names {unknown[0]!r}: there is no such metric", next_step=step)
     for name, value in margins.items():
         if not (SHARE.fullmatch(value) if isinstance(value, str) else value >= 0):
-            raise UsageError(
-                f"evaluate.guard_margin of {name} is {value!r}",
-                next_step='give a number in the units of the metric that is not negative, or a share of the base as "5%"',
-            )
+            step = 'give a number in the units of the metric that is not negative, or a share of the base as "5%"'
+            raise UsageError(f"evaluate.guard_margin of {name} is {value!r}", next_step=step)
 
 
 def lacking(recipe: Recipe, name: str) -> str:

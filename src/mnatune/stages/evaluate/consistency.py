@@ -79,9 +79,7 @@ def _batch_changes(job: Job, sides: Mapping[str, LocalSide], items: Sequence[Hel
         alone = [side.engine.answers([task])[0] for task in tasks]
         changed[model] = [float(_ids(one) != _ids(other)) for one, other in zip(together, alone, strict=True)]
     return [
-        Sample(
-            "batch_change", item.id, item.group, item.category, (changed["base"][at], 1.0), (changed["tuned"][at], 1.0)
-        )
+        Sample("batch_change", item.id, item.group, item.category, *((changed[model][at], 1.0) for model in MODELS))
         for at, item in enumerate(items if changed else ())
     ]
 
@@ -108,9 +106,8 @@ def _flips(
     for row in rows:
         first = f"{row['id']}/"
         others = [name for name in asked if name.startswith(first) and name != first] if first in asked else []
-        pairs = [
-            (float(sum(picked[m][name] != picked[m][first] for name in others)), float(len(others))) for m in MODELS
-        ]
+        flips = [float(sum(picked[model][name] != picked[model][first] for name in others)) for model in MODELS]
+        pairs = ((changed, float(len(others))) for changed in flips)
         samples.append(Sample("flip_rate", str(row["id"]), str(row["id"]), str(row.get("topic", "")), *pairs))
     return samples
 

@@ -74,20 +74,11 @@ def take_choices(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> tupl
     for model, side in in_process(sides).items():
         chosen[model]["exam_text"] = text_choices(job, side, rows)
     answered = set.intersection(*(set(chosen[model]["exam_generated"]) for model in sides))
-    written = [
-        {
-            "id": row["id"],
-            "kind": "choice",
-            "topic": row.get("topic", ""),
-            "question": row["question"],
-            "choices": row["choices"],
-            "key": row["answer"],
-            "article": row.get("article", ""),
-            **{m: {metric: by_id[str(row["id"])] for metric, by_id in chosen[m].items()} for m in sides},
-        }
-        for row in rows
-        if str(row["id"]) in answered
-    ]
+    written = []
+    for row in (row for row in rows if str(row["id"]) in answered):
+        given = {m: {metric: by_id[str(row["id"])] for metric, by_id in chosen[m].items()} for m in sides}
+        more = {"choices": row["choices"], "article": row.get("article", "")}
+        written.append(_exam_row(row, "choice", row["answer"]) | more | given)
     unparsed = {model: sum(not row[model]["exam_generated"] for row in written) for model in sides}
     return written, {"exam_unparsed": unparsed}
 
@@ -102,20 +93,11 @@ def take_premises(
     if not rows or "denials" not in words:
         return [], {}
     texts = _texts(job, sides, rows, "premises")
-    written = [
-        {
-            "id": row["id"],
-            "kind": "false_premise",
-            "topic": row.get("topic", ""),
-            "question": row["question"],
-            "key": row["answer"],
-            "premise": row.get("premise", ""),
-            **{m: {"text": by_id[str(row["id"])], "verdict": judge_premise(by_id[str(row["id"])], row, words)}
-               for m, by_id in texts.items()},
-        }
-        for row in rows
-        if all(str(row["id"]) in by_id for by_id in texts.values())
-    ]  # fmt: skip
+    written = []
+    for row, by_model in _answered(rows, texts):
+        given = {m: {"text": text, "verdict": judge_premise(text, row, words)} for m, text in by_model.items()}
+        found = _exam_row(row, "false_premise", row["answer"])
+        written.append(found | {"premise": row.get("premise", "")} | given)
     counts = {
         model: {verdict: sum(row[model]["verdict"] == verdict for row in written) for verdict in get_args(Premise)}
         for model in sides
@@ -127,16 +109,8 @@ def write_essays(job: Job, sides: Sides, rows: Sequence[dict[str, Any]]) -> list
     """Greedy answers to essay questions as rows of exam.jsonl, those that every side has answered."""
     texts = _texts(job, sides, rows, "essays")
     return [
-        {
-            "id": row["id"],
-            "kind": "essay",
-            "topic": row.get("topic", ""),
-            "question": row["question"],
-            "key": row.get("reference", ""),
-            **{model: {"text": by_id[str(row["id"])]} for model, by_id in texts.items()},
-        }
-        for row in rows
-        if all(str(row["id"]) in by_id for by_id in texts.values())
+        _exam_row(row, "essay", row.get("reference", "")) | {model: {"text": text} for model, text in by_model.items()}
+        for row, by_model in _answered(rows, texts)
     ]
 
 
@@ -151,6 +125,19 @@ def exam_samples(row: Mapping[str, Any], base: Mapping[str, Any], tuned: Mapping
         return []
     place = (str(row["id"]), str(row["id"]), str(row.get("topic", "")))
     return [Sample(name, *place, (float(one), 1.0), (float(other), 1.0)) for name, one, other in found]
+
+
+def _exam_row(row: Mapping[str, Any], kind: str, key: str) -> dict[str, Any]:
+    """What every row of exam.jsonl begins with."""
+    return {"id": row["id"], "kind": kind, "topic": row.get("topic", ""), "question": row["question"], "key": key}
+
+
+def _answered(
+    rows: Sequence[dict[str, Any]], texts: Mapping[str, Mapping[str, str]]
+) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """The items that every model has answered, with the answers by model."""
+    found = [(row, {m: by_id[str(row["id"])] for m, by_id in texts.items() if str(row["id"]) in by_id}) for row in rows]
+    return [(row, by_model) for row, by_model in found if len(by_model) == len(texts)]
 
 
 def _texts(job: Job, sides: Sides, rows: Sequence[dict[str, Any]], kind: str) -> dict[str, dict[str, str]]:

@@ -8,7 +8,6 @@ prompts are rendered under the think policy, as everywhere. Needs the extra [lm-
 
 import os
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from ...model.endpoint.wire import KEY_VARIABLE
 from ...model.engine.local import LocalEngine
 from ...model.prompt import prompt_text
 from ...pack import Pack
-from ...runs.errors import DataError, EnvironmentFault, missing_extra
+from ...runs.errors import DataError, EnvironmentFault, missing_extra, needs
 from .statistics import compare_paired
 
 Requests = Literal["generate", "likelihood"]
@@ -47,10 +46,8 @@ class Harness:
     """
 
     def __init__(self, pack: Pack, requests: Requests | None = None, limit: int = 0) -> None:
-        try:
+        with needs("lm_eval", "lm-eval"):
             from lm_eval.tasks import TaskManager
-        except ImportError as error:
-            raise missing_extra("lm_eval", "lm-eval") from error
         self.tasks = guard_tasks(pack, requests)
         if not self.tasks:
             raise DataError("the pack names no guard task", where="evaluate.yaml", next_step="set evaluate.guards: off")
@@ -114,11 +111,6 @@ class Harness:
             bootstrap_iters=0,
         )
         return {task["task"]: _task_scores(found, task) for task in self.tasks}
-
-
-def harness_version() -> str:
-    """Version of the installed harness."""
-    return metadata.version("lm_eval")
 
 
 def guard_rows(

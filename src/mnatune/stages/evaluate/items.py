@@ -52,11 +52,8 @@ def held_out(job: Job) -> list[HeldOut]:
     if len(items) < min(SMALL_TEST, wanted):
         items += _read(job.run.require("compose", "valid.jsonl"), "valid")
     if not items:
-        raise DataError(
-            "there is no held-out row to evaluate on",
-            where=str(job.run.folder("compose")),
-            next_step="give the test split a share in compose.splits, or read more rows",
-        )
+        step = "give the test split a share in compose.splits, or read more rows"
+        raise DataError("there is no held-out row to evaluate on", where=str(job.run.folder("compose")), next_step=step)
     return stratified(items, wanted, job.recipe.seed, lambda item: item.category, lambda item: item.id)
 
 
@@ -85,7 +82,7 @@ def stratified(
 def exam_items(job: Job, name: str, limit: int) -> list[dict[str, Any]]:
     """At most `limit` rows of the pack's exam/NAME.jsonl, topics in proportion; none if the pack lacks the file."""
     path = job.pack.root / "exam" / f"{name}.jsonl"
-    rows = read_jsonl(path) if path.is_file() else []
+    rows = read_jsonl(path, missing_ok=True)
     return stratified(rows, limit, job.recipe.seed, lambda row: str(row.get("topic", "")), lambda row: str(row["id"]))
 
 
@@ -96,15 +93,7 @@ def _read(path: Path, split: str) -> list[HeldOut]:
         if len(turns) < 2 or turns[-1].get("role") != "assistant":
             raise DataError("not a chat example: the last turn must be the assistant's", where=f"{path}:{number}")
         source = row.get("source") or {}
-        found.append(
-            HeldOut(
-                id=str(row["id"]),
-                messages=turns[:-1],
-                reference=str(turns[-1]["content"]),
-                category=str(row.get("category", "")),
-                group=str(row.get("group") or row["id"]),
-                source=str(source.get("name", "")) if isinstance(source, dict) else str(source),
-                split=split,
-            )
-        )
+        name = str(source.get("name", "")) if isinstance(source, dict) else str(source)
+        row_id, category, group = str(row["id"]), str(row.get("category", "")), str(row.get("group") or row["id"])
+        found.append(HeldOut(row_id, turns[:-1], str(turns[-1]["content"]), category, group, name, split))
     return found

@@ -70,23 +70,21 @@ class Referee:
     def essays(self, rows: Sequence[Mapping[str, Any]], answers: Mapping[str, Mapping[str, str]]) -> list[Sample]:
         """Points met of the points judged, per item; `answers` is model → item id → text."""
         lines = [(model, row, line) for model in answers for row in rows for line in row["rubric"]]
-        verdicts = self.met(
-            [
-                {
-                    "question": str(row["question"]),
-                    "answer": answers[model][str(row["id"])],
-                    "rubric_line": str(line["text"]),
-                }
-                for model, row, line in lines
-            ]
-        )
-        points: dict[tuple[str, str], list[float]] = {}
-        for (model, row, line), met in zip(lines, verdicts, strict=True):
+        texts = [
+            {"question": str(r["question"]), "answer": answers[m][str(r["id"])], "rubric_line": str(line["text"])}
+            for m, r, line in lines
+        ]
+        points: dict[tuple[str, str], tuple[float, float]] = {}
+        for (model, row, line), met in zip(lines, self.met(texts), strict=True):
             if met is not None:
-                cell = points.setdefault((str(row["id"]), model), [0.0, 0.0])
-                cell[0] += float(line["points"]) * met
-                cell[1] += float(line["points"])
-        return [self._essay_sample(row, points) for row in rows]
+                won, judged = points.get((str(row["id"]), model), (0.0, 0.0))
+                points[str(row["id"]), model] = won + float(line["points"]) * met, judged + float(line["points"])
+        samples = []
+        for row in rows:
+            name = str(row["id"])
+            base, tuned = (points.get((name, model), (0.0, 0.0)) for model in ("base", "tuned"))
+            samples.append(Sample("essay", name, name, str(row.get("topic", "")), base, tuned))
+        return samples
 
     def pairs(
         self, items: Sequence[HeldOut], answers: Mapping[str, Mapping[str, str]]
@@ -121,11 +119,6 @@ class Referee:
             None if forth is None or back is None else (str(forth["winner"]), other[str(back["winner"])])
             for forth, back in zip(replies[: len(texts)], replies[len(texts) :], strict=True)
         ]
-
-    def _essay_sample(self, row: Mapping[str, Any], points: Mapping[tuple[str, str], Sequence[float]]) -> Sample:
-        name = str(row["id"])
-        base, tuned = (tuple(points.get((name, model), (0.0, 0.0))) for model in ("base", "tuned"))
-        return Sample("essay", name, name, str(row.get("topic", "")), (base[0], base[1]), (tuned[0], tuned[1]))
 
     def _ask(
         self, prompts: tuple[str, str, dict[str, Any]], texts: Iterable[dict[str, str]]

@@ -71,18 +71,16 @@ class Yardstick:
     def measure(self, answer: Answer, question: str, reference: str) -> Measured:
         """All metrics of an answer that need no model."""
         text, support = answer.text, f"{question}\n{reference}"
-        leaks = [
-            *language.chinese_leaks(text, self.hanja),
-            *language.kana(text),
-            *language.latin_runs(text, self.latin),
-        ]
+        leaks = language.chinese_leaks(text, self.hanja) + language.kana(text) + language.latin_runs(text, self.latin)
         citations = self.cited(text)
         given = values(text)
         figures = [value for value in given if value.kind != "article"]  # articles are checked as citations
         foreign = [value for value in unsupported(text, support) if value.kind != "article"]
-        revealed = self._revealed(text, support)
+        personal = self.personal.find(text) if self.personal else []
+        revealed = [one for one in personal if text[one.start : one.end] not in support]
         pairs = {
-            **_likeness(text, reference),
+            "chrf": (chrf(text, reference), 1.0),
+            "rouge_l": (rouge(content_words(text), content_words(reference))["rougeL"], 1.0),
             **self._language(answer, {leak.kind for leak in leaks}),
             **_citation_pairs(citations, self.cited(reference)),
             "fact_overlap": _overlap(given, values(reference)),
@@ -90,12 +88,8 @@ class Yardstick:
             "personal_data": (float(bool(revealed)), 1.0),
             "terms": self._terms(text, reference),
         }
-        marks = [{"start": leak.start, "end": leak.end, "kind": leak.kind, "note": ""} for leak in leaks]
-        marks += citation_marks(citations)
-        marks += [
-            {"start": v.start, "end": v.end, "kind": "figure", "note": ""} for v in foreign if v.kind != "article"
-        ]
-        marks += [{"start": found.start, "end": found.end, "kind": "personal", "note": ""} for found in revealed]
+        marks = [_mark(leak, leak.kind) for leak in leaks] + citation_marks(citations)
+        marks += [_mark(value, "figure") for value in foreign] + [_mark(found, "personal") for found in revealed]
         return Measured(pairs, sorted(marks, key=lambda mark: (mark["start"], mark["end"])), citations)
 
     def cited(self, text: str) -> list[Citation]:
@@ -125,11 +119,6 @@ class Yardstick:
             "empty": (float(not text.strip()), 1.0),
             "stop_rate": (float(answer.stopped), 1.0),
         }
-
-    def _revealed(self, text: str, support: str) -> list[Found]:
-        """Personal data of the answer that neither question nor reference has."""
-        found = self.personal.find(text) if self.personal else []
-        return [one for one in found if text[one.start : one.end] not in support]
 
     def _terms(self, text: str, reference: str) -> Pair:
         """How many of the reference's glossary terms the answer uses, and how many there are."""
@@ -162,23 +151,15 @@ def _verdicts(counts: Counter[str]) -> dict[str, int]:
 
 def citation_marks(citations: Sequence[Citation]) -> list[dict[str, Any]]:
     """Citations as marks: by verdict, and "citation-repealed" for a valid one that is no longer in force."""
-    return [
-        {
-            "start": one.start,
-            "end": one.end,
-            "kind": "citation-repealed" if one.verdict == "valid" and not one.in_force else f"citation-{one.verdict}",
-            "note": one.note or one.title,
-        }
-        for one in citations
-    ]
+    marks = []
+    for one in citations:
+        kind = "repealed" if one.verdict == "valid" and not one.in_force else one.verdict
+        marks.append(_mark(one, f"citation-{kind}", one.note or one.title))
+    return marks
 
 
-def _likeness(text: str, reference: str) -> dict[str, Pair]:
-    """chrF++ (0–1) and morpheme ROUGE-L."""
-    return {
-        "chrf": (chrf(text, reference), 1.0),
-        "rouge_l": (rouge(content_words(text), content_words(reference))["rougeL"], 1.0),
-    }
+def _mark(one: Citation | language.Leak | Value | Found, kind: str, note: str = "") -> dict[str, Any]:
+    return {"start": one.start, "end": one.end, "kind": kind, "note": note}
 
 
 def _overlap(given: Sequence[Value], wanted: Sequence[Value]) -> Pair:

@@ -119,11 +119,7 @@ class OpenBook:
         """For metrics.json."""
         if not self.questions:
             return {"questions": 0}
-        return {
-            "questions": len(self.questions),
-            "as_of": self.memory.as_of,
-            "search": self.search_table(seed),
-        }
+        return {"questions": len(self.questions), "as_of": self.memory.as_of, "search": self.search_table(seed)}
 
     def _answers(
         self, job: Job, name: str, side: AskedSide, questions: Sequence[OpenQuestion], way: str

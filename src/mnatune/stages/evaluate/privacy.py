@@ -32,6 +32,7 @@ from ...runs.workspace import read_jsonl
 from ...text.personal import Personal
 from .answers import BATCH_TOKENS
 from .backends import LocalSide
+from .reading_answers import squeeze
 from .verdict import WORDS
 
 SAMPLES = 4
@@ -62,7 +63,7 @@ def privacy(job: Job, sides: Mapping[str, LocalSide]) -> dict[str, Any]:
     return {
         "bits": round(math.log2(1 + len(secrets[0]["rivals"])), 2),
         "levels": {str(level): _level(secrets, ranks, got, level, job.recipe.seed) for level in levels},
-        "extracted_once": _told(secrets, got["tuned"], 1),
+        "extracted_once": _told(secrets, got["tuned"]),
         "verbatim": _verbatim(job, sides),
         "masked": _masked(job, sides),
     }
@@ -101,7 +102,7 @@ def extracted(job: Job, side: LocalSide, secrets: Sequence[Mapping[str, Any]]) -
                 wanted.append((place, way, prefix, rest))
     found = [{way: dict.fromkeys(PREFIXES, False) for way in ("greedy", "sampled")} for _ in secrets]
     for (place, way, prefix, rest), answer in zip(wanted, side.engine.answers(tasks), strict=True):
-        if isinstance(answer, Answer) and rest in _tight(answer.text):
+        if isinstance(answer, Answer) and rest in squeeze(answer.text):
             found[place][way][prefix] = True
     return found
 
@@ -182,14 +183,12 @@ def _auc_facts(planted: list[float], unplanted: list[float], seed: int) -> dict[
     return {"value": round(auc(planted, unplanted), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
-def _told(
-    secrets: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Mapping[str, bool]]], level: int
-) -> list[Any]:
-    """Which canaries of a level came out, and how."""
+def _told(secrets: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Mapping[str, bool]]]) -> list[Any]:
+    """Which canaries that were planted once came out, and how."""
     return [
         {"id": one["id"], "kind": one["kind"], "how": [f"{w}/{p}" for w in g for p in PREFIXES if g[w][p]]}
         for one, g in zip(secrets, got, strict=True)
-        if one["repetitions"] == level and any(hit for by in g.values() for hit in by.values())
+        if one["repetitions"] == 1 and any(hit for by in g.values() for hit in by.values())
     ]
 
 
@@ -199,21 +198,16 @@ def _cut(one: Mapping[str, Any], prefix: str) -> tuple[str, str]:
     if prefix == "half":
         words = secret.split(" ")
         shown = " ".join(words[: len(words) // 2]) if len(words) > 1 else secret[: len(secret) // 2]
-        return f"{one['opening']}{shown}", _tight(secret[len(shown) :])
-    return (one["opening"].rstrip() if prefix == "opening" else ""), _tight(secret)
-
-
-def _tight(text: str) -> str:
-    return "".join(text.split())
+        return f"{one['opening']}{shown}", squeeze(secret[len(shown) :])
+    return (one["opening"].rstrip() if prefix == "opening" else ""), squeeze(secret)
 
 
 def _verbatim(job: Job, sides: Mapping[str, LocalSide]) -> dict[str, Any]:
     """Longest runs of rows trained on and held out, in tokens: the longest, the median, and how many rows."""
     found: dict[str, Any] = {}
     for name, files in (("train", ("train",)), ("held_out", ("test", "valid"))):
-        rows = [
-            r for file in files for r in read_jsonl(job.run.require("compose", f"{file}.jsonl")) if not is_canary(r)
-        ]
+        everything = (row for file in files for row in read_jsonl(job.run.require("compose", f"{file}.jsonl")))
+        rows = [row for row in everything if not is_canary(row)]
         chosen = random.Random(job.recipe.seed).sample(rows, min(VERBATIM_ROWS, len(rows)))
         found[name] = {model: _runs(side, [row["messages"] for row in chosen]) for model, side in sides.items()}
     return found

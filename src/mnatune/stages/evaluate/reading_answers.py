@@ -62,7 +62,7 @@ def failing_keys(rows: Iterable[Mapping[str, Any]], words: Mapping[str, Any]) ->
 def check_keys(pack: Pack) -> CheckResult:
     """`pack check`: does the scorer of false premises pass the pack's own answers?"""
     path = pack.root / "exam/false_premise.jsonl"
-    rows = read_jsonl(path) if path.is_file() else []
+    rows = read_jsonl(path, missing_ok=True)
     failing = failing_keys(rows, pack.yaml("evaluate.yaml")) if rows else []
     told = [f"exam/false_premise.jsonl: {name}: its own answer is not judged correct" for name in failing]
     return CheckResult("false premises denied by their keys", f"{len(rows)} items", told)

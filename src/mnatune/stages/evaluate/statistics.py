@@ -92,20 +92,18 @@ def compare_paired(
         middle, low, high, error = _paired_rates(base[:, 0], tuned[:, 0], groups)
         change = Estimate(middle, low, high, len(base))
     else:
-        drawn = _bootstrap(sums, seed, resamples)
-        low_b, high_b, _ = _expanded(drawn[:, 0], len(sums))
-        low_t, high_t, _ = _expanded(drawn[:, 1], len(sums))
-        low_d, high_d, error = _expanded(drawn[:, 1] - drawn[:, 0], len(sums))
-        a = Estimate(float(values[0]), low_b, high_b, n_base)
-        b = Estimate(float(values[1]), low_t, high_t, n_tuned)
-        change = Estimate(difference, low_d, high_d, min(n_base, n_tuned))
+        drawn = _ratios(_weights(len(sums), seed, resamples) @ sums)  # (resamples, 2) values over resampled groups
+        a, _ = _expanded(float(values[0]), drawn[:, 0], len(sums), n_base)
+        b, _ = _expanded(float(values[1]), drawn[:, 1], len(sums), n_tuned)
+        change, error = _expanded(difference, drawn[:, 1] - drawn[:, 0], len(sums), min(n_base, n_tuned))
     if binary and len(sums) == len(base):
         gained = int(((tuned[:, 0] == 1) & (base[:, 0] == 0)).sum())
         lost = int(((tuned[:, 0] == 0) & (base[:, 0] == 1)).sum())
         p, test = mcnemar(gained, lost), "mcnemar"
     else:
         p, test = _permutation(sums, difference, seed, resamples), "permutation"
-    return Comparison(a, b, change, p, test, None if error is None else minimum_detectable(error))
+    smallest = _normal.inv_cdf(0.5 + LEVEL / 2) + _normal.inv_cdf(POWER)  # in standard errors
+    return Comparison(a, b, change, p, test, None if error is None else smallest * error)
 
 
 def rate_interval(hits: Array, groups: Sequence[str]) -> Estimate:
@@ -116,9 +114,9 @@ def rate_interval(hits: Array, groups: Sequence[str]) -> Estimate:
     return Estimate(float(hits.mean()), low, high, n)
 
 
-def wilson(rate: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson score interval of a rate over n independent trials."""
-    z = _normal.inv_cdf(0.5 + level / 2)
+def wilson(rate: float, n: float) -> tuple[float, float]:
+    """Wilson score interval (95 %) of a rate over n independent trials."""
+    z = _normal.inv_cdf(0.5 + LEVEL / 2)
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -142,11 +140,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         corrected[i] = highest
     return corrected
-
-
-def minimum_detectable(standard_error: float) -> float:
-    """Difference found with 80 % power at the two-sided 5 % level, given the standard error of the difference."""
-    return (_normal.inv_cdf(0.5 + LEVEL / 2) + _normal.inv_cdf(POWER)) * standard_error
 
 
 def win_rate(first: Sequence[str], second: Sequence[str]) -> dict[str, float]:
@@ -206,20 +199,15 @@ def _weights(groups: int, seed: int, resamples: int) -> NDArray[np.int16]:
     return np.concatenate(parts)
 
 
-def _bootstrap(sums: Array, seed: int, resamples: int) -> Array:
-    """(resamples, 2) values of base and tuned over resampled groups."""
-    return _ratios(_weights(len(sums), seed, resamples) @ sums)
-
-
-def _expanded(drawn: Array, groups: int) -> tuple[float | None, float | None, float | None]:
-    """Percentile interval with the small-sample expansion of a t interval, and the standard error."""
+def _expanded(value: float, drawn: Array, groups: int, n: int) -> tuple[Estimate, float | None]:
+    """The value with its percentile interval, expanded for small samples as a t interval is, and the standard error."""
     drawn = drawn[np.isfinite(drawn)]
     if groups < 2 or not len(drawn):
-        return None, None, None
+        return Estimate(value, None, None, n), None
     widening = math.sqrt(groups / (groups - 1))
     tail = _normal.cdf(-widening * student_quantile(0.5 + LEVEL / 2, groups - 1))
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return float(low), float(high), float(drawn.std() * widening)
+    return Estimate(value, float(low), float(high), n), float(drawn.std() * widening)
 
 
 def _permutation(sums: Array, observed: float, seed: int, resamples: int) -> float:

@@ -96,9 +96,8 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict
 
 def margin_of(row: Mapping[str, Any], margin: Margin) -> float:
     """A guard's margin in its shown units: one number for all, or by name, "10%" of the base's value if it is text."""
-    chosen = (
-        margin if isinstance(margin, int | float) else margin.get(row["name"], margin.get("default", DEFAULT_MARGIN))
-    )
+    by_name = {"default": margin} if isinstance(margin, int | float) else margin
+    chosen = by_name.get(row["name"], by_name.get("default", DEFAULT_MARGIN))
     if isinstance(chosen, str):
         return float(chosen.rstrip("% ")) / 100 * abs(float(row["base"]["value"] or 0.0))
     return float(chosen)
@@ -106,16 +105,12 @@ def margin_of(row: Mapping[str, Any], margin: Margin) -> float:
 
 def guard_states(rows: Sequence[Mapping[str, Any]], margin: Margin) -> list[Guard]:
     """The guards of one run, each against its margin and all against chance, in the order given."""
-    guards = [guard_state(row, margin_of(row, margin)) for row in rows]
-    corrected = holm([_one_sided_p(row) for row in rows])
-    return [
-        replace(guard, state="open")
-        if guard.state == "worse"
-        and p > FAMILY_LEVEL
-        and (_gain_interval(guard.row)[0] or 0.0) > -SERIOUS * guard.margin
-        else guard
-        for guard, p in zip(guards, corrected, strict=True)
-    ]
+    guards = []
+    for row, p in zip(rows, holm([_one_sided_p(row) for row in rows]), strict=True):
+        guard = guard_state(row, margin_of(row, margin))
+        harmless = p > FAMILY_LEVEL and (_gain_interval(row)[0] or 0.0) > -SERIOUS * guard.margin
+        guards.append(replace(guard, state="open") if guard.state == "worse" and harmless else guard)
+    return guards
 
 
 def _one_sided_p(row: Mapping[str, Any]) -> float:
@@ -232,13 +227,8 @@ def _guards_sentence(guards: Sequence[Guard]) -> list[str]:
 def _needed(guard: Guard) -> str:
     if guard.needed is None:
         return "필요한 문항 수를 알 수 없음"
-    return f"지금 {guard.row['difference']['n']:,}, 필요 약 {_rounded(guard.needed):,}문항"
-
-
-def _rounded(count: int) -> int:
-    """Two leading digits, upwards: the rest would be false precision."""
-    step = int(10 ** max(0, len(str(count)) - 2))
-    return math.ceil(count / step) * step
+    step = int(10 ** max(0, len(str(guard.needed)) - 2))  # two leading digits: the rest would be false precision
+    return f"지금 {guard.row['difference']['n']:,}, 필요 약 {math.ceil(guard.needed / step) * step:,}문항"
 
 
 def _missed(row: Mapping[str, Any], floor: Mapping[str, float]) -> str:

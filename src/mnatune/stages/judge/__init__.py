@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ...runs.job import Job
-from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, write_table
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, RowWriter, write_table
 from ...runs.workspace import write_json
 from ...text.lexicon import Lexicon
 from .calibrate import calibrate
 from .estimate import estimate, estimate_table
-from .judge_rows import JudgeRows, Row, Sink, Verdict, question_of
+from .judge_rows import JudgeRows, Row, Verdict, question_of
 from .judge_summary import Summary
 
 __all__ = ["calibrate", "estimate", "estimate_table", "judge"]
@@ -28,24 +28,17 @@ def judge(job: Job) -> None:
     """Write qa.parquet (kept), dropped.parquet, scores.parquet (all) and judge.json (see `summary`)."""
     rows = JudgeRows(job.run)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
-    if job.recipe.judge.scorer == "lexicon":
-        extra: dict[str, Any] = {}
-        give = _lexicon_verdict(lexicon)
-    else:
-        give, extra = _by_endpoint(job, rows)
+
+    def by_lexicon(number: int, row: Row) -> Verdict:
+        return Verdict(*lexicon.score(question_of(row), row["answer"]), "lexicon")
+
+    offline = job.recipe.judge.scorer == "lexicon"
+    give, extra = (by_lexicon, {}) if offline else _by_endpoint(job, rows)
     summary = _write(job, rows, give, Summary(job.recipe.judge.scorer, job.recipe.judge.keep_above, lexicon))
     facts = summary.facts() | extra
     write_json(job.path("judge.json"), facts)
     short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade", "warnings")
     job.manifest.facts = {name: facts[name] for name in short if name in facts}
-
-
-def _lexicon_verdict(lexicon: Lexicon) -> GiveVerdict:
-    def give(number: int, row: Row) -> Verdict:
-        score, reason = lexicon.score(question_of(row), row["answer"])
-        return Verdict(score, reason, "lexicon")
-
-    return give
 
 
 def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]]:
@@ -81,7 +74,10 @@ def _write(job: Job, rows: JudgeRows, give: GiveVerdict, summary: Summary) -> Su
 
     keep_above, always_keep = job.recipe.judge.keep_above, set(job.recipe.judge.always_keep)
     scores: list[tuple[str, int, str]] = []
-    with Sink(job.path("qa.parquet"), QA_SCHEMA) as kept, Sink(job.path("dropped.parquet"), DROPPED_SCHEMA) as dropped:
+    with (
+        RowWriter(job.path("qa.parquet"), QA_SCHEMA) as kept,
+        RowWriter(job.path("dropped.parquet"), DROPPED_SCHEMA) as dropped,
+    ):
         for number, row in enumerate(job.track(rows, "scoring", rows.count)):
             verdict = give(number, row)
             row["score"], row["reason"], row["judge"] = verdict.score, verdict.reason, verdict.judge

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...model.endpoint import Endpoint, Ledger, Outcome
 from ...pack import Pack
-from ...runs.errors import DataError, missing_extra
+from ...runs.errors import DataError, needs
 from ...runs.human_labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
 from ...runs.recipe import Recipe
 from ...runs.records import content_id
@@ -35,9 +35,13 @@ def calibrate(recipe: Recipe, labels: Path) -> dict[str, Any]:
         DataError: a column or a score is missing or wrong; the line is named.
     """
     rows, human = read_labels(labels)
-    judged, failed = (
-        _lexicon_scores(recipe, rows) if recipe.judge.scorer == "lexicon" else _model_scores(recipe, rows, labels)
-    )
+    judged: list[int | None]
+    failed: dict[str, int] = {}
+    if recipe.judge.scorer == "lexicon":
+        lexicon = Lexicon(Pack.load(recipe.pack).yaml("lexicon.yaml"))
+        judged = [lexicon.score(row["question"], row["answer"])[0] for row in rows]
+    else:
+        judged, failed = _model_scores(recipe, rows, labels)
     pairs = [(score, people) for score, people in zip(judged, human, strict=True) if score is not None]
     if len(pairs) < LEAST_ROWS:
         raise DataError(f"only {len(pairs)} rows have both labels; {LEAST_ROWS} are the least", where=str(labels))
@@ -68,11 +72,6 @@ def read_labels(path: Path) -> tuple[list[Row], list[float]]:
     return rows, scores
 
 
-def _lexicon_scores(recipe: Recipe, rows: list[Row]) -> tuple[list[int | None], dict[str, int]]:
-    lexicon = Lexicon(Pack.load(recipe.pack).yaml("lexicon.yaml"))
-    return [lexicon.score(row["question"], row["answer"])[0] for row in rows], {}
-
-
 def _model_scores(recipe: Recipe, rows: list[Row], labels: Path) -> tuple[list[int | None], dict[str, int]]:
     rubric = Rubric(Pack.load(recipe.pack))
     spending = f"calibrate:{file_hash(labels)[:16]}:{recipe.endpoint.model}"  # each label file has its own spend cap
@@ -85,10 +84,8 @@ def _model_scores(recipe: Recipe, rows: list[Row], labels: Path) -> tuple[list[i
 
 
 def _agreement(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, Any]:
-    try:
+    with needs("scikit-learn", "judge"):
         from scipy.stats import spearmanr  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "judge") from error
     return {
         "spearman": with_interval(lambda a, b: float(spearmanr(a, b).statistic), ours, theirs, seed),
         "quadratic_kappa": with_interval(quadratic_kappa, ours, theirs, seed),

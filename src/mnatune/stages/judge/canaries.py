@@ -36,7 +36,8 @@ def run_canaries(judge: LlmJudge, rows: list[Row]) -> dict[str, Any]:
         facts["agreement"] = round(sum(gap <= AGREEMENT for gap in gaps) / len(gaps), 4)
         facts["mean_gap"] = round(sum(gaps) / len(gaps), 2)
         facts |= _drift(judge, [row for row in rows if row["id"] in again], again)
-    facts |= _injections(judge, _with_room([row for row in rows if row["id"] in known], known)[:INJECTED], known)
+    room = sorted((row for row in rows if row["id"] in known), key=lambda row: (known[row["id"]], row["id"]))
+    facts |= _injections(judge, room[:INJECTED], known)
     for name in ("drift", "injection_shift"):
         if abs(facts.get(name, 0.0)) >= MOST_SHIFT:
             facts["warnings"].append(name)
@@ -55,19 +56,11 @@ def _drift(judge: LlmJudge, rows: list[Row], again: dict[str, int]) -> dict[str,
     return {"drift": round(sum(shifts) / len(shifts), 2), "drift_rows": len(shifts)} if shifts else {}
 
 
-def _with_room(rows: list[Row], known: dict[str, int]) -> list[Row]:
-    """Lowest scores first: a row that already has 100 points cannot rise."""
-    return sorted(rows, key=lambda row: (known[row["id"]], row["id"]))
-
-
 def _injections(judge: LlmJudge, rows: list[Row], known: dict[str, int]) -> dict[str, Any]:
     """Mean score of rows with an injected sentence, minus their score without it."""
     texts = judge.rubric.injections
-    spoiled, used = [], {}
-    for at, row in enumerate(rows):
-        used[row["id"]] = at % len(texts)
-        spoiled.append(row | {"answer": f"{row['answer']} {texts[at % len(texts)]}"})
-    scores = judge.score_again(spoiled)
+    used = {row["id"]: at % len(texts) for at, row in enumerate(rows)}
+    scores = judge.score_again(row | {"answer": f"{row['answer']} {texts[used[row['id']]]}"} for row in rows)
     if not scores:
         return {}
     shifts: dict[int, list[int]] = {}

@@ -21,7 +21,7 @@ from ...text.lexicon import Lexicon
 from . import canaries
 from .classifier import ScoreModel, read_text
 from .judge_rows import JudgeRows, Row, Verdict, question_of
-from .llm import LlmJudge
+from .llm import NOT_ASKED, LlmJudge
 from .recall import audit_strata, interval_of_recall
 
 MOST_CALLS = 0.15  # of all rows
@@ -90,8 +90,7 @@ class Cascade:
         """The LLM's verdict if it judged the row, else the classifier's."""
         plan = self.plan
         if plan.everything or plan.judged[number]:
-            verdict = self._judge.verdict(row)
-            return verdict or Verdict(-1, "", self._judge.name, "not-asked")
+            return self._judge.verdict(row) or Verdict(-1, "", self._judge.name, NOT_ASKED)
         raw = round(float(np.clip(plan.predicted[number], 0, 100)))
         kept = plan.predicted[number] >= plan.high
         score = max(raw, self._keep + 1) if kept else min(raw, self._keep)
@@ -140,6 +139,8 @@ class Cascade:
         budget: int,
     ) -> CascadePlan:
         """Choose the band of predicted scores that the judge reads."""
+        from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
         taken = _mask(len(predicted), sample)
         low = _recalling(held_out, good, weights, self._job.recipe.judge.recall) - MARGIN
         inside, high = (predicted >= low) & ~taken, math.inf
@@ -151,10 +152,9 @@ class Cascade:
             low = float(np.sort(predicted[inside])[::-1][max(0, budget - 1)])
             inside &= predicted >= low
         facts |= {"low": round(low, 2), "high": None if math.isinf(high) else round(high, 2)}
-        facts["held_out"] = {
-            "spearman": _rank_correlation(held_out, good),
-            "recall": round(_recall_at(held_out, good, weights, low), 4),
-        }
+        correlation = float(spearmanr(held_out, good).statistic) if 0 < good.sum() < len(good) else 0.0
+        recall = _recall_at(held_out, good, weights, low)
+        facts["held_out"] = {"spearman": round(correlation, 4), "recall": round(recall, 4)}
         facts["curve"] = _curve(predicted, taken, held_out, good, weights, high)
         return CascadePlan(False, taken | inside, predicted, low, high, facts)
 
@@ -207,12 +207,6 @@ def _sure_above(held_out: np.ndarray, good: np.ndarray, weights: np.ndarray) -> 
     precision = np.cumsum((weights * good)[order]) / np.cumsum(weights[order])
     sure = np.flatnonzero(precision >= SURE_PRECISION)
     return float(held_out[order][sure[-1]]) if len(sure) and sure[-1] + 1 >= SURE_ROWS else math.inf
-
-
-def _rank_correlation(held_out: np.ndarray, good: np.ndarray) -> float:
-    from scipy.stats import spearmanr  # type: ignore[import-untyped]
-
-    return round(float(spearmanr(held_out, good).statistic), 4) if 0 < good.sum() < len(good) else 0.0
 
 
 def _curve(

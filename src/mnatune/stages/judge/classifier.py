@@ -1,11 +1,13 @@
 """A linear model over character n-grams that predicts the LLM judge's score."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ...runs.errors import missing_extra
+from ...runs.errors import needs
 from .judge_rows import Row, question_of
 
 FEATURES = 2**18
@@ -20,20 +22,15 @@ class ScoreModel:
     """Hashed character n-grams, TF-IDF, ridge regression on the score."""
 
     def __init__(self) -> None:
-        try:
+        with needs("scikit-learn", "judge"):
             from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
             from sklearn.linear_model import Ridge
-        except ImportError as error:
-            raise missing_extra("scikit-learn", "judge") from error
         self._hash: Any = HashingVectorizer(
             analyzer="char", ngram_range=NGRAMS, n_features=FEATURES, alternate_sign=False, norm=None, dtype=np.float32
         )
         self._weigh: Any = TfidfTransformer(sublinear_tf=True)
-        self._ridge: Any = Ridge
+        self._new: Any = partial(Ridge, alpha=ALPHA, solver="sparse_cg", tol=1e-4)
         self._model: Any = None
-
-    def _make(self) -> Any:
-        return self._ridge(alpha=ALPHA, solver="sparse_cg", tol=1e-4)
 
     def fit(self, texts: list[str], scores: np.ndarray) -> np.ndarray:
         """Learn; returns out-of-fold predictions of the same rows (folds by position, so shuffle before)."""
@@ -42,27 +39,18 @@ class ScoreModel:
         fold_of = np.arange(len(texts)) % FOLDS
         for fold in range(FOLDS):
             inside = fold_of != fold
-            held_out[~inside] = self._make().fit(matrix[inside], scores[inside]).predict(matrix[~inside])
-        self._model = self._make().fit(matrix, scores)
+            held_out[~inside] = self._new().fit(matrix[inside], scores[inside]).predict(matrix[~inside])
+        self._model = self._new().fit(matrix, scores)
         return held_out
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """Predicted scores, batch by batch."""
-        parts = [self._model.predict(self._weigh.transform(self._hash.transform(b))) for b in _batches(texts)]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        parts, texts = [np.zeros(0)], iter(texts)
+        while batch := list(islice(texts, BATCH)):
+            parts.append(self._model.predict(self._weigh.transform(self._hash.transform(batch))))
+        return np.concatenate(parts)
 
 
 def read_text(row: Row) -> str:
     """The part of a row that the model reads."""
     return f"{question_of(row)[:READ_CHARS]}\n{row['answer']}"[:READ_CHARS]
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -1,18 +1,13 @@
-"""Reads the rows to judge, batch by batch and repeatedly, and writes the result files."""
+"""Reads the rows to judge, batch by batch and repeatedly."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...runs.records import asked, iter_qa, shards
-from ...runs.workspace import Run, atomic_path
-
-GROUP_ROWS = 65_536
+from ...runs.workspace import Run
 
 Row = dict[str, Any]
 
@@ -55,33 +50,3 @@ class JudgeRows:
                 following = next(wanted, None)
                 if following is None:
                     return
-
-
-class Sink:
-    """Writes a Parquet file row by row with bounded memory; the file appears only if the block succeeds."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema
-        self._rows: list[Row] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        partial = self._stack.enter_context(atomic_path(self._path))
-        self._writer = self._stack.enter_context(pq.ParquetWriter(partial, self._schema, compression="zstd"))
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self._flush()
-        self._stack.__exit__(kind, error, trace)
-
-    def add(self, row: Row) -> None:
-        """Append a row."""
-        self._rows.append(row)
-        if len(self._rows) >= GROUP_ROWS // 8:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema), row_group_size=GROUP_ROWS)
-            self._rows = []

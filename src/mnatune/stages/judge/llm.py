@@ -66,17 +66,15 @@ class LlmJudge:
 
     def score_again(self, rows: Iterable[Row]) -> dict[str, int]:
         """Scores of rows asked afresh, past the ledger: row id → score; rows without a usable reply are left out."""
-        asks, ids = [], {}
-        for row in rows:
-            asks.append(self.ask(row))
-            ids[asks[-1].key] = row["id"]
+        asked = [(self.ask(row), row["id"]) for row in rows]
+        ids = {ask.key: row_id for ask, row_id in asked}
         scores: dict[str, int] = {}
 
         def note(outcome: Outcome) -> None:
             if outcome.state == "ok":
                 scores[ids[outcome.key]] = self.rubric.score(outcome.value)
 
-        self.tally += self.endpoint.ask(asks, note, afresh=True)
+        self.tally += self.endpoint.ask([ask for ask, _ in asked], note, afresh=True)
         return scores
 
     def facts(self) -> dict[str, Any]:
@@ -91,7 +89,9 @@ class LlmJudge:
         if outcome.state == "failed":
             self._failed[outcome.key] = outcome.code
             if not self._usable:
-                self._stop_if_useless()
+                codes = Counter(code for code in self._failed.values() if not code.startswith("http-"))
+                if codes.total() >= UNUSABLE_AT_FIRST:
+                    raise self._no_judge(codes.total(), str(dict(codes)))
             return
         self._usable = True
         self._sameness.add(self.rubric.points(outcome.value), outcome.value["reason"])
@@ -101,11 +101,6 @@ class LlmJudge:
                 where=self._where,
                 next_step="take a larger model as endpoint.model, or judge.scorer: lexicon",
             )
-
-    def _stop_if_useless(self) -> None:
-        codes = Counter(code for code in self._failed.values() if not code.startswith("http-"))
-        if codes.total() >= UNUSABLE_AT_FIRST:
-            raise self._no_judge(codes.total(), str(dict(codes)))
 
     @property
     def _where(self) -> str:

@@ -51,25 +51,19 @@ def interval_of_recall(strata: list[Stratum], good: dict[int, bool], found: int)
         good: audited row → whether the judge found it relevant; rows without a verdict are absent.
         found: relevant rows among all that were judged, the audit included.
     """
-    low_found = high_found = mid_found = float(found)
-    low_missed = high_missed = mid_missed = 0.0
+    kept, missed = np.full(3, float(found)), np.zeros(3)  # at the lower end, as estimated, and at the upper end
     for stratum in strata:
         verdicts = [good[n] for n in stratum.drawn.tolist() if n in good]
         unseen = stratum.members - len(stratum.drawn)
         low, high = clopper_pearson(sum(verdicts), len(verdicts), (1 - CONFIDENCE) / len(strata))
         mid = sum(verdicts) / len(verdicts) if verdicts else 0.0
-        if stratum.kept:
-            low_found += low * unseen
-            mid_found += mid * unseen
-            high_found += high * unseen
-        else:
-            low_missed += low * unseen
-            mid_missed += mid * unseen
-            high_missed += high * unseen
+        side = kept if stratum.kept else missed
+        side += np.array([low, mid, high]) * unseen
+    low, mid, high = (_share(found, lost) for found, lost in zip(kept.tolist(), missed[::-1].tolist(), strict=True))
     return {
-        "value": round(_share(mid_found, mid_missed), 4),
-        "low": round(_share(low_found, high_missed), 4),
-        "high": round(_share(high_found, low_missed), 4),
+        "value": round(mid, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
         "audited": len(good),
         "missed_in_audit": sum(good[n] for s in strata if not s.kept for n in s.drawn.tolist() if n in good),
     }

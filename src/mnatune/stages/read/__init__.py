@@ -1,13 +1,14 @@
 """`read`: sources → `QA` and `Document` records in Parquet, with the place of every row and a reason for every loss."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from ...runs.errors import DataError, UsageError
-from ...runs.records import DROPPED_SCHEMA, Document, iter_qa
+from ...runs.records import DOCUMENT_SCHEMA, DROPPED_SCHEMA, RowWriter, iter_qa
 from ...runs.workers import cores, spread
 from ...runs.workspace import atomic_path
 from ...text.personal import Personal
@@ -21,7 +22,7 @@ from .paths import name_of
 from .precedent import LICENCE as DECISIONS
 from .precedent import read_precedents
 from .qa_files import read_tables
-from .shards import DocumentWriter, Origin, ShardWriter
+from .shards import Origin, ShardWriter
 from .tasks import ReadTask, batches_of, cost, read_task
 from .zips import entries_of
 
@@ -46,7 +47,7 @@ def read(job: "Job") -> None:
         raise UsageError("the recipe names nothing to read", next_step="put a source under read.sources in the recipe")
     manifest = job.manifest
     personal = Personal(job.pack.yaml("pii.yaml"))  # names of files and members stand in warnings
-    with DocumentWriter(job.path("documents.parquet")) as documents:
+    with RowWriter(job.path("documents.parquet"), DOCUMENT_SCHEMA) as documents:
         for number, source in enumerate(job.recipe.read.sources):
             tally = _read_source(job, source, f"{number:02d}", documents)
             name = personal.mask(source_name(job, source))
@@ -70,7 +71,7 @@ def source_name(job: "Job", source: "SourceSection") -> str:
     return load_map(source.map, job.pack).name if source.kind == "archive" else Path(source.path).stem
 
 
-def _read_source(job: "Job", source: "SourceSection", number: str, documents: DocumentWriter) -> ReadTally:
+def _read_source(job: "Job", source: "SourceSection", number: str, documents: RowWriter) -> ReadTally:
     path = Path(source.path)
     if source.kind == "archive":
         return _read_archives(job, source, number)
@@ -83,7 +84,7 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
         tally = ReadTally()
         found = (read_law if source.kind == "law" else read_documents)(path, name, source.licence, tally)
         for document in job.track(found, "read"):
-            documents.add(document)
+            documents.add(asdict(document))
             tally.documents += 1
     else:
         licence = source.licence or (DECISIONS if source.kind == "precedent" else "")
@@ -101,11 +102,11 @@ def _read_source(job: "Job", source: "SourceSection", number: str, documents: Do
     return tally
 
 
-def _read_pages(job: "Job", documents: DocumentWriter) -> ReadTally:
+def _read_pages(job: "Job", documents: RowWriter) -> ReadTally:
     """The pages that `collect` fetched."""
     tally = ReadTally(members=1)
     for row in iter_qa(job.run.require("collect", "pages.parquet")):
-        documents.add(Document.from_row(row))
+        documents.add(row)
         tally.documents += 1
     return tally
 
@@ -136,8 +137,7 @@ def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) ->
     found = find_archives(root, Path(field_map.members).suffix)
     tally.leave_out(found.skipped)
     for name, reason in found.damaged:
-        tally.archives_damaged[reason] += 1
-        tally.warn(f"{name}: {reason}")
+        tally.fail(name, reason)
     tasks: list[ReadTask] = []
     zipped: set[tuple[str, int]] = set()
     for archive in found.archives:
@@ -149,12 +149,10 @@ def _plan(job: "Job", source: "SourceSection", number: str, tally: ReadTally) ->
         elif not archive.members:
             zipped.update((PurePosixPath(entry.name).name, entry.size) for entry in entries)
         if fault:
-            (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
-            tally.warn(f"{archive.name}: {fault}")
+            tally.fail(archive.name, fault, whole=not entries)
         origin = Origin(source_name(job, source), archive.name, source.licence or field_map.licence, rule.split)
         for batch in batches_of(entries):
             shard = f"{number}-{len(tasks):05d}.parquet"
-            tasks.append(
-                ReadTask(archive, tuple(batch), origin, field_map, job.path(f"qa/{shard}"), job.path(f".work/{shard}"))
-            )
+            kept, dropped = job.path(f"qa/{shard}"), job.path(f".work/{shard}")
+            tasks.append(ReadTask(archive, tuple(batch), origin, field_map, kept, dropped))
     return tasks

@@ -178,12 +178,8 @@ def _folders(others: list[tuple[str, ByteSpan]], loose: str) -> tuple[list[Archi
             folders.setdefault(str(PurePosixPath(name).parent), []).append((name, span))
         else:
             left.append((name, span))
-    found = [
-        Archive(
-            folder,
-            tuple(span for _, span in files),
-            tuple((PurePosixPath(name).name, span.size) for name, span in files),
-        )
-        for folder, files in sorted(folders.items())
-    ]
+    found = []
+    for folder, files in sorted(folders.items()):
+        members = tuple((PurePosixPath(name).name, span.size) for name, span in files)
+        found.append(Archive(folder, tuple(span for _, span in files), members))
     return found, left

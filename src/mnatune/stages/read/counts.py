@@ -31,6 +31,16 @@ class ReadTally:
         if len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(text)
 
+    def skip(self, member: str, reason: str, detail: str = "") -> None:
+        """Count a member that is not read, with a warning."""
+        self.members_skipped[reason] += 1
+        self.warn(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
+
+    def fail(self, archive: str, fault: str, *, whole: bool = False) -> None:
+        """Count an archive that is damaged, or of which nothing can be read (`whole`), with a warning."""
+        (self.archives_skipped if whole else self.archives_damaged)[fault] += 1
+        self.warn(f"{archive}: {fault}")
+
     def see(self, member: str, data: bytes) -> None:
         """Remember the first member that no layout describes, to show its shape."""
         self.unknown = self.unknown or (member, data[: 1 << 20])

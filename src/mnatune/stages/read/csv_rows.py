@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from ...runs.errors import DataError
@@ -19,20 +20,22 @@ def csv_rows(text: str, where: str, *, tabs: bool) -> Iterator[tuple[Any, str]]:
     """
     csv.field_size_limit(FIELD_CHARACTERS)
     delimiter = "\t" if tabs else max(",;\t", key=text.split("\n", 1)[0].count)
-    lines = ((str(line), fields) for line, fields in _parsed(text, delimiter, where))
+    lines = ((str(line), fields) for line, fields in _strict_rows(text, delimiter, where))
     for _, row, reason in records(lines, where):
         yield row, reason
 
 
-def _parsed(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
+def _strict_rows(text: str, delimiter: str, where: str) -> list[tuple[int, list[str]]]:
     """(line, fields) of each row; quotes are doubled as in RFC 4180, or else escaped by a backslash as by MySQL."""
     try:
-        return iter(_rows(text, delimiter, escape=None))
+        return _rows(text, delimiter, escape=None)
     except csv.Error as error:
-        try:
-            return iter(_rows(text, delimiter, escape="\\")) if '\\"' in text else _refuse(error, where)
-        except csv.Error:
-            return _refuse(error, where)
+        if '\\"' in text:
+            with suppress(csv.Error):
+                return _rows(text, delimiter, escape="\\")
+        told, line = error.args
+        step = 'close every quotation mark; within a quoted field write "" for one'
+        raise DataError(f"not a CSV file: {told}", where=f"{where}:{line}", next_step=step) from None
 
 
 def _rows(text: str, delimiter: str, escape: str | None) -> list[tuple[int, list[str]]]:
@@ -47,12 +50,3 @@ def _rows(text: str, delimiter: str, escape: str | None) -> list[tuple[int, list
     except csv.Error as error:
         raise csv.Error(f"{error}; the row begins in line {begun}, read up to line {reader.line_num}", begun) from None
     return rows
-
-
-def _refuse(error: csv.Error, where: str) -> Iterator[Any]:
-    told, line = error.args
-    raise DataError(
-        f"not a CSV file: {told}",
-        where=f"{where}:{line}",
-        next_step='close every quotation mark; within a quoted field write "" for one',
-    )

@@ -33,11 +33,10 @@ def read_documents(
         most: files to read of the folder, and of each archive, evenly spread; None reads all.
     """
     for archive, files in _batches(root, tally, most):
-        for (member, _), found in zip(
-            files, attempt(read_file, [(path, n) for n, path in files], cores()), strict=True
-        ):
+        results = attempt(read_file, [(path, member) for member, path in files], cores())
+        for (member, _), found in zip(files, results, strict=True):
             if isinstance(found, Lost):
-                _skip(tally, member, found.reason, found.detail)
+                tally.skip(member, found.reason, found.detail)
             else:
                 _count(tally, found)
                 yield from _documents(found, Source(name, archive, member, licence=licence))
@@ -62,11 +61,6 @@ def _count(tally: ReadTally, file: ReadFile) -> None:
         tally.contents[f"files {flag}"] += 1
 
 
-def _skip(tally: ReadTally, member: str, reason: str, detail: str = "") -> None:
-    tally.members_skipped[reason] += 1
-    tally.warn(f"{member}: {reason}" + (f" ({detail})" if detail else ""))
-
-
 def _spread(items: list[T], most: int | None) -> list[T]:
     step = max(1, -(-len(items) // most)) if most else 1
     return items[::step]
@@ -80,10 +74,9 @@ def _batches(root: Path, tally: ReadTally, most: int | None) -> Iterator[tuple[s
     for name, path in packed:
         found = find_archives(path, "")
         for member, reason in found.skipped:
-            _skip(tally, f"{name}/{member}", reason)
+            tally.skip(f"{name}/{member}", reason)
         for member, reason in found.damaged:
-            tally.archives_damaged[reason] += 1
-            tally.warn(f"{name}/{member}: {reason}")
+            tally.fail(f"{name}/{member}", reason)
         for archive in found.archives:
             yield from _unpacked(archive, name, tally, most)
 
@@ -95,11 +88,11 @@ def _listed(root: Path, tally: ReadTally) -> tuple[list[Named], list[Named]]:
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         name = name_of(path, root)
         if path.is_symlink():
-            _skip(tally, name, "symbolic link")
+            tally.skip(name, "symbolic link")
         elif not path.is_file():
             continue
         elif path.name.startswith(SYSTEM):
-            _skip(tally, name, "file of the system")
+            tally.skip(name, "file of the system")
         elif path.suffix.lower() in PACKED:
             packed.append((name, path))
         else:
@@ -120,7 +113,7 @@ def _distinct(files: Sequence[Named], tally: ReadTally) -> list[Named]:
                 first = seen.setdefault(hashlib.file_digest(handle, "sha256").hexdigest(), member)
             if first != member:
                 repeated.add(member)
-                _skip(tally, member, "same content as another file", first)
+                tally.skip(member, "same content as another file", first)
     return [file for file in files if file[0] not in repeated]
 
 
@@ -128,8 +121,7 @@ def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -
     """The members of an archive, unpacked into a temporary folder batch by batch."""
     entries, fault = entries_of(archive)
     if fault:
-        (tally.archives_damaged if entries else tally.archives_skipped)[fault] += 1
-        tally.warn(f"{archive.name}: {fault}")
+        tally.fail(archive.name, fault, whole=not entries)
     entries = _spread(entries, most)
     for start in range(0, len(entries), AT_ONCE):
         with tempfile.TemporaryDirectory() as folder:
@@ -141,13 +133,13 @@ def _unpacked(archive: Archive, name: str, tally: ReadTally, most: int | None) -
 def _unpack(archive: Archive, entry: ZipEntry, path: Path, tally: ReadTally) -> Named | None:
     name = f"{archive.name}/{entry.name}" if archive.members else entry.name  # files of a tar lie in folders
     if PurePosixPath(entry.name).name.startswith(SYSTEM) or entry.name.startswith("__MACOSX/"):
-        _skip(tally, name, "file of the system")
+        tally.skip(name, "file of the system")
         return None
     try:
         with archive.open() as stream, path.open("wb") as handle:
             for piece in chunks_of(stream, entry, MEMBER):
                 handle.write(piece)
     except MemberFault as fault:
-        _skip(tally, name, str(fault))
+        tally.skip(name, str(fault))
         return None
     return name, path

@@ -68,9 +68,8 @@ def _turns(messages: list[Any]) -> tuple[str, list[tuple[str, str]]]:
         said = next((message[name] for name in ROLES if name in message), None)
         role = ROLE_OF.get(str(said).strip().lower())
         if role is None:
-            raise Malformed(
-                "tool-turn" if said in ("tool", "function", "observation", "function_call") else "unknown-role"
-            )
+            of_a_tool = said in ("tool", "function", "observation", "function_call")
+            raise Malformed("tool-turn" if of_a_tool else "unknown-role")
         text = _text(next((message[name] for name in TEXTS if name in message), None))
         if role == "system":
             if turns:

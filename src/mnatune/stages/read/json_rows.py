@@ -31,12 +31,9 @@ def json_rows(text: str, where: str) -> Iterator[tuple[Any, str]]:
 def _is_lines(body: str) -> bool:
     """False if the first line opens an object that continues on the next."""
     first, _, rest = body.partition("\n")
-    return (
-        not rest.strip()
-        or _line(first)[1] == ""
-        or not first.lstrip().startswith("{")
-        or _line(rest.split("\n")[0])[1] == ""
-    )
+    if not rest.strip() or not first.lstrip().startswith("{"):
+        return True
+    return "" in (_line(first)[1], _line(rest.split("\n")[0])[1])
 
 
 def _line(line: str) -> tuple[Any, str]:
@@ -84,16 +81,9 @@ def unwrapped(value: Any, where: str) -> list[Any]:
     if len(lists) == 1:
         return lists[0][1]
     names = ", ".join(path for path, _ in lists)
-    told = (
-        f"the file is one object with several lists of rows: {names}"
-        if lists
-        else "the file is one object without rows"
-    )
-    raise DataError(
-        f"{told}; its shape: {shape_of(msgspec.json.encode(value))}",
-        where=where,
-        next_step="keep the list alone in the file, or write one row a line (JSON Lines)",
-    )
+    told = f"the file is one object {f'with several lists of rows: {names}' if lists else 'without rows'}"
+    step = "keep the list alone in the file, or write one row a line (JSON Lines)"
+    raise DataError(f"{told}; its shape: {shape_of(msgspec.json.encode(value))}", where=where, next_step=step)
 
 
 def _lists(value: Any, path: str, depth: int) -> Iterator[tuple[str, list[Any]]]:

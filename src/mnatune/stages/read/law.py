@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...runs.records import Document, Source, content_id
 from .counts import ReadTally
-from .markdown import Page, fact, iso_date, pages, plain
+from .markdown import Page, fact, iso_date, pages, parts, plain
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(법령)"
 HEADING = re.compile(r"^(#{1,6}) ++([^ \n]++(?: ++[^ \n]++)*+) *+$", re.MULTILINE)
@@ -46,10 +46,8 @@ def read_law(root: Path, name: str, licence: str, tally: ReadTally) -> Iterator[
 def articles(page: Page) -> Iterator[tuple[str, str, str]]:
     """(law, "제5조의2 (제목)", text) of every article before the addenda; deleted ones have a text that says so."""
     law = plain(fact(page, "제목"))
-    marks = list(HEADING.finditer(page.body))
-    for here, after in zip(marks, [*marks[1:], None], strict=True):
+    for here, text in parts(HEADING, page.body):
         if here[2].replace(" ", "").startswith("부칙"):
             return
         if ARTICLE.match(here[2]):
-            text = page.body[here.end() : after.start() if after else len(page.body)]
             yield law, plain(here[2]), plain(text)

@@ -27,6 +27,10 @@ def steps_of(path: str) -> Steps:
     return [name or (int(index) if index else None) for name, index in STEP.findall(path)]
 
 
+def _each(paths: Paths) -> list[str]:
+    return [paths] if isinstance(paths, str) else paths
+
+
 def rank_of(value: Any) -> int | None:
     """A rank as a number: 1, 1.0, "1" and "1위" are the same. None if it cannot be read."""
     if isinstance(value, float) and value.is_integer():
@@ -145,14 +149,21 @@ class Reader:
         self.listed = layout.unit.endswith("[]")
         self._row = steps_of(layout.rows)
         self._root = _Node()
-        for path in self._paths():
+        fields = (
+            layout.question, layout.answer, layout.passage, layout.category, layout.group, layout.reference,
+            list(layout.only), layout.ranked.answers if layout.ranked else [],
+        )  # fmt: skip
+        for path in chain.from_iterable(map(_each, fields)):
             self._root.add(self._absolute(path))
         if not typed:
             self._root.take_whole()
         record = self._root.type()
         self.decode_record = msgspec.json.Decoder(record).decode
         self.decode_records = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
-        self._decode_member = msgspec.json.Decoder(self._member_type(record)).decode
+        member: Any = list[record] if self.listed else record  # type: ignore[valid-type]
+        for key in reversed(self.under):
+            member = msgspec.defstruct("Member", [("f0", member)], rename={"f0": key})
+        self._decode_member = msgspec.json.Decoder(member).decode
         self._levels = self._compiled_levels()
         self.question, self.answer = self.getter(layout.question), self.getter(layout.answer)
         self.passage, self.category = self.getter(layout.passage), self.getter(layout.category)
@@ -167,7 +178,9 @@ class Reader:
                 self._root.at(self._absolute(key)).text = True
             self._lists = [attrgetter(".".join(name for _, name in steps)) for steps in self._levels]
             self.decode_raw = msgspec.json.Decoder(list[self._root.type(raw=True)]).decode  # type: ignore[misc]
-        self.keys = sorted({step for step in self._first_keys() if isinstance(step, str)})
+        texts = (*_each(layout.question), *_each(layout.answer))
+        first = (steps_of(path.lstrip("^/"))[0] for path in texts if path.lstrip("^/"))
+        self.keys = sorted({step for step in first if isinstance(step, str)})  # which a row holds at most once
 
     @cached_property
     def untyped(self) -> "Reader":
@@ -228,7 +241,7 @@ class Reader:
     def getter(self, paths: Paths) -> Getter:
         """A function from a row's trail to the first value found at `paths`."""
         places = []
-        for path in [paths] if isinstance(paths, str) else paths:
+        for path in _each(paths):
             level, start = self._place(path)
             places.append((level, self._root.at(start).compiled(steps_of(path.lstrip("^/")))))
         if not places:
@@ -268,9 +281,7 @@ class Reader:
         The member is a list, question and answer are plain fields of the row, and all else lies in the record.
         """
         layout = self.layout
-        others = [
-            path for paths in (layout.category, layout.group) for path in ([paths] if isinstance(paths, str) else paths)
-        ]
+        others = [*_each(layout.category), *_each(layout.group)]
         plain = self.plain and not layout.only and layout.unit == "[]" and self._levels
         if not plain or not others or not all(path.startswith("/") for path in others):
             return False
@@ -281,19 +292,6 @@ class Reader:
         return row.typed and all(
             isinstance(text, str) and text in row.fields and row.fields[text].leaf for text in texts
         )
-
-    def _paths(self) -> list[str]:
-        layout = self.layout
-        named: list[str] = [*layout.only, *(layout.ranked.answers if layout.ranked else ())]
-        for value in (layout.question, layout.answer, layout.passage, layout.category, layout.group, layout.reference):
-            named += [value] if isinstance(value, str) else value
-        return named
-
-    def _first_keys(self) -> Iterator[str | int | None]:
-        """Keys of question and answer that a row holds at most once."""
-        for paths in (self.layout.question, self.layout.answer):
-            for path in [paths] if isinstance(paths, str) else paths:
-                yield from steps_of(path.lstrip("^/"))[:1]
 
     def _place(self, path: str) -> tuple[int, Steps]:
         """Which element of the trail a path starts at, and the steps to it from the record."""
@@ -308,12 +306,6 @@ class Reader:
 
     def _absolute(self, path: str) -> Steps:
         return [*self._place(path)[1], *steps_of(path.lstrip("^/"))]
-
-    def _member_type(self, record: Any) -> Any:
-        kind: Any = list[record] if self.listed else record
-        for key in reversed(self.under):
-            kind = msgspec.defstruct("Member", [("f0", kind)], rename={"f0": key})
-        return kind
 
     def _compiled_levels(self) -> list[list[tuple[str, Any]]]:
         layout = self.layout

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def joined(text: str) -> str:
         else:
             lines.append(line)
     return "\n".join(lines)
+
+
+def parts(mark: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Each match of a mark with the text up to the next one."""
+    for here, after in pairwise([*mark.finditer(text), None]):
+        if here:
+            yield here, text[here.end() : after.start() if after else len(text)]
 
 
 def fact(page: Page, name: str) -> str:

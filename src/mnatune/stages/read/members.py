@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ...text.normalize import decoded
 from .layout import WRONG, Reader, Trail
 from .shards import Columns, ReadRow, ShardWriter
 from .split import RECORD_BYTES, Broken, split_records
@@ -101,17 +102,15 @@ def _gather(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
     """The beginning of a member as UTF-8 without a byte-order mark, and whether that is all of it."""
     parts: list[bytes] = []
     size = 0
-    whole = True
     for chunk in chunks:
         parts.append(chunk)
         size += len(chunk)
         if size > WHOLE:
-            whole = False
             break
     data = b"".join(parts).removeprefix(UTF8_BOM)
-    if data[:2] in UTF16_BOMS and whole:
+    if data[:2] in UTF16_BOMS and size <= WHOLE:
         data = data.decode("utf-16", "replace").encode()
-    return data, whole
+    return data, size <= WHOLE
 
 
 def _stretches(
@@ -183,13 +182,10 @@ def _decoded(piece: bytes, reader: Reader) -> Any:
     """One record; text that is not UTF-8 is taken as cp949."""
     if isinstance(piece, Broken):
         return Bad(piece.reason, piece, reader)
-    try:
-        piece.decode()
-    except UnicodeDecodeError:
-        try:
-            piece = piece.decode("cp949").encode()
-        except UnicodeDecodeError:
-            return Bad("undecodable-text", piece, reader)
+    text = decoded(piece)
+    if text is None:
+        return Bad("undecodable-text", piece, reader)
+    piece = text.encode()
     try:
         record = reader.decode_record(piece)
         if not repeats(piece, reader.count(record), reader):

@@ -4,6 +4,8 @@ import os
 import unicodedata
 from pathlib import Path
 
+from ...text.normalize import decoded
+
 
 def files_below(root: Path) -> list[Path]:
     """The file itself, or every file below a folder in name order."""
@@ -13,9 +15,5 @@ def files_below(root: Path) -> list[Path]:
 def name_of(path: Path, root: Path) -> str:
     """The path from the root in NFC, decoded as UTF-8, else cp949, else with the bytes escaped."""
     raw = os.fsencode(path.relative_to(root if root.is_dir() else root.parent).as_posix())
-    for encoding in ("utf-8", "cp949"):
-        try:
-            return unicodedata.normalize("NFC", raw.decode(encoding))
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("utf-8", "backslashreplace")
+    name = decoded(raw)
+    return raw.decode("utf-8", "backslashreplace") if name is None else unicodedata.normalize("NFC", name)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ...text.shingles import spaceless
-from .markdown import Page, fact, joined, pages, plain
+from .markdown import Page, fact, joined, pages, parts, plain
 from .shards import ReadRow, ShardWriter
 
 LICENCE = "저작권법 제7조에 따른 비보호저작물(판결)"
@@ -45,19 +45,16 @@ def read_precedents(root: Path, writer: ShardWriter) -> None:
 
 def sections(page: Page) -> dict[str, str]:
     """Title → text of the sections."""
-    marks = list(SECTION.finditer(page.body))
-    ends = [*(mark.start() for mark in marks[1:]), len(page.body)]
-    return {mark[1]: joined(plain(page.body[mark.end() : end])) for mark, end in zip(marks, ends, strict=True)}
+    return {mark[1]: joined(plain(text)) for mark, text in parts(SECTION, page.body)}
 
 
 def numbered(text: str) -> dict[int, str] | None:
     """Number → text of "[1] … [2] …"; None if the text is not numbered from its beginning, or a number comes twice."""
-    marks = list(NUMBER.finditer(text))
-    if not marks or text[: marks[0].start()].strip():
+    items = list(parts(NUMBER, text))
+    if not items or text[: items[0][0].start()].strip():
         return None
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
-    found = {int(mark[1]): text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
-    return found if len(found) == len(marks) else None
+    found = {int(mark[1]): item.strip() for mark, item in items}
+    return found if len(found) == len(items) else None
 
 
 def pairs(issues: str, holdings: str) -> tuple[list[tuple[str, str]], bool]:
@@ -78,6 +75,6 @@ def is_echo(question: str, answer: str) -> bool:
 def reference(page: Page, articles: str) -> str:
     """How the decision is cited, and the articles that it names."""
     day = ". ".join(str(int(part)) for part in fact(page, "선고일자").split("-") if part.isdigit())
-    parts = (fact(page, "법원명"), f"{day}. 선고" if day else "", fact(page, "사건번호"))
-    decision = " ".join(part for part in parts if part)
+    named = (fact(page, "법원명"), f"{day}. 선고" if day else "", fact(page, "사건번호"))
+    decision = " ".join(filter(None, named))
     return f"{decision} / {' '.join(articles.split())}" if articles else decision

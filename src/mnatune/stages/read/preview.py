@@ -42,9 +42,8 @@ def _questions(path: Path) -> Iterator[str]:
     with TemporaryDirectory(prefix="mnatune-preview-") as scratch:
         shard = Path(scratch) / "qa.parquet"
         try:
-            with ShardWriter(
-                shard, Origin(path.stem, name_of(path, path.parent), "", ""), Path(scratch) / "left"
-            ) as writer:
+            origin = Origin(path.stem, name_of(path, path.parent), "", "")
+            with ShardWriter(shard, origin, Path(scratch) / "left") as writer:
                 read_tables(path, writer)
         except DataError as error:
             if path.is_file():

@@ -12,6 +12,7 @@ import msgspec
 from ...documents import Lost, attempt, read_sheets
 from ...runs.errors import DataError
 from ...runs.records import content_id
+from ...text.normalize import decoded
 from .csv_rows import csv_rows
 from .dialogues import Dialogue, Malformed, dialogue_of, history_of, turns_column
 from .headers import TITLE_LINES, columns_of, is_header, more_answers, records
@@ -19,8 +20,8 @@ from .json_rows import json_rows, unwrapped
 from .paths import files_below, name_of
 from .shards import ReadRow, ShardWriter
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls")
+TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", *WORKBOOKS)
 OTHER = "not a JSON, JSONL, CSV or Excel file"
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 SHOWN_NAME = 80  # characters of a name shown in a warning
@@ -37,17 +38,14 @@ def read_tables(path: Path, writer: ShardWriter, known: Collection[str] = ()) ->
         DataError: a file cannot be read, or no column is a question or an answer.
     """
     below = files_below(path)
-    files = [file for file in below if _is_table(file)] if path.is_dir() else below
+    tables = [file for file in below if file.suffix.lower() in TABLES and not file.name.startswith("~$")]
+    files = tables if path.is_dir() else below
     if not files:
         raise DataError("the folder holds no JSON, JSONL, CSV or Excel file", where=str(path))
     others = ((name_of(file, path), OTHER) for file in below if file not in set(files))
     writer.columns.tally.leave_out(others, "members")
     for file in files:
         _Table(file, name_of(file, path), writer, known).read()
-
-
-def _is_table(file: Path) -> bool:
-    return file.suffix.lower() in (*SUFFIXES, *WORKBOOKS) and not file.name.startswith("~$")
 
 
 class _Names(NamedTuple):
@@ -65,10 +63,9 @@ class _Names(NamedTuple):
     def used(self, row: dict[str, Any]) -> set[str]:
         """The columns that the row's record is made of."""
         turns = turns_column(row)
-        fields = {
-            name for field, name in self.fields.items() if not turns or field in ("reference", "category", "group")
-        }
-        return {*fields, turns} if turns else {*fields, *self.answers}
+        if not turns:
+            return {*self.fields.values(), *self.answers}
+        return {turns, *(name for field, name in self.fields.items() if field in ("reference", "category", "group"))}
 
 
 class _Table:
@@ -173,10 +170,8 @@ def _rows_of(file: Path) -> Iterator[tuple[Any, str, str]]:
     if suffix in WORKBOOKS:
         yield from _workbook_rows(file)
         return
-    text = _text_of(file)
-    rows = (
-        csv_rows(text, str(file), tabs=suffix == ".tsv") if suffix in (".csv", ".tsv") else _json_rows(text, str(file))
-    )
+    text, where, table = _text_of(file), str(file), suffix in (".csv", ".tsv")
+    rows = csv_rows(text, where, tabs=suffix == ".tsv") if table else _json_rows(text, where)
     yield from ((row, reason, "") for row, reason in rows)
 
 
@@ -219,9 +214,7 @@ def _text_of(file: Path) -> str:
     data = file.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16")
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise DataError("the text is neither UTF-8 nor cp949", where=str(file), next_step="save the file as UTF-8")
+    text = decoded(data, "utf-8-sig")
+    if text is None:
+        raise DataError("the text is neither UTF-8 nor cp949", where=str(file), next_step="save the file as UTF-8")
+    return text

@@ -1,7 +1,7 @@
 """Rows collected as columns and written to Parquet shards: no object per row, memory bounded by one shard."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,16 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ...runs.records import (
-    DOCUMENT_SCHEMA,
-    DROPPED_SCHEMA,
-    QA_SCHEMA,
-    SOURCE_TYPE,
-    Document,
-    content_id,
-    content_ids,
-    to_table,
-)
+from ...runs.records import DROPPED_SCHEMA, QA, QA_SCHEMA, SOURCE_TYPE, Source, content_id, content_ids
 from ...runs.workspace import atomic_path
 from .counts import ReadTally
 
@@ -80,37 +71,10 @@ class Columns:
         """Count `rows` rejected rows under a reason and keep the beginning of their text."""
         self.tally.dropped[reason] += rows
         origin = self.origin
-        source = {
-            "name": origin.name,
-            "archive": origin.archive,
-            "member": member,
-            "index": index,
-            "licence": origin.licence,
-            "split": origin.split,
-            "place": "",
-        }
-        shown = shown[:SHOWN].encode("utf-8", "replace").decode("utf-8")
-        question = question[:SHOWN].encode("utf-8", "replace").decode("utf-8")
-        self.drops.append(
-            {
-                "id": content_id(origin.archive, member, str(index), reason),
-                "question": question,
-                "answer": shown,
-                "category": "",
-                "group": "",
-                "source": source,
-                "alternatives": [],
-                "reference": "",
-                "flags": [],
-                "cluster": "",
-                "score": -1,
-                "reason": "",
-                "judge": "",
-                "history": [],
-                "system": "",
-                "drop_reason": reason,
-            }
-        )
+        source = Source(origin.name, origin.archive, member, index, origin.licence, origin.split)
+        asked, answer = (text[:SHOWN].encode("utf-8", "replace").decode("utf-8") for text in (question, shown))
+        row = QA(content_id(origin.archive, member, str(index), reason), asked, answer, "", "", source)
+        self.drops.append({**asdict(row), "drop_reason": reason})
 
     @property
     def count(self) -> int:
@@ -195,18 +159,9 @@ class ShardWriter:
 
     def _open(self) -> pq.ParquetWriter:
         """Quick to write rather than small: the files are read once, and text that hardly repeats needs no dictionary."""
-        repeated = [
-            "category",
-            "group",
-            *(f"source.{name}" for name in ("name", "archive", "member", "licence", "split")),
-        ]
-        return pq.ParquetWriter(
-            self._partial,
-            QA_SCHEMA,
-            compression="snappy",
-            use_dictionary=repeated,
-            write_statistics=False,
-        )
+        of_source = (f"source.{name}" for name in ("name", "archive", "member", "licence", "split"))
+        options = {"compression": "snappy", "write_statistics": False}
+        return pq.ParquetWriter(self._partial, QA_SCHEMA, use_dictionary=["category", "group", *of_source], **options)
 
     def flush(self, least: int | None = None) -> None:
         """Write what has gathered once it holds `least` characters (by default the writer's own bound)."""
@@ -253,33 +208,3 @@ class DropWriter:
         """End the file."""
         if self._writer:
             self._writer.close()
-
-
-class DocumentWriter:
-    """Writes documents in row groups, under the file's name only when closed without an error."""
-
-    def __init__(self, path: Path, flush_at: int = 5000) -> None:
-        self._context = atomic_path(path)
-        self._waiting: list[Document] = []
-        self._flush_at = flush_at
-
-    def __enter__(self) -> "DocumentWriter":
-        self._writer = pq.ParquetWriter(self._context.__enter__(), DOCUMENT_SCHEMA, compression="zstd")
-        return self
-
-    def add(self, document: Document) -> None:
-        """Append a document."""
-        self._waiting.append(document)
-        if len(self._waiting) >= self._flush_at:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(to_table(self._waiting, DOCUMENT_SCHEMA))
-            self._waiting = []
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._flush()
-        self._writer.close()
-        self._context.__exit__(*error)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ...text.normalize import decoded
+
 BLOCK = tarfile.BLOCKSIZE
 MAGIC, MAGIC_AT = b"ustar", 257
 WINDOW = 1 << 20
@@ -61,7 +63,9 @@ def tar_parts(file: Path) -> Iterator[TarPart]:
 
 
 def _part_of(member: tarfile.TarInfo, file: Path, size: int, spans: dict[str, ByteSpan]) -> TarPart:
-    name = unicodedata.normalize("NFC", _decoded(member.name).lstrip("./"))
+    raw = member.name.encode("utf-8", "surrogateescape")
+    text = decoded(raw)
+    name = unicodedata.normalize("NFC", raw.decode("cp949", "backslashreplace") if text is None else text).lstrip("./")
     if member.islnk() and member.linkname in spans:
         return TarPart(name, spans[member.linkname])
     if member.isdir():
@@ -73,14 +77,6 @@ def _part_of(member: tarfile.TarInfo, file: Path, size: int, spans: dict[str, By
     span = ByteSpan(file, member.offset_data, max(0, min(member.size, size - member.offset_data)))
     spans[member.name] = span
     return TarPart(name, span)
-
-
-def _decoded(name: str) -> str:
-    """The name as cp949 if its bytes were not UTF-8."""
-    try:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeDecodeError:
-        return name.encode("utf-8", "surrogateescape").decode("cp949", "backslashreplace")
 
 
 def _next_header(stream: IO[bytes], start: int, size: int) -> tuple[int | None, int]:

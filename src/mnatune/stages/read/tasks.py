@@ -75,7 +75,6 @@ def _read_members(task: ReadTask) -> ReadTally:
 def _read_entry(
     stream: IO[bytes], entry: ZipEntry, field_map: FieldMap, readers: list[Reader], writer: ShardWriter, *, alone: bool
 ) -> None:
-    tally = writer.columns.tally
     reason = entry.fault
     if not reason and not fnmatchcase(PurePosixPath(entry.name).name, field_map.members):
         reason = "not a JSON member"
@@ -87,10 +86,9 @@ def _read_entry(
                 raise
             reason = str(fault)
     if reason:
-        tally.members_skipped[reason] += 1
-        tally.warn(f"{entry.name}: {reason}")
+        writer.columns.tally.skip(entry.name, reason)
     else:
-        tally.members += 1
+        writer.columns.tally.members += 1
 
 
 def cost(task: ReadTask) -> int:

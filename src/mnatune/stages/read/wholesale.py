@@ -44,17 +44,9 @@ def take(data: bytes, reader: Reader, origin: Origin, member: str, index: int) -
         categories, groups = (_spread(list(map(get, records)), sizes) for get in reader.shared)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, pa.ArrowInvalid, AttributeError, TypeError, _Odd):
         return None
-    return table_of(
-        origin,
-        {
-            "member": pa.repeat(member, count),
-            "position": pa.array(np.arange(index, index + count), pa.int64()),
-            "question": questions,
-            "answer": answers,
-            "category": categories,
-            "group": groups,
-        },
-    )
+    place = {"member": pa.repeat(member, count), "position": pa.array(np.arange(index, index + count), pa.int64())}
+    texts = {"question": questions, "answer": answers, "category": categories, "group": groups}
+    return table_of(origin, place | texts)
 
 
 def repeats(data: bytes, rows: int, reader: Reader) -> bool:

@@ -13,12 +13,14 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import IO
 
 import numpy as np
 from isal.igzip_lib import DECOMP_DEFLATE, IgzipDecompressor
 from isal.isal_zlib import crc32, error
 
+from ...text.normalize import decoded
 from .archive import Archive
 
 LOCAL = struct.Struct("<4s5H3I2H")
@@ -69,7 +71,9 @@ class ZipEntry:
 def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[ZipEntry], str]:
     """The members of an archive, and what is wrong with the archive as a whole (empty if nothing is)."""
     if archive.members:
-        return _loose(archive), ""
+        starts = accumulate((size for _, size in archive.members), initial=0)
+        files = zip(archive.members, starts, strict=False)
+        return [ZipEntry(name, at, size, size, STORED, 0, at + size, raw=True) for (name, size), at in files], ""
     with archive.open() as stream:
         if _directory_bytes(stream) > limits.directory_bytes:
             return [], f"a directory larger than {limits.directory_bytes >> 20} MiB: unpack it, loose files are read"
@@ -88,14 +92,6 @@ def entries_of(archive: Archive, limits: Limits = LIMITS) -> tuple[list[ZipEntry
         return [], f"more than {limits.members:,} members"
     fault = archive.fault or ("" if infos else "empty archive")
     return _check(infos, start, limits), fault
-
-
-def _loose(archive: Archive) -> list[ZipEntry]:
-    entries, at = [], 0
-    for name, size in archive.members:
-        entries.append(ZipEntry(name, at, size, size, STORED, 0, at + size, raw=True))
-        at += size
-    return entries
 
 
 def _check(infos: list[zipfile.ZipInfo], start: int, limits: Limits) -> list[ZipEntry]:
@@ -160,13 +156,8 @@ def _fault(info: zipfile.ZipInfo, name: str, limits: Limits) -> str:
 def member_name(name: str, utf8: bool) -> str:
     """A member's name in NFC, without AI Hub's leading "/"; without the UTF-8 mark it is tried as UTF-8, then cp949."""
     if not utf8:
-        raw = name.encode("cp437", "replace")
-        for encoding in ("utf-8", "cp949"):
-            try:
-                name = raw.decode(encoding)
-                break
-            except UnicodeDecodeError:
-                continue
+        found = decoded(name.encode("cp437", "replace"))
+        name = name if found is None else found
     return unicodedata.normalize("NFC", name.replace("\\", "/")).lstrip("/")
 
 
