@@ -45,27 +45,33 @@ PREPARED = ("read", "curate", "judge", "compose")
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The quickstart's training on the pack's own questions, long enough for passages."""
-    train_keys = {"r": 16, "alpha": 32, "dropout": 0.0, "epochs": args.epochs, "learning_rate": args.learning_rate}
+    train_keys = {
+        "r": args.rank,
+        "alpha": 2 * args.rank,
+        "dropout": 0.0,
+        "epochs": args.epochs,
+        "learning_rate": args.learning_rate,
+    }
     return Recipe.model_validate(
         {
             "name": "evidence training",
             "model": {"id": args.model, "max_length": args.max_length},
             "read": {"sources": [{"kind": "qa", "path": "pack:qa", "name": "mna-qa"}]},
             "judge": {"keep_above": 0, "always_keep": ["mna-qa"]},
-            "compose": {"evidence": 1.0, "splits": [0.75, 0.05, 0.2]},
+            "compose": {"evidence": 1.0, "splits": [0.7, 0.1, 0.2]},
             "train": {**train_keys, "rows_per_step": 8, "max_grad_norm": 1.0},
-            "generation": {"repetition_penalty": 1.3, "max_new_tokens": 192},
+            "generation": {"repetition_penalty": args.penalty, "max_new_tokens": 192},
             "evaluate": {"items": 8 if args.quick else args.items},
         }
     )
 
 
-def composed(run: Run, source: Path, kind: str, rows: int | None) -> None:
+def composed(run: Run, source: Path, kind: str, rows: int | None, split: str) -> None:
     """The rows of a data set, written as `compose` writes them."""
 
     def work(place: Stage) -> None:
         for name in ("train", "valid", "test"):
-            kept = read_jsonl(source / f"{name}.jsonl")
+            kept = read_jsonl(source / f"{split if name == 'test' else name}.jsonl")
             if name != "test":
                 kept = [row for row in kept if "evidence" in row][: rows if name == "train" else 8]
             if kind == "closed":
@@ -76,7 +82,7 @@ def composed(run: Run, source: Path, kind: str, rows: int | None) -> None:
                 ]
             write_jsonl(place.path(f"{name}.jsonl"), kept)
 
-    run.perform("compose", {}, {"rows": value_hash([rows, kind])}, 42, "", work)
+    run.perform("compose", {}, {"rows": value_hash([rows, kind, split])}, 42, "", work)
 
 
 def trained(recipe: Recipe, pack: Pack, run: Run) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def measured(recipe: Recipe, pack: Pack, runs: dict[str, Run], place: Stage) -> 
     adapters = {kind: runs[kind].require("train", "adapter") for kind in KINDS}
     examined = {}
     with open_engine(recipe.model.id, adapters) as engine:
+        engine.loaded.context = min(engine.loaded.context, recipe.model.max_length)
         for name in ("base", *KINDS):
             side = LocalSide(engine, name, name)
             examined[name] = examine(job, side, items, yardstick)
@@ -124,6 +131,9 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=2048)
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--penalty", type=float, default=1.0)
+    parser.add_argument("--split", default="test")
     parser.add_argument("--rows", type=int, help="training rows at most; all without it")
     parser.add_argument("--items", type=int, default=400, help="held-out questions at most")
     parser.add_argument("--quick", action="store_true")
@@ -135,7 +145,7 @@ def main() -> None:
     runs = {kind: Run(args.out / kind) for kind in KINDS}
     facts = {}
     for kind, run in runs.items():
-        composed(run, home.folder("compose"), kind, 24 if args.quick else args.rows)
+        composed(run, home.folder("compose"), kind, 24 if args.quick else args.rows, args.split)
         facts[kind] = trained(recipe, pack, run)
         print(f"{kind}: {facts[kind]}", flush=True)
     place = Stage(args.out / "answers", home.manifest("compose"))

@@ -193,14 +193,13 @@ class LawIndex:
         """
         day = at or self.today
         terms = self._terms(question[:LONGEST_QUESTION])
-        citing = self._postings("citing").scores(terms)
-        if hidden:
-            citing[self._hidden(frozenset(hidden))] = 0
+        citing = self._citing_scores(terms, hidden)
         found: list[Hit] = []
         if "article" in kinds:
-            own = OWN_WEIGHT * self._postings("articles").scores(terms)
-            own += TITLE_WEIGHT * self._postings("titles").scores(terms)
-            scores = self._article_scores(question[:LONGEST_QUESTION], own, citing, day)
+            scores = self._article_scores(terms, citing, day)
+            for cited in self.checker.find(question[:LONGEST_QUESTION]):
+                for place in self._places.get(f"{cited.law} {cited.article}", []):
+                    scores[place] += NAMED * self._valid(day)[place]
             found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
         if "decision" in kinds:
             scores = citing[: self._decisions.rows].copy()
@@ -211,18 +210,31 @@ class LawIndex:
             found += [self._document_hit(place, score) for place, score in best]
         return found
 
-    def _article_scores(self, question: str, own: "Scores", citing: "Scores", day: str) -> "Scores":
+    def fit(self, text: str, articles: Collection[Hit], at: str, hidden: Collection[str] = ()) -> float:
+        """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
+        terms = self._terms(text[:LONGEST_QUESTION])
+        scores = self._article_scores(terms, self._citing_scores(terms, hidden), at)
+        best = scores.max(initial=0)
+        places = [place for hit in articles for place in self._places[f"{hit.law} {hit.article}"]]
+        return float(max(scores[place] for place in places) / best) if best else 1.0
+
+    def _citing_scores(self, terms: "npt.NDArray[np.uint64]", hidden: Collection[str]) -> "Scores":
+        scores = self._postings("citing").scores(terms)
+        if hidden:
+            scores[self._hidden(frozenset(hidden))] = 0
+        return scores
+
+    def _article_scores(self, terms: "npt.NDArray[np.uint64]", citing: "Scores", day: str) -> "Scores":
         import numpy as np
 
+        own = OWN_WEIGHT * self._postings("articles").scores(terms)
+        own += TITLE_WEIGHT * self._postings("titles").scores(terms)
         nearest = np.argpartition(-citing, NEIGHBOURS)[:NEIGHBOURS] if len(citing) > NEIGHBOURS else range(len(citing))
         votes = np.zeros(len(self._places))
         for neighbour in nearest:
             cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
             votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
         scores = (own + votes[self._article_of] ** (1 / POWER)) * self._rank
-        for cited in self.checker.find(question):
-            for place in self._places.get(f"{cited.law} {cited.article}", []):
-                scores[place] += NAMED
         scores[~self._valid(day)] = 0
         return np.asarray(scores, np.float32)
 

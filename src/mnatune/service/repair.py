@@ -12,6 +12,7 @@ from typing import Any, Self
 from ..law.support import SENTENCE_END, CheckedCitation
 from ..model.engine.protocol import Engine, Piece, Pieces, Stream, Task
 from ..model.engine.refusals import Refusal
+from ..model.evidence_prompt import PASSAGE_LENGTHS
 from .evidence import Evidence, LawEvidence, citation_report, passages
 
 MOST_REWRITES = 3  # of one answer; further faulty sentences have their citations struck
@@ -36,22 +37,27 @@ class GroundedEngine:
     background: Background
 
     async def open(self, task: Task, evidence: Evidence) -> tuple[Stream, Evidence]:
-        """Have the engine accept the task with the passages, with one, or with none, as many as its context takes."""
+        """Have the engine accept the task with the passages, as long as its context takes them, or with none."""
         if self.law.words is None or not self.law.usable:
             return await self.engine.open(task), evidence
-        for hits in dict.fromkeys((evidence.hits, evidence.hits[:1], ())):
-            messages = self.law.words.dialogue(task.messages, passages(hits, evidence))
+        for longest in PASSAGE_LENGTHS if evidence.hits else ():
+            messages = self.law.words.dialogue(task.messages, passages(evidence.hits, evidence), longest)
             try:
                 stream = await self.engine.open(replace(task, messages=messages))
             except Refusal as error:
-                if error.code != "context_length_exceeded" or not hits:
+                if error.code != "context_length_exceeded":
                     raise
                 continue
-            if hits != evidence.hits:
-                note = f"모델의 문맥이 짧아 조문 {len(evidence.hits)}개 가운데 {len(hits)}개만 보고 답했습니다."
-                evidence = replace(evidence, status="found" if hits else "no_room", hits=hits, note=note)
-            return replace(stream, pieces=CheckedPieces(self, task, stream, evidence)), evidence
-        raise AssertionError("the last try has no passages and either returned or raised")
+            if longest != PASSAGE_LENGTHS[0]:
+                note = f"모델의 문맥이 짧아 조문을 {longest}자까지만 보고 답했습니다."
+                evidence = replace(evidence, note=note)
+            break
+        else:
+            stream = await self.engine.open(task)
+            if evidence.hits:
+                note = "모델의 문맥이 짧아 조문을 보지 않고 답했습니다."
+                evidence = replace(evidence, status="no_room", hits=(), note=note)
+        return replace(stream, pieces=CheckedPieces(self, task, stream, evidence)), evidence
 
 
 @dataclass
