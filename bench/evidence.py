@@ -172,10 +172,11 @@ def _rate(told: list[bool]) -> list[float]:
 
 async def unchecked(engine: Engine, task: Task, evidence: Evidence, words: EvidenceWords) -> Stream:
     """The answer with the passages that the context takes, as the engine gives it."""
+    quoting = replace(task.sampling, quoting=True)
     for longest in PASSAGE_LENGTHS:
         with suppress(Refusal):
             shown = words.dialogue(task.messages, passages(evidence.hits, evidence), longest)
-            return await engine.open(replace(task, messages=shown))
+            return await engine.open(replace(task, messages=shown, sampling=quoting))
     return await engine.open(task)
 
 

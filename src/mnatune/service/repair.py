@@ -40,10 +40,11 @@ class GroundedEngine:
         """Have the engine accept the task with the passages, as long as its context takes them, or with none."""
         if self.law.words is None or not self.law.usable:
             return await self.engine.open(task), evidence
+        quoting = replace(task.sampling, quoting=True)
         for longest in PASSAGE_LENGTHS if evidence.hits else ():
             messages = self.law.words.dialogue(task.messages, passages(evidence.hits, evidence), longest)
             try:
-                stream = await self.engine.open(replace(task, messages=messages))
+                stream = await self.engine.open(replace(task, messages=messages, sampling=quoting))
             except Refusal as error:
                 if error.code != "context_length_exceeded":
                     raise
@@ -181,7 +182,7 @@ class CheckedPieces:
         """The engine's whole answer to a single turn; empty if it cannot give one."""
         system = [message for message in self._task.messages[:1] if message["role"] == "system"]
         limit = min(REWRITE_TOKENS, self._task.sampling.max_tokens or REWRITE_TOKENS)
-        sampling = replace(self._task.sampling, max_tokens=limit, stop=())
+        sampling = replace(self._task.sampling, max_tokens=limit, stop=(), quoting=True)
         task = replace(self._task, messages=[*system, {"role": "user", "content": turn}], sampling=sampling)
         try:
             stream = await self._grounded.engine.open(task)

@@ -43,7 +43,8 @@ class Says(AskedSide):
     def fits(self, job, messages):
         return len(messages[-1]["content"]) <= self.room
 
-    def answers(self, job, asks, kind, *, limit=None):
+    def answers(self, job, asks, kind, *, limit=None, quoting=False):
+        assert quoting == (kind != "answers"), "articles in the prompt may be repeated"
         self.seen += [(kind, ask.messages[-1]["content"]) for ask in asks]
         return {ask.id: Answer(self.reply(ask.messages[-1]["content"]), [], True) for ask in asks}
 

@@ -141,7 +141,7 @@ class OpenBook:
                 if one.item.id not in given and hits and side.fits(job, messages):
                     asks.append(Question(one.item.id, messages))
             if asks:
-                given |= side.answers(job, asks, f"{way}-{longest}")
+                given |= side.answers(job, asks, f"{way}-{longest}", quoting=True)
         self.no_room[name] = self.no_room.get(name, 0) + len(questions) - len(given)
         return given
 
