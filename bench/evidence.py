@@ -103,7 +103,7 @@ async def serve(rows: list[dict[str, str]], answers: int, law: LawEvidence) -> d
         sent = "".join([piece.text async for piece in stream.pieces])
         assert isinstance(stream.pieces, CheckedPieces)
         for name, said in (("ours", sent), ("plain", text)):
-            for one in check_citations(law.memory, said, day=evidence.day, question=row["question"]):
+            for one in law.memory.checker.on(evidence.day).find(said):
                 if one.verdict == "invalid":
                     counts[name][0] += 1
                     counts[name][1] += not MARKED.match(said, one.end)

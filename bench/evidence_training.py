@@ -42,6 +42,7 @@ from mnatune.stages.evaluate.statistics import Comparison, Estimate, compare_pai
 from mnatune.stages.train import train
 from mnatune.stages.train.token_rows import load_rows
 
+UNTRAINED = 0.01  # of the rows: evaluation asks with articles where any row has them
 Column = dict[str, Pair]  # by question
 KINDS = ("closed", "evidence")
 OURS = (("evidence", "evidence_f1"), ("closed", "closed_f1"), ("closed", "evidence_f1"))
@@ -68,7 +69,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
             "model": {"id": args.model, "max_length": args.max_length},
             "read": {"sources": [{"kind": "qa", "path": "pack:qa", "name": "mna-qa"}]},
             "judge": {"keep_above": 0, "always_keep": ["mna-qa"]},
-            "compose": {"evidence": 1.0, "splits": [0.7, 0.1, 0.2]},
+            "compose": {"evidence": UNTRAINED if args.untrained else 1.0, "splits": [0.7, 0.1, 0.2]},
             "train": {**train_keys, "rows_per_step": 8, "max_grad_norm": 1.0},
             "generation": {"repetition_penalty": args.penalty, "max_new_tokens": args.new_tokens},
             "evaluate": {"items": 8 if args.quick else args.items},
