@@ -264,6 +264,23 @@ def test_a_context_too_short_for_the_passages_cuts_them_or_leaves_them_out(law, 
     assert "~~" in reply["choices"][0]["message"]["content"]
 
 
+def test_a_sentence_is_rewritten_with_passages_as_short_as_the_answer_had(law):
+    """What the context took for the answer, it takes for the rewriting of a sentence."""
+    seen = []
+
+    class Short(EchoEngine):
+        async def open(self, task):
+            if "(이하 생략)" not in task.messages[-1]["content"]:
+                raise bad_request("too long", code="context_length_exceeded")
+            return await super().open(task)
+
+    client = TestClient(
+        make_app(Short(("m",), reply=lambda task: seen.append(task) or says(MISSING, GOOD)(task)), law=law)
+    )
+    assert ask(client)["choices"][0]["message"]["content"] == GOOD
+    assert len(seen) == 2
+
+
 def test_a_memory_that_fails_is_told_and_the_question_answered(law):
     class Broken(Finds):
         def search(self, *_, **__):

@@ -85,12 +85,17 @@ class EvidenceWords:
             return question
         return fill(self.user, {"passages": self._numbered(passages, longest), "question": question})
 
-    def rewriting(self, question: str, sentence: str, faults: str, passages: Sequence[NumberedPassage]) -> str:
+    def rewriting(
+        self,
+        question: str,
+        sentence: str,
+        faults: str,
+        passages: Sequence[NumberedPassage],
+        longest: int = PASSAGE_LENGTHS[0],
+    ) -> str:
         """The user turn that asks for a sentence anew, because its citation does not hold."""
         outside = {name: self._bare(text) for name, text in (("sentence", sentence), ("question", question))}
-        return fill(
-            self.rewrite, {"passages": self._numbered(passages, PASSAGE_LENGTHS[0]), "faults": faults, **outside}
-        )
+        return fill(self.rewrite, {"passages": self._numbered(passages, longest), "faults": faults, **outside})
 
     def abstaining(self, articles: "Sequence[Hit]") -> str:
         """The answer to a question whose passages lack what it rests on: it says which articles, by what they are about.

@@ -40,7 +40,7 @@ class GroundedEngine:
         """Have the engine accept the task with the passages, as long as its context takes them, or with none."""
         if self.law.words is None or not self.law.usable:
             return await self.engine.open(task), evidence
-        quoting = replace(task.sampling, quoting=True)
+        quoting, longest = replace(task.sampling, quoting=True), PASSAGE_LENGTHS[0]
         for longest in PASSAGE_LENGTHS if evidence.hits else ():
             messages = self.law.words.dialogue(task.messages, passages(evidence.hits, evidence), longest)
             try:
@@ -58,7 +58,7 @@ class GroundedEngine:
             if evidence.hits:
                 note = "모델의 문맥이 짧아 조문을 보지 않고 답했습니다."
                 evidence = replace(evidence, status="no_room", hits=(), note=note)
-        return replace(stream, pieces=CheckedPieces(self, task, stream, evidence)), evidence
+        return replace(stream, pieces=CheckedPieces(self, task, stream, evidence, longest)), evidence
 
 
 @dataclass
@@ -92,7 +92,7 @@ class CheckedPieces:
         unchecked: whether the check itself failed somewhere.
     """
 
-    def __init__(self, grounded: GroundedEngine, task: Task, stream: Stream, evidence: Evidence) -> None:
+    def __init__(self, grounded: GroundedEngine, task: Task, stream: Stream, evidence: Evidence, longest: int) -> None:
         self.citations: list[dict[str, Any]] = []
         self.rewritten = 0
         self.unchecked = False
@@ -100,6 +100,7 @@ class CheckedPieces:
         self._law = grounded.law
         self._task = task
         self._evidence = evidence
+        self._longest = longest  # characters of a passage that the context takes
         self._pieces: Pieces = stream.pieces
         self._sent = ""
         self._tries = 0
@@ -167,7 +168,8 @@ class CheckedPieces:
         bad = [one for one in checked if one.fault]
         faults = ", ".join(f"{one.text}: {one.note or one.label}" for one in bad)
         hits = await self._law.better(text[begin:end], bad, self._evidence)
-        turn = words.rewriting(self._evidence.question, text[begin:end], faults, passages(hits, self._evidence))
+        shown = passages(hits, self._evidence)
+        turn = words.rewriting(self._evidence.question, text[begin:end], faults, shown, self._longest)
         made = " ".join((await self._answer(turn)).split())
         if not made or len(made) > LONGEST_GROWTH * len(text) + 100:
             return None
