@@ -197,13 +197,13 @@ class LawIndex:
         found: list[Hit] = []
         if "article" in kinds:
             scores = self._article_scores(terms, citing, day)
-            for cited in self.checker.find(question[:LONGEST_QUESTION]):
-                for place in self._places.get(f"{cited.law} {cited.article}", []):
-                    scores[place] += NAMED * self._valid(day)[place]
+            cited = self.checker.find(question[:LONGEST_QUESTION])
+            named = [place for one in cited for place in self._places.get(f"{one.law} {one.article}", [])]
+            scores[named] += NAMED * self._valid(day)[named]
             found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
         if "decision" in kinds:
             scores = citing[: self._decisions.rows].copy()
-            scores[self._after(self._decisions["decided"], day)] = 0
+            scores[[decided > day for decided in self._decisions["decided"]]] = 0
             found += [self._decision_hit(place, score) for place, score in _best(scores, top)]
         if "document" in kinds:
             best = _best(self._postings("documents").scores(terms), top)
@@ -214,14 +214,12 @@ class LawIndex:
         """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
         terms = self._terms(text[:LONGEST_QUESTION])
         scores = self._article_scores(terms, self._citing_scores(terms, hidden), at)
-        best = scores.max(initial=0)
-        places = [place for hit in articles for place in self._places[f"{hit.law} {hit.article}"]]
-        return float(max(scores[place] for place in places) / best) if best else 1.0
+        best = max(scores[place] for hit in articles for place in self._places[f"{hit.law} {hit.article}"])
+        return float(best / scores.max()) if scores.any() else 1.0
 
     def _citing_scores(self, terms: "npt.NDArray[np.uint64]", hidden: Collection[str]) -> "Scores":
         scores = self._postings("citing").scores(terms)
-        if hidden:
-            scores[self._hidden(frozenset(hidden))] = 0
+        scores[self._hidden(frozenset(hidden))] = 0
         return scores
 
     def _article_scores(self, terms: "npt.NDArray[np.uint64]", citing: "Scores", day: str) -> "Scores":
@@ -235,8 +233,7 @@ class LawIndex:
             cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
             votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
         scores = (own + votes[self._article_of] ** (1 / POWER)) * self._rank
-        scores[~self._valid(day)] = 0
-        return np.asarray(scores, np.float32)
+        return np.where(self._valid(day), scores, 0).astype(np.float32)
 
     def _terms(self, question: str) -> "npt.NDArray[np.uint64]":
         """The terms of a question, and those of other names that the glossary has for what it names."""
@@ -376,11 +373,6 @@ class LawIndex:
         first, last, until = self._days
         valid: npt.NDArray[np.bool_] = (first <= day) & ((last == "") | (day <= last)) & ((until == "") | (day < until))
         return valid
-
-    def _after(self, days: list[str], day: str) -> "npt.NDArray[np.bool_]":
-        import numpy as np
-
-        return np.array(days, dtype=str) > day
 
     def _version(self, places: list[int], day: str) -> int:
         """The row of an article's text on a day: the newest one from before, else the oldest known."""
