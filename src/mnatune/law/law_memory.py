@@ -214,8 +214,8 @@ class LawIndex:
         """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
         terms = self._terms(text[:LONGEST_QUESTION])
         scores = self._article_scores(terms, self._citing_scores(terms, hidden), at)
-        best = max(scores[place] for hit in articles for place in self._places[f"{hit.law} {hit.article}"])
-        return float(best / scores.max()) if scores.any() else 1.0
+        known = [place for hit in articles for place in self._places.get(f"{hit.law} {hit.article}", [])]
+        return float(scores[known].max() / scores.max()) if known and scores.any() else 1.0
 
     def _citing_scores(self, terms: "npt.NDArray[np.uint64]", hidden: Collection[str]) -> "Scores":
         scores = self._postings("citing").scores(terms)
