@@ -8,6 +8,7 @@ from mnatune.law import LawIndex
 from mnatune.law.article_numbers import written
 from mnatune.law.fact_date import fact_date
 from mnatune.law.support import check_citations
+from mnatune.runs.errors import DataError
 from mnatune.runs.workspace import read_jsonl
 
 
@@ -81,6 +82,16 @@ def test_right_citations_stay_untouched_and_wrong_articles_of_the_same_law_are_t
     assert (len(right) > 150, len(wrong) > 25) == (True, True)
     assert sum(right) >= 0.95 * len(right)
     assert sum(wrong) >= 0.85 * len(wrong)
+
+
+def test_a_damaged_search_leaves_the_check_of_existence(pack):
+    class Damaged(LawIndex):
+        def fit(self, *_):
+            raise DataError("the search index is damaged")
+
+    text = "합병은 상법 제999조에 따라 승인합니다. 합병에 반대하는 주주는 상법 제522조의3에 따라 청구합니다."
+    told = [(verdict, support, fault) for _, verdict, support, fault in checked(Damaged.open(pack.root), text)]
+    assert told == [("invalid", "unchecked", "missing"), ("valid", "unchecked", "")]
 
 
 def test_a_question_of_the_pack_can_be_hidden_from_the_check(memory, pack):

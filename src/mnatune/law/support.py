@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from ..runs.errors import DataError
 from ..text.values import Value, values
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ DENIED = re.compile(r"존재하지\s?않|삭제(?:되|된)|폐지(?:되|된)|없
 CITABLE = re.compile(r"[조항§①-⑳]")  # a text without any of these ends no citation
 WORD = re.compile(r"[가-힣]{2,}")
 FEWEST_PAIRS = 3  # letter pairs of a sentence; fewer say nothing of what it is about
-LEAST_FIT = (
-    0.2  # of the best article's score; chosen on half of the pack's answers, bench/evidence.py measures the others
-)
+LEAST_FIT = 0.2  # of the best article's score; chosen on half of the pack's answers, measured on the others (bench)
 CONTRADICTED = ("period", "ratio")
 LABELS: dict[Fault, str] = {"missing": "없는 조문", "not_in_force": "시행되지 않는 조문", "unsupported": "근거와 다름"}
 
@@ -87,9 +86,8 @@ def check_citations(
             claim = _claim(text, (begin, end), cited)
             known = [_known(memory, citation, day) for citation in cited]
             articles = [hit for hit in known if hit]
-            carried = None
-            if len(articles) == len(known):
-                carried = _carried(memory, claim, articles, day, question, hidden)
+            all_known = len(articles) == len(known)
+            carried = _carried(memory, claim, articles, day, question, hidden) if all_known else None
             denied = bool(DENIED.search(text, begin, end))
             checked += [_checked(text, citation, carried, denied=denied) for citation in cited]
     return checked
@@ -139,11 +137,16 @@ def _checked(text: str, citation: "Citation", carried: bool | None, *, denied: b
 
 def _carried(
     memory: "LawIndex", claim: str, cited: "Sequence[Hit]", day: str, question: str, hidden: Collection[str]
-) -> bool:
-    """Whether the cited articles can carry a claim whose citations have been taken out."""
+) -> bool | None:
+    """Whether the cited articles can carry a claim whose citations have been taken out; None if the search is damaged."""
     if contradicts(claim, cited, question):
         return False
-    return len(_pairs(claim)) < FEWEST_PAIRS or memory.fit(f"{claim} {question}", cited, day, hidden) >= LEAST_FIT
+    if len(_pairs(claim)) < FEWEST_PAIRS:
+        return True
+    try:
+        return memory.fit(f"{claim} {question}", cited, day, hidden) >= LEAST_FIT
+    except DataError:
+        return None
 
 
 def contradicts(claim: str, cited: "Sequence[Hit]", question: str) -> bool:

@@ -14,11 +14,7 @@ from .prompt import Message
 if TYPE_CHECKING:
     from ..law import Hit
 
-PASSAGE_LENGTHS = (
-    1_200,
-    600,
-    300,
-)  # characters of one passage, the rest is left out: the first that a context has room for
+PASSAGE_LENGTHS = (1_200, 600, 300)  # characters of a passage, the rest left out: the first that a context has room for
 
 
 @dataclass(frozen=True, slots=True)
