@@ -246,17 +246,39 @@ def test_search_and_check_stay_off_the_event_loop(law, monkeypatch):
     assert set(seen) == {"check_citations", "asked_day", "search"}
 
 
-def test_a_context_too_short_for_the_passages_leaves_them_out(law):
+@pytest.mark.parametrize(("room", "status", "passages"), [(560, "found", 1), (300, "no_room", 0)])
+def test_a_context_too_short_for_the_passages_cuts_them_or_leaves_them_out(law, room, status, passages):
+    seen = []
+
     class Short(EchoEngine):
         async def open(self, task):
-            if len(task.messages[-1]["content"]) > 300:
+            if len(task.messages[-1]["content"]) > room:
                 raise bad_request("too long", code="context_length_exceeded")
             return await super().open(task)
 
-    client = TestClient(make_app(Short(("m",), reply=lambda task: MISSING), law=law))
+    client = TestClient(make_app(Short(("m",), reply=lambda task: seen.append(task) or MISSING), law=law))
     reply = ask(client)
-    assert (reply["evidence"]["status"], reply["evidence"]["passages"]) == ("no_room", [])
+    assert (reply["evidence"]["status"], len(reply["evidence"]["passages"])) == (status, passages)
+    assert "문맥이 짧아" in reply["evidence"]["note"]
+    assert ("(이하 생략)" in seen[0].messages[-1]["content"]) == bool(passages)
     assert "~~" in reply["choices"][0]["message"]["content"]
+
+
+def test_a_sentence_is_rewritten_with_passages_as_short_as_the_answer_had(law):
+    """What the context took for the answer, it takes for the rewriting of a sentence."""
+    seen = []
+
+    class Short(EchoEngine):
+        async def open(self, task):
+            if "(이하 생략)" not in task.messages[-1]["content"]:
+                raise bad_request("too long", code="context_length_exceeded")
+            return await super().open(task)
+
+    client = TestClient(
+        make_app(Short(("m",), reply=lambda task: seen.append(task) or says(MISSING, GOOD)(task)), law=law)
+    )
+    assert ask(client)["choices"][0]["message"]["content"] == GOOD
+    assert len(seen) == 2
 
 
 def test_a_memory_that_fails_is_told_and_the_question_answered(law):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from mnatune.model.engine.echo import EchoEngine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.engine.refusals import Refusal
 from mnatune.model.engine.upstream import Upstream, UpstreamEngine, check_address
+from mnatune.model.engine.upstream_wire import request_body
 from mnatune.model.prompt import NO_THINK
 from mnatune.runs.errors import EnvironmentFault, UsageError
 
@@ -234,6 +236,14 @@ def test_every_request_carries_a_limit_and_the_penalty_under_both_names():
     assert sent["max_tokens"] == UP.new_tokens
     assert (sent["repetition_penalty"], sent["repeat_penalty"], sent["repeat_last_n"]) == (1.3, 1.3, -1)
     assert sent["top_k"] == 0
+
+
+def test_an_answer_that_quotes_is_asked_without_the_penalty_that_would_count_the_quoted():
+    task = Task("m", Sampling(repetition_penalty=1.3), HELLO)
+    penalised, quoting = (
+        request_body(one, "m", 9)[1] for one in (task, replace(task, sampling=replace(task.sampling, quoting=True)))
+    )
+    assert penalised.keys() - quoting.keys() == {"repetition_penalty", "repeat_penalty", "repeat_last_n"}
 
 
 def test_a_server_that_refuses_extra_fields_is_asked_without_them_from_then_on():

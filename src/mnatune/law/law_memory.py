@@ -193,38 +193,47 @@ class LawIndex:
         """
         day = at or self.today
         terms = self._terms(question[:LONGEST_QUESTION])
-        citing = self._postings("citing").scores(terms)
-        if hidden:
-            citing[self._hidden(frozenset(hidden))] = 0
+        citing = self._citing_scores(terms, hidden)
         found: list[Hit] = []
         if "article" in kinds:
-            own = OWN_WEIGHT * self._postings("articles").scores(terms)
-            own += TITLE_WEIGHT * self._postings("titles").scores(terms)
-            scores = self._article_scores(question[:LONGEST_QUESTION], own, citing, day)
+            scores = self._article_scores(terms, citing, day)
+            cited = self.checker.find(question[:LONGEST_QUESTION])
+            named = [place for one in cited for place in self._places.get(f"{one.law} {one.article}", [])]
+            scores[named] += NAMED * self._valid(day)[named]
             found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
         if "decision" in kinds:
             scores = citing[: self._decisions.rows].copy()
-            scores[self._after(self._decisions["decided"], day)] = 0
+            scores[[decided > day for decided in self._decisions["decided"]]] = 0
             found += [self._decision_hit(place, score) for place, score in _best(scores, top)]
         if "document" in kinds:
             best = _best(self._postings("documents").scores(terms), top)
             found += [self._document_hit(place, score) for place, score in best]
         return found
 
-    def _article_scores(self, question: str, own: "Scores", citing: "Scores", day: str) -> "Scores":
+    def fit(self, text: str, articles: Collection[Hit], at: str, hidden: Collection[str] = ()) -> float:
+        """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
+        terms = self._terms(text[:LONGEST_QUESTION])
+        scores = self._article_scores(terms, self._citing_scores(terms, hidden), at)
+        known = [place for hit in articles for place in self._places.get(f"{hit.law} {hit.article}", [])]
+        return float(scores[known].max() / scores.max()) if known and scores.any() else 1.0
+
+    def _citing_scores(self, terms: "npt.NDArray[np.uint64]", hidden: Collection[str]) -> "Scores":
+        scores = self._postings("citing").scores(terms)
+        scores[self._hidden(frozenset(hidden))] = 0
+        return scores
+
+    def _article_scores(self, terms: "npt.NDArray[np.uint64]", citing: "Scores", day: str) -> "Scores":
         import numpy as np
 
+        own = OWN_WEIGHT * self._postings("articles").scores(terms)
+        own += TITLE_WEIGHT * self._postings("titles").scores(terms)
         nearest = np.argpartition(-citing, NEIGHBOURS)[:NEIGHBOURS] if len(citing) > NEIGHBOURS else range(len(citing))
         votes = np.zeros(len(self._places))
         for neighbour in nearest:
             cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
             votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
         scores = (own + votes[self._article_of] ** (1 / POWER)) * self._rank
-        for cited in self.checker.find(question):
-            for place in self._places.get(f"{cited.law} {cited.article}", []):
-                scores[place] += NAMED
-        scores[~self._valid(day)] = 0
-        return np.asarray(scores, np.float32)
+        return np.where(self._valid(day), scores, 0).astype(np.float32)
 
     def _terms(self, question: str) -> "npt.NDArray[np.uint64]":
         """The terms of a question, and those of other names that the glossary has for what it names."""
@@ -364,11 +373,6 @@ class LawIndex:
         first, last, until = self._days
         valid: npt.NDArray[np.bool_] = (first <= day) & ((last == "") | (day <= last)) & ((until == "") | (day < until))
         return valid
-
-    def _after(self, days: list[str], day: str) -> "npt.NDArray[np.bool_]":
-        import numpy as np
-
-        return np.array(days, dtype=str) > day
 
     def _version(self, places: list[int], day: str) -> int:
         """The row of an article's text on a day: the newest one from before, else the oldest known."""

@@ -14,7 +14,7 @@ from .prompt import Message
 if TYPE_CHECKING:
     from ..law import Hit
 
-LONGEST_PASSAGE = 1_200  # characters of one passage; the rest is left out and marked as such
+PASSAGE_LENGTHS = (1_200, 600, 300)  # characters of a passage, the rest left out: the first that a context has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,23 @@ class EvidenceWords:
         texts = {name: str(prompts[f"evidence_{name}"]) for name in ("user", "passage", "rewrite", "missing")}
         return cls(**texts, markers=(str(prompts["data_begin"]), str(prompts["data_end"])))
 
-    def question(self, question: str, passages: Sequence[NumberedPassage]) -> str:
-        """The user turn that asks with passages; without any it is the question itself."""
+    def question(self, question: str, passages: Sequence[NumberedPassage], longest: int = PASSAGE_LENGTHS[0]) -> str:
+        """The user turn that asks with passages, of `longest` characters each at most; without any, the question."""
         if not passages:
             return question
-        return fill(self.user, {"passages": self._numbered(passages), "question": question})
+        return fill(self.user, {"passages": self._numbered(passages, longest), "question": question})
 
-    def rewriting(self, question: str, sentence: str, faults: str, passages: Sequence[NumberedPassage]) -> str:
+    def rewriting(
+        self,
+        question: str,
+        sentence: str,
+        faults: str,
+        passages: Sequence[NumberedPassage],
+        longest: int = PASSAGE_LENGTHS[0],
+    ) -> str:
         """The user turn that asks for a sentence anew, because its citation does not hold."""
         outside = {name: self._bare(text) for name, text in (("sentence", sentence), ("question", question))}
-        return fill(self.rewrite, {"passages": self._numbered(passages), "faults": faults, **outside})
+        return fill(self.rewrite, {"passages": self._numbered(passages, longest), "faults": faults, **outside})
 
     def abstaining(self, articles: "Sequence[Hit]") -> str:
         """The answer to a question whose passages lack what it rests on: it says which articles, by what they are about.
@@ -92,17 +99,26 @@ class EvidenceWords:
         subjects = [f"{hit.law}의 {hit.title}" if hit.title else hit.law for hit in articles]
         return fill(self.missing, {"missing": ", ".join(dict.fromkeys(subjects))})
 
-    def dialogue(self, messages: Sequence[Message], passages: Sequence[NumberedPassage]) -> list[Message]:
+    def dialogue(
+        self, messages: Sequence[Message], passages: Sequence[NumberedPassage], longest: int = PASSAGE_LENGTHS[0]
+    ) -> list[Message]:
         """A dialogue whose last question is asked with passages; earlier turns stay as they are."""
         *earlier, last = messages
-        return [*earlier, {"role": last["role"], "content": self.question(last["content"], passages)}]
+        return [*earlier, {"role": last["role"], "content": self.question(last["content"], passages, longest)}]
 
-    def _numbered(self, passages: Sequence[NumberedPassage]) -> str:
-        shown = []
-        for number, one in enumerate(passages, 1):
-            values = {"number": str(number), "in_force": one.in_force}
-            shown.append(fill(self.passage, values | {"name": self._bare(one.name), "text": self._bare(one.text)}))
-        return "\n\n".join(shown)
+    def _numbered(self, passages: Sequence[NumberedPassage], longest: int) -> str:
+        return "\n\n".join(
+            fill(
+                self.passage,
+                {
+                    "number": str(number),
+                    "name": without_markers(one.name, self.markers, longest),
+                    "in_force": one.in_force,
+                    "text": without_markers(one.text, self.markers, longest),
+                },
+            )
+            for number, one in enumerate(passages, 1)
+        )
 
     def _bare(self, text: str) -> str:
-        return without_markers(text, self.markers, LONGEST_PASSAGE)
+        return without_markers(text, self.markers, PASSAGE_LENGTHS[0])

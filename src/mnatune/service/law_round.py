@@ -13,7 +13,7 @@ Does not: change the pack, a run or the store.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,10 @@ class _Renewed:
     def article(self, law: str, number: str, at: str = "") -> Hit | None:
         """As `LawIndex.article`."""
         return self._texts.get(f"{law} {number}") or self._memory.article(law, number, at)
+
+    def fit(self, text: str, articles: Collection[Hit], at: str, hidden: Collection[str] = ()) -> float:
+        """As `LawIndex.fit`, by the memory's own texts."""
+        return self._memory.fit(text, articles, at, hidden)
 
 
 def _hit(one: Amendment) -> Hit:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from ..law.support import SENTENCE_END, CheckedCitation
 from ..model.engine.protocol import Engine, Piece, Pieces, Stream, Task
 from ..model.engine.refusals import Refusal
+from ..model.evidence_prompt import PASSAGE_LENGTHS
 from .evidence import Evidence, LawEvidence, citation_report, passages
 
 MOST_REWRITES = 3  # of one answer; further faulty sentences have their citations struck
@@ -36,22 +37,28 @@ class GroundedEngine:
     background: Background
 
     async def open(self, task: Task, evidence: Evidence) -> tuple[Stream, Evidence]:
-        """Have the engine accept the task with the passages, with one, or with none, as many as its context takes."""
+        """Have the engine accept the task with the passages, as long as its context takes them, or with none."""
         if self.law.words is None or not self.law.usable:
             return await self.engine.open(task), evidence
-        for hits in dict.fromkeys((evidence.hits, evidence.hits[:1], ())):
-            messages = self.law.words.dialogue(task.messages, passages(hits, evidence))
+        quoting, longest = replace(task.sampling, quoting=True), PASSAGE_LENGTHS[0]
+        for longest in PASSAGE_LENGTHS if evidence.hits else ():
+            messages = self.law.words.dialogue(task.messages, passages(evidence.hits, evidence), longest)
             try:
-                stream = await self.engine.open(replace(task, messages=messages))
+                stream = await self.engine.open(replace(task, messages=messages, sampling=quoting))
             except Refusal as error:
-                if error.code != "context_length_exceeded" or not hits:
+                if error.code != "context_length_exceeded":
                     raise
                 continue
-            if hits != evidence.hits:
-                note = f"모델의 문맥이 짧아 조문 {len(evidence.hits)}개 가운데 {len(hits)}개만 보고 답했습니다."
-                evidence = replace(evidence, status="found" if hits else "no_room", hits=hits, note=note)
-            return replace(stream, pieces=CheckedPieces(self, task, stream, evidence)), evidence
-        raise AssertionError("the last try has no passages and either returned or raised")
+            if longest != PASSAGE_LENGTHS[0]:
+                note = f"모델의 문맥이 짧아 조문을 {longest}자까지만 보고 답했습니다."
+                evidence = replace(evidence, note=note)
+            break
+        else:
+            stream = await self.engine.open(task)
+            if evidence.hits:
+                note = "모델의 문맥이 짧아 조문을 보지 않고 답했습니다."
+                evidence = replace(evidence, status="no_room", hits=(), note=note)
+        return replace(stream, pieces=CheckedPieces(self, task, stream, evidence, longest)), evidence
 
 
 @dataclass
@@ -85,7 +92,7 @@ class CheckedPieces:
         unchecked: whether the check itself failed somewhere.
     """
 
-    def __init__(self, grounded: GroundedEngine, task: Task, stream: Stream, evidence: Evidence) -> None:
+    def __init__(self, grounded: GroundedEngine, task: Task, stream: Stream, evidence: Evidence, longest: int) -> None:
         self.citations: list[dict[str, Any]] = []
         self.rewritten = 0
         self.unchecked = False
@@ -93,6 +100,7 @@ class CheckedPieces:
         self._law = grounded.law
         self._task = task
         self._evidence = evidence
+        self._longest = longest  # characters of a passage that the context takes
         self._pieces: Pieces = stream.pieces
         self._sent = ""
         self._tries = 0
@@ -160,7 +168,8 @@ class CheckedPieces:
         bad = [one for one in checked if one.fault]
         faults = ", ".join(f"{one.text}: {one.note or one.label}" for one in bad)
         hits = await self._law.better(text[begin:end], bad, self._evidence)
-        turn = words.rewriting(self._evidence.question, text[begin:end], faults, passages(hits, self._evidence))
+        shown = passages(hits, self._evidence)
+        turn = words.rewriting(self._evidence.question, text[begin:end], faults, shown, self._longest)
         made = " ".join((await self._answer(turn)).split())
         if not made or len(made) > LONGEST_GROWTH * len(text) + 100:
             return None
@@ -175,7 +184,7 @@ class CheckedPieces:
         """The engine's whole answer to a single turn; empty if it cannot give one."""
         system = [message for message in self._task.messages[:1] if message["role"] == "system"]
         limit = min(REWRITE_TOKENS, self._task.sampling.max_tokens or REWRITE_TOKENS)
-        sampling = replace(self._task.sampling, max_tokens=limit, stop=())
+        sampling = replace(self._task.sampling, max_tokens=limit, stop=(), quoting=True)
         task = replace(self._task, messages=[*system, {"role": "user", "content": turn}], sampling=sampling)
         try:
             stream = await self._grounded.engine.open(task)

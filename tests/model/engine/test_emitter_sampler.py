@@ -131,6 +131,12 @@ def test_the_repetition_penalty_is_that_of_transformers():
     assert draws(draw(repetition_penalty=1.7), width=30, prompts=[seen]).next_tokens(logits.clone()) == expected
 
 
+def test_an_answer_that_quotes_is_penalised_for_its_own_tokens_alone():
+    logits = torch.tensor([[2.0, 1.9], [2.0, 1.9]])
+    batch = draws(draw(repetition_penalty=1.2), draw(repetition_penalty=1.2, quoting=True), width=2, prompts=[[0], [0]])
+    assert [batch.next_tokens(logits.clone()) for _ in range(2)] == [[1, 0], [0, 1]]
+
+
 @pytest.mark.parametrize("top_k", [1, 0])
 def test_top_k_one_is_greedy_and_a_tiny_top_p_too(top_k):
     logits = torch.randn(4, 60)

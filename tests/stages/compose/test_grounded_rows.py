@@ -132,7 +132,7 @@ def test_the_same_rows_come_out_twice_and_another_seed_draws_others(tmp_path):
 ODD = {
     "no-citation": "조문을 적지 않은 답변으로 {}번째입니다.",
     "citation-unknown": "합병 반대주주의 매수청구는 상법 제999조에 따르며 {}번째입니다.",
-    "not-supported": "우주여행 보험료의 환급 절차와 유람선 승선 안내는 상법 제522조의3이 정합니다. {}번.",
+    "not-supported": "합병에 반대하는 주주는 상법 제522조의3에 따라 3개월 이내에 매수를 청구합니다. {}번.",
     "too-many-articles": "합병의 등기와 합병계약서와 주식매수청구권은 상법 제522조, 제522조의3, 제523조, 제528조에 있습니다. {}번.",
 }
 

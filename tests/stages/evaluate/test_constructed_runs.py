@@ -62,7 +62,9 @@ class MadeUp:
     def __init__(self, write: Writes, right: dict[str, str]) -> None:
         self.write, self.right = write, right
 
-    def answers(self, job: Job, asks: Sequence[Any], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
+    def answers(
+        self, job: Job, asks: Sequence[Any], kind: str, *, limit: int | None = None, quoting: bool = False
+    ) -> dict[str, Answer]:
         return {ask.id: Answer(self.write(ask.id, self.right[ask.id]), [], True) for ask in asks}
 
 

@@ -43,7 +43,8 @@ class Says(AskedSide):
     def fits(self, job, messages):
         return len(messages[-1]["content"]) <= self.room
 
-    def answers(self, job, asks, kind, *, limit=None):
+    def answers(self, job, asks, kind, *, limit=None, quoting=False):
+        assert quoting == (kind != "answers"), "articles in the prompt may be repeated"
         self.seen += [(kind, ask.messages[-1]["content"]) for ask in asks]
         return {ask.id: Answer(self.reply(ask.messages[-1]["content"]), [], True) for ask in asks}
 
@@ -143,10 +144,12 @@ def test_a_model_that_invents_citations_with_evidence_fails_its_guard(job):
     assert any("근거와 함께: 없는 조문 인용" in reason for reason in found["reasons"])
 
 
-def test_a_short_context_is_given_one_article_or_the_question_is_left_out(job):
-    one = Says(reads, room=1000)
-    found, *_ = asked(job, tuned=one)
-    assert {kind for kind, _ in one.seen} == {"answers", "found-1", "missing-1"}
+def test_a_short_context_is_given_short_articles_or_the_question_is_left_out(job):
+    short = Says(reads, room=1600)
+    found, *_ = asked(job, tuned=short)
+    shown = {kind: text for kind, text in short.seen if kind != "answers"}
+    assert set(shown) == {"found-300", "missing-300"}
+    assert all(f"[{number}]" in text for text in shown.values() for number in range(1, 5)), "none is left out"
     assert found.no_room == {"tuned": 0}
     none = Says(reads, room=100)
     found, examined, _ = asked(job, tuned=none)

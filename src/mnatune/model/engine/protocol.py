@@ -23,6 +23,8 @@ class Sampling:
         top_k: 0 is no limit.
         seed: of this answer's random draws.
         stop: strings before which the answer ends.
+        quoting: the answer is to repeat words of its prompt, such as the articles in it: only the answer's own tokens count
+            for the penalty. A server always counts the prompt's too, so it is asked without a penalty.
     """
 
     max_tokens: int | None = None
@@ -32,6 +34,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    quoting: bool = False
 
     @classmethod
     def of(cls, generation: GenerationSection, *, greedy: bool = False, seed: int = 0) -> Self:

@@ -19,7 +19,7 @@ class Draws:
     """The sampling state of a batch, row by row.
 
     Args:
-        prompts: token ids of each row's prompt; with a repetition penalty they count as seen.
+        prompts: token ids of each row's prompt; with a repetition penalty they count as seen unless the row quotes.
         vocabulary: width of the logits.
     """
 
@@ -33,7 +33,8 @@ class Draws:
         self._penalties = torch.tensor([[one.repetition_penalty] for one in sampling], device=device)
         self._seen = torch.zeros(len(sampling), vocabulary, dtype=torch.bool, device=device)
         for row, prompt in enumerate(prompts):
-            self._seen[row, torch.tensor(prompt, dtype=torch.long, device=device)] = True
+            if not sampling[row].quoting:
+                self._seen[row, torch.tensor(prompt, dtype=torch.long, device=device)] = True
 
     def join(self, other: "Draws") -> None:
         """Add another batch's rows behind these."""

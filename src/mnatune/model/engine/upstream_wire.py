@@ -40,7 +40,7 @@ def request_body(task: Task, model: str, new_tokens: int) -> tuple[str, dict[str
         "top_k": sampling.top_k,
         "seed": sampling.seed % 2**31,
     }
-    if sampling.repetition_penalty != 1:
+    if sampling.repetition_penalty != 1 and not sampling.quoting:
         penalty = sampling.repetition_penalty
         body |= {"repetition_penalty": penalty, "repeat_penalty": penalty, "repeat_last_n": -1}
     body |= {"stop": list(sampling.stop)} if sampling.stop else {}

@@ -11,21 +11,21 @@ citation-unknown    it cites one that does not exist, is not in force on the day
 too-many-articles   it cites so many that no other passage has room beside them
 not-supported       what it says is not in the articles that it cites (`law.support`)
 nothing-found       the search brings nothing to put beside them
-too-long            it exceeds max_length with its passages
+too-long            it exceeds max_length, and the articles cut shorter would not carry it
 
 Does not: know whether another article answers the question too, where the cited one is left out.
 """
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ...law import Hit, LawIndex
 from ...law.evidence_search import PASSAGES, articles_for, asked_day
-from ...law.support import carries, check_citations
-from ...model.evidence_prompt import LONGEST_PASSAGE, EvidenceWords, NumberedPassage
+from ...law.support import check_citations, contradicts, shared
+from ...model.evidence_prompt import PASSAGE_LENGTHS, EvidenceWords, NumberedPassage
 from ...model.load import load_tokenizer
 from ...model.prompt import Message, examples
 from ...runs.errors import DataError
@@ -35,6 +35,7 @@ from ...runs.records import QA
 # Share of the rows without the article that they rest on. RAFT found the best share to lie between none and 40 % by data
 # set; a fifth is enough to be learnt and leaves most rows to teach reading.
 WITHOUT = 0.2
+SHOWN = 0.5  # of what an answer shares with its articles, this much has to be left where they are cut
 
 
 class Unfit(Exception):
@@ -76,17 +77,18 @@ class EvidenceWriter:
             ) from None
         return cls(LawIndex.open(job.pack.path("law")), words, job.recipe.seed)
 
-    def row(self, row: QA, asked: Sequence[Message]) -> EvidenceRow:
-        """A row with its passages.
+    def row(self, row: QA, asked: Sequence[Message], fits: Callable[[Sequence[Message]], bool]) -> EvidenceRow:
+        """A row with its passages, as long as there is room for.
 
         Args:
             asked: the dialogue up to the question.
+            fits: whether a whole dialogue has room.
 
         Raises:
             Unfit: it cannot be asked so.
         """
         day = asked_day([*row.history[::2], row.question], self.memory.as_of).day
-        cited = self._cited(row, day)
+        cited, claim = self._cited(row, day)
         names = {(hit.law, hit.article) for hit in cited}
         found = articles_for(self.memory, row.question, day, top=PASSAGES + len(cited), hidden=[row.question])
         others = [hit for hit in found if (hit.law, hit.article) not in names]
@@ -105,11 +107,18 @@ class EvidenceWriter:
             "question": row.question,
             "answer": row.answer,
         }
-        messages = [*self.words.dialogue(asked, passages), Message(role="assistant", content=answer)]
-        return EvidenceRow(messages, facts)
+        for longest in PASSAGE_LENGTHS:
+            visible = [replace(hit, text=hit.text[:longest]) for hit in cited]
+            less = shared(claim, visible) < SHOWN * shared(claim, cited) or contradicts(claim, visible, row.question)
+            if visible != cited and less:  # what is shown of an article has to carry the answer
+                raise Unfit("too-long")
+            turns = [*self.words.dialogue(asked, passages, longest), Message(role="assistant", content=answer)]
+            if fits(turns):
+                return EvidenceRow(turns, facts)
+        raise Unfit("too-long")
 
-    def _cited(self, row: QA, day: str) -> list[Hit]:
-        """The articles that the answer cites and that carry it."""
+    def _cited(self, row: QA, day: str) -> tuple[list[Hit], str]:
+        """The articles that the answer cites and that carry it, and the answer without its citations."""
         checked = check_citations(self.memory, row.answer, day=day, question=row.question)
         if not checked:
             raise Unfit("no-citation")
@@ -123,13 +132,10 @@ class EvidenceWriter:
         cited = [hit for hit in found if hit]
         if len(cited) >= PASSAGES:
             raise Unfit("too-many-articles")
-        if any(len(hit.text) > LONGEST_PASSAGE for hit in cited):  # what is shown of it has to carry the answer
-            claim = row.answer
-            for one in reversed(checked):
-                claim = f"{claim[: one.start]} {claim[one.end :]}"
-            if not carries(claim, [replace(hit, text=hit.text[:LONGEST_PASSAGE]) for hit in cited], row.question):
-                raise Unfit("not-supported")
-        return cited
+        claim = row.answer
+        for one in reversed(checked):
+            claim = f"{claim[: one.start]} {claim[one.end :]}"
+        return cited, claim
 
 
 def evidence_rows(
@@ -148,18 +154,16 @@ def evidence_rows(
     drawn = [one for one in rows if random.Random(f"{job.recipe.seed}/drawn/{one[0].id}").random() < share]
     made: dict[str, EvidenceRow] = {}
     kept_out: Counter[str] = Counter()
-    lengths = []
+
+    def length(turns: Sequence[Message]) -> int:
+        return len(examples(tokenizer, turns)[-1])
+
     for row, asked in job.track(drawn, "finding evidence"):
         try:
-            found = writer.row(row, asked)
-            length = len(examples(tokenizer, found.messages)[-1])
-            if length > limit:
-                raise Unfit("too-long")
+            made[row.id] = writer.row(row, asked, lambda turns: length(turns) <= limit)
         except Unfit as reason:
             kept_out[str(reason)] += 1
-            continue
-        made[row.id] = found
-        lengths.append(length)
+    lengths = [length(one.messages) for one in made.values()]
     kinds = Counter(one.facts["kind"] for one in made.values())
     facts = {
         "share": share,

@@ -40,14 +40,17 @@ class AskedSide:
     place: str
     failed: dict[str, int] = field(default_factory=dict)
 
-    def answers(self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None) -> dict[str, Answer]:
+    def answers(
+        self, job: Job, asks: Sequence[Question], kind: str, *, limit: int | None = None, quoting: bool = False
+    ) -> dict[str, Answer]:
         """Greedy answers by id, with the recipe's repetition penalty: what is judged is what would be served.
 
         Args:
             kind: names the file under `state/`.
             limit: longest answer in tokens; by default the recipe's.
+            quoting: as in `Sampling`.
         """
-        return self._ask(job, asks, kind, _greedy(job, limit))
+        return self._ask(job, asks, kind, replace(_greedy(job, limit), quoting=quoting))
 
     def sampled(self, job: Job, asks: Sequence[Question], sampling: GenerationSection, seed: int) -> dict[str, Answer]:
         """One sampled answer by id; another seed gives another."""

@@ -2,8 +2,8 @@
 
 The right articles of a held-out question are those that its reference answer cites. The search may not use the pack's
 own held-out questions. Each model is asked three ways: without articles, with those that the search finds, and with
-those that it finds apart from the right ones, where it should say that it cannot tell. What exceeds a model's context is
-asked with one article, and left out if that is too long too, as in serving.
+those that it finds apart from the right ones, where it should say that it cannot tell. Articles are cut as short as a
+model's context needs, as in serving; what exceeds it even so is left out.
 
 Does not: ask with the right articles put in by hand; an answer can only be as good as the search.
 """
@@ -18,7 +18,7 @@ from ...law import Hit, LawIndex
 from ...law.evidence_search import PASSAGES, articles_for, asked_day
 from ...law.support import CheckedCitation, check_citations
 from ...model.engine.protocol import Answer
-from ...model.evidence_prompt import EvidenceWords, NumberedPassage
+from ...model.evidence_prompt import PASSAGE_LENGTHS, EvidenceWords, NumberedPassage
 from ...runs.job import Job
 from .answers import Question
 from .backends import AskedSide
@@ -58,10 +58,12 @@ class OpenBook:
     memory: LawIndex
     words: EvidenceWords
     questions: list[OpenQuestion]
+    hidden: list[str]
+    """Questions that the memory may not use."""
     texts: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     """By item, model and way of asking ("found", "missing"): the answer."""
     no_room: dict[str, int] = field(default_factory=dict)
-    """By model: answers that were not asked for, because not even one article had room."""
+    """By model: answers that were not asked for, because the articles had no room, however short."""
 
     @classmethod
     def prepared(cls, job: Job, items: Sequence[HeldOut]) -> "OpenBook | None":
@@ -71,7 +73,7 @@ class OpenBook:
         memory = LawIndex.open(job.pack.path("law"))
         hidden = plain_questions(job)
         found = [_looked_up(memory, item, hidden) for item in job.track(items, "finding evidence")]
-        return cls(memory, EvidenceWords.of(job.pack.prompts), [one for one in found if one])
+        return cls(memory, EvidenceWords.of(job.pack.prompts), [one for one in found if one], hidden)
 
     def ask(self, job: Job, name: str, side: AskedSide, examined: Examined, yardstick: Yardstick) -> None:
         """Ask one model, and add what its answers measure to its pairs."""
@@ -124,23 +126,23 @@ class OpenBook:
     def _answers(
         self, job: Job, name: str, side: AskedSide, questions: Sequence[OpenQuestion], way: str
     ) -> dict[str, Answer]:
-        """Answers by item to questions with as many articles as the context takes."""
+        """Answers by item to questions with as much of the articles as the context takes."""
         given: dict[str, Answer] = {}
-        for most in (PASSAGES, 1):
+        for longest in PASSAGE_LENGTHS:
             asks = []
             for one in questions:
-                hits = (one.found if way == "found" else one.others)[:most]
+                hits = one.found if way == "found" else one.others
                 passages = [NumberedPassage.of(hit, one.day) for hit in hits]
-                messages = self.words.dialogue(one.item.messages, passages)
+                messages = self.words.dialogue(one.item.messages, passages, longest)
                 if one.item.id not in given and hits and side.fits(job, messages):
                     asks.append(Question(one.item.id, messages))
             if asks:
-                given |= side.answers(job, asks, f"{way}-{most}")
+                given |= side.answers(job, asks, f"{way}-{longest}", quoting=True)
         self.no_room[name] = self.no_room.get(name, 0) + len(questions) - len(given)
         return given
 
     def _checked(self, one: OpenQuestion, text: str) -> list[CheckedCitation]:
-        return check_citations(self.memory, text, day=one.day, question=one.item.question)
+        return check_citations(self.memory, text, day=one.day, question=one.item.question, hidden=self.hidden)
 
 
 def _looked_up(memory: LawIndex, item: HeldOut, hidden: Sequence[str]) -> OpenQuestion | None:
