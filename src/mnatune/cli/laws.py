@@ -12,7 +12,8 @@ from .law_updates import update
 from .opened_law import Index, PackName, open_memory
 
 if TYPE_CHECKING:
-    from ..law.law_memory import Change, Hit, LawIndex
+    from ..law.hits import Change, Hit
+    from ..law.law_memory import LawIndex
 
 At = Annotated[str, typer.Option("--at", help="The day that counts, such as 2023-05-01; today without it.")]
 
@@ -62,7 +63,7 @@ def search(
     pack: PackName = "mna_ko",
 ) -> None:
     """Find the articles (decisions, documents) that a question is about."""
-    from ..law.law_memory import KINDS
+    from ..law.hits import KINDS
 
     wanted = [name for name in KINDS if name in kind.split(",")]
     if not wanted or set(kind.split(",")) - set(KINDS):
