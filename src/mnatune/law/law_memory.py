@@ -140,7 +140,7 @@ class LawIndex:
         """
         day = at or self.today
         question = question[:LONGEST_QUESTION]
-        terms = self._relevance.terms(question, [one[:LONGEST_QUESTION] for one in earlier])
+        terms = self._relevance.terms(question, " ".join(earlier)[-LONGEST_QUESTION:])
         citing = self._relevance.citing(terms, hidden)
         found: list[Hit] = []
         if "article" in kinds:

@@ -19,9 +19,7 @@ from .terms import Hashes, WordTerms
 
 K1, B = 1.2, 0.6
 CHUNK = 1_024  # texts at a time
-IN_CHUNK = np.uint64(
-    CHUNK - 1
-)  # the low bits of a term, in which its text is noted: no two of 10 million terms are likely to meet
+IN_CHUNK = np.uint64(CHUNK - 1)  # low bits of a term, in which its text is noted; 54 tell 10 million terms apart
 RANGES = 32  # parts of the terms, put in order one after the other
 COMMON = 0.05  # share of the texts from which on a term is left out
 SMALL = 500  # texts below which nothing is left out

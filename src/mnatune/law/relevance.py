@@ -7,7 +7,7 @@ The constants were chosen on three of five folds of questions; `docs/law.md` has
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class Relevance:
         self._folder = folder
         self._rows = rows
 
-    def terms(self, question: str, earlier: Sequence[str] = ()) -> "Hashes":
+    def terms(self, question: str, earlier: str = "") -> "Hashes":
         """The terms of a question twice; once those of other names of what it names, and those of earlier questions."""
         import numpy as np
 
@@ -55,8 +55,7 @@ class Relevance:
         ]
         others = dict.fromkeys(n for names in named for n in names if not n.isascii() and n not in spaceless)
         asked = self._analyser.query(question)
-        half = [" ".join(others), *earlier]
-        return np.concatenate([asked, asked, *(self._analyser.query(text) for text in half if text)])
+        return np.concatenate([asked, asked, self._analyser.query(" ".join(others)), self._analyser.query(earlier)])
 
     def articles(self, terms: "Hashes") -> "Scores":
         """The score of each row of the articles by its text and title."""
