@@ -22,7 +22,9 @@ from mnatune.law.building import build
 from mnatune.law.citations import CitationChecker
 from mnatune.law.evidence_search import articles_for, documents_for
 from mnatune.law.postings import Postings
+from mnatune.law.relevance import Relevance
 from mnatune.law.statute_index import Article, StatuteIndex
+from mnatune.law.tables import questions_key
 from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, UsageError
@@ -227,8 +229,25 @@ def test_a_follow_up_is_searched_with_the_questions_before_it(memory: LawIndex) 
     earlier = ["합병에 반대하는 주주가 주식의 매수를 청구합니다."]
     assert places(memory.search("기한은 며칠인가요?", earlier=earlier))[0] == ("보기회사법", "2")
     asked = "회사는 신문 대신 누리집에 공고할 수 있나요?"
-    assert places(memory.search(asked, earlier=earlier))[0] == ("보기회사법", "2의2"), "the last question counts most"
+    assert places(memory.search(asked, earlier=earlier))[0] == ("보기회사법", "2의2")
     assert articles_for(memory, [*earlier, asked], memory.today)[0].article == "2의2"
+
+
+def test_other_names_and_earlier_questions_count_half(memory_folder: Path) -> None:
+    relevance = Relevance(memory_folder, {})
+    counts = Counter(relevance.terms("바이아웃청구", "스키장의 영업").tolist())
+    asked, half = (WordTerms().query(text).tolist() for text in ("바이아웃청구", "스키장의 영업 매수청구"))
+    assert {counts[term] for term in asked if term not in half} == {2}
+    assert {counts[term] for term in half if term not in asked and term in counts} == {1}
+
+
+def test_a_key_of_questions_tells_each_field_that_is_searched() -> None:
+    row = {"question": "가", "answer": "나", "source": "상법 제1조", "topic": "다"}
+    keys = {name: questions_key([{**row, name: "라"}]) for name in row}
+    assert keys.pop("topic") == questions_key([row])
+    assert len({*keys.values(), questions_key([row])}) == 4
+    others = [row, {**row, "question": "마"}]
+    assert questions_key(others) == questions_key(others[::-1])
 
 
 @settings(max_examples=6, deadline=None)
