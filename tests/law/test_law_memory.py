@@ -4,8 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnatune.law import Hit, LawIndex
+from mnatune.law import Hit, LawIndex, postings
 from mnatune.law.building import build
 from mnatune.law.citations import CitationChecker
-from mnatune.law.evidence_search import documents_for
+from mnatune.law.evidence_search import articles_for, documents_for
 from mnatune.law.postings import Postings
+from mnatune.law.relevance import Relevance
 from mnatune.law.statute_index import Article, StatuteIndex
+from mnatune.law.tables import questions_key
 from mnatune.law.terms import WordTerms
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, UsageError
@@ -219,6 +224,48 @@ def test_decisions_and_documents_are_found_by_the_same_call(rebuilt: Callable[..
     assert memory.search("소수주주 축출", at="2021-01-01", kinds=["decision"]) == []
 
 
+def test_a_follow_up_is_searched_with_the_questions_before_it(memory: LawIndex) -> None:
+    assert memory.search("기한은 며칠인가요?") == []
+    earlier = ["합병에 반대하는 주주가 주식의 매수를 청구합니다."]
+    assert places(memory.search("기한은 며칠인가요?", earlier=earlier))[0] == ("보기회사법", "2")
+    asked = "회사는 신문 대신 누리집에 공고할 수 있나요?"
+    assert places(memory.search(asked, earlier=earlier))[0] == ("보기회사법", "2의2")
+    assert articles_for(memory, [*earlier, asked], memory.today)[0].article == "2의2"
+
+
+def test_other_names_and_earlier_questions_count_half(memory_folder: Path) -> None:
+    relevance = Relevance(memory_folder, {})
+    counts = Counter(relevance.terms("바이아웃청구", "스키장의 영업").tolist())
+    asked, half = (WordTerms().query(text).tolist() for text in ("바이아웃청구", "스키장의 영업 매수청구"))
+    assert {counts[term] for term in asked if term not in half} == {2}
+    assert {counts[term] for term in half if term not in asked and term in counts} == {1}
+
+
+def test_a_key_of_questions_tells_each_field_that_is_searched() -> None:
+    row = {"question": "가", "answer": "나", "source": "상법 제1조", "topic": "다"}
+    keys = {name: questions_key([{**row, name: "라"}]) for name in row}
+    assert keys.pop("topic") == questions_key([row])
+    assert len({*keys.values(), questions_key([row])}) == 4
+    others = [row, {**row, "question": "마"}]
+    assert questions_key(others) == questions_key(others[::-1])
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_arrays_do_not_depend_on_the_size_of_a_chunk(size: int, seed: int) -> None:
+    """Terms of many chunks are put together as if there were one."""
+    draw = np.random.default_rng(seed)
+    words = ["합병", "분할", "주주", "이사", "공고", "매수", "청구", "등기"]
+    texts = [" ".join(draw.choice(words, draw.integers(0, 9))) for _ in range(size)]
+    found = []
+    for chunk in (postings.CHUNK, 8):
+        terms = WordTerms()
+        with TemporaryDirectory() as folder, mock.patch.object(postings, "CHUNK", chunk):
+            Postings.build(Path(folder), terms, [terms.numbers(text) for text in texts])
+            found.append([(Path(folder) / f"{name}.npy").read_bytes() for name in postings.PARTS])
+    assert found[0] == found[1]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=80))
 def test_any_question_gets_an_answer(memory: LawIndex, question: str) -> None:
@@ -248,22 +295,24 @@ def test_damage_is_told_with_the_next_command(memory_folder: Path, tmp_path: Pat
 
 
 def test_terms_left_out_change_no_better_rank(tmp_path: Path) -> None:
-    """The arrays against a plain BM25 over the same terms."""
+    """The arrays against a plain BM25 over the same terms, in which a term of the question given n times counts √n."""
     texts = ["합병에 반대하는 주주", "합병의 공고", "이사의 책임과 겸직", "주주총회의 소집과 공고", ""]
     terms = WordTerms()
     numbers = [terms.numbers(text) for text in texts]
     postings = Postings.build(tmp_path, terms, numbers)
     rows = [terms.of([row])[0].tolist() for row in numbers]
     mean = np.mean([len(row) for row in rows])
-    for question in ("합병 공고", "주주의 책임", "이사"):
+    for question in ("합병 공고", "주주의 책임", "이사", "합병 합병 공고 합병 공고"):
         asked = terms.query(question)
+        counts = Counter(asked.tolist())
         expected = []
         for row in rows:
             score = 0.0
-            for term in asked.tolist():
+            for term, times in counts.items():
                 found_in, count = sum(term in other for other in rows), row.count(term)
                 idf = np.log(1 + (len(rows) - found_in + 0.5) / (found_in + 0.5))
-                score += idf * count / (count + 1.2 * (0.4 + 0.6 * len(row) / mean)) if count else 0
+                part = idf * count / (count + 1.2 * (0.4 + 0.6 * len(row) / mean)) if count else 0
+                score += times**0.5 * part
             expected.append(score)
         assert postings.scores(asked) == pytest.approx(np.array(expected), abs=len(asked) * np.log(6) / 255)
 

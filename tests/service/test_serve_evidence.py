@@ -42,7 +42,8 @@ CONTRADICTS = "반대주주는 상법 제522조의3에 따라 3개월 이내에 
 class Finds(LawIndex):
     """The pack's memory with a search that knows one article, so that no test waits for the analyser."""
 
-    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
+        self.earlier = list(earlier)
         hit = self.article("상법", "522의3", at or self.today)
         return [hit] if "합병" in question or "매수" in question else []
 
@@ -173,6 +174,7 @@ def test_the_day_of_an_earlier_question_holds_until_another_is_named(law):
             ]
             told.append(client.post(CHAT, json={"messages": messages[:-1], "evidence": True}).json()["evidence"]["at"])
     assert told == ["2016-12-31", "2020-03-05"]
+    assert law.memory.earlier == turns[:2], "earlier questions help to find"
 
 
 def test_a_sentence_that_denies_an_article_is_marked_and_kept(law):
@@ -342,7 +344,7 @@ def test_own_documents_stand_behind_the_articles_with_file_and_place(memory):
     class Both(Finds):
         has_documents = True
 
-        def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+        def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
             return [own] if "document" in kinds else super().search(question, at, top, kinds, hidden)
 
     seen = []

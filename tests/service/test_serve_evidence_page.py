@@ -23,7 +23,7 @@ ANSWER = f"**결론.** {GOOD}\n\n- {MISSING}\n- 자세한 절차는 금융투자
 class FindsMore(Finds):
     """Three articles for every question."""
 
-    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
         found = (self.article("상법", number, at or self.today) for number in ("522의3", "522", "374의2"))
         return [hit for hit in found if hit]
 
@@ -31,7 +31,7 @@ class FindsMore(Finds):
 class Hostile(Finds):
     """A memory whose texts attack the page."""
 
-    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
         hit = self.article("상법", "522의3", at or self.today)
         return [replace(hit, title=ATTACK, text=ATTACK, note=ATTACK)]
 

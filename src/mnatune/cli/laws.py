@@ -11,7 +11,8 @@ from ..runs.errors import UsageError
 
 if TYPE_CHECKING:
     from ..law.citing import CitingText
-    from ..law.law_memory import Change, Hit, LawIndex
+    from ..law.hits import Change, Hit
+    from ..law.law_memory import LawIndex
 
 Index = Annotated[Path | None, typer.Option("--index", help="A law memory; without it, that of the pack.")]
 PackName = Annotated[str, typer.Option("--pack", help="The pack whose memory, names and glossary are used.")]
@@ -71,7 +72,7 @@ def search(
     pack: PackName = "mna_ko",
 ) -> None:
     """Find the articles (decisions, documents) that a question is about."""
-    from ..law.law_memory import KINDS
+    from ..law.hits import KINDS
 
     wanted = [name for name in KINDS if name in kind.split(",")]
     if not wanted or set(kind.split(",")) - set(KINDS):

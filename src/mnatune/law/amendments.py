@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..runs.errors import DataError
-from .law_memory import Change, Hit, LawIndex
+from .hits import Change, Hit
+from .law_memory import LawIndex
 from .layouts import PARAGRAPH, ArticleText, LawFiles
 from .names import compact
 

@@ -1,6 +1,6 @@
 """Builds a law memory: one folder with the texts, facts and search arrays of statutes, decisions and own documents.
 
-    law.json           version, as_of, sources, counts, file sizes
+    law.json           version, as_of, sources, key of the pack's questions, counts, file sizes
     articles.parquet   one row per version of an article's text; repealed ones without a text too
     decisions.parquet  issue and holding of decisions, with the articles that they cite
     documents.parquet  own documents
@@ -23,19 +23,20 @@ import pyarrow.parquet as pq
 
 from ..pack import Pack
 from ..runs.errors import DataError
-from ..runs.workspace import atomic_text, read_jsonl
+from ..runs.workspace import atomic_text
 from ..text.normalize import sameness_key
 from .citations import CitationChecker
 from .layouts import ArticleText, LawFiles
-from .postings import Postings
+from .postings import Postings, Words
 from .statute_index import COLUMNS, Article, StatuteIndex
-from .tables import ROWS, VERSION
+from .tables import ROWS, VERSION, pack_questions, questions_key
 from .terms import WordTerms
 
 LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
 ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "since", "amended", "text")
 DECISION_COLUMNS = ("case", "court", "name", "decided", "part", "issue", "holding", "source", "cites")
 DOCUMENT_COLUMNS = ("title", "text", "in_force", "origin")
+ARTICLE_B = 0.8  # articles differ more in length than what cites them
 Row = dict[str, Any]
 
 
@@ -95,12 +96,17 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
     articles = list(_article_rows(files))
+    files.articles.clear()
     _write(out / "articles.parquet", articles, ARTICLE_COLUMNS)
+    terms = terms or WordTerms()
+    words = [terms.numbers(f"{row['law']} {row['title']} {row.pop('text')}") for row in articles]  # texts: 0.4 GB
     _write(out / "documents.parquet", documents, DOCUMENT_COLUMNS)
     checker = CitationChecker.of(pack.yaml("citations.yaml"), _index(articles, as_of or files.newest))
     decisions = [row for row in _decisions(files, checker) if not without(row["case"])]
     _write(out / "decisions.parquet", decisions, DECISION_COLUMNS)
-    _search(out / "search", articles, decisions, documents, _questions(pack, checker, without), terms or WordTerms())
+    rows = [row for row in pack_questions(pack) if not without(str(row["question"]))]
+    citing = [*_citing_decisions(decisions), *_citing_questions(rows, checker)]
+    _search(out / "search", articles, words, documents, citing, terms)
     names = {(row["law"], row["number"]) for row in articles}
     built = Built(len({law for law, _ in names}), len(names), len(decisions), len(documents), files.faults)
     facts = {
@@ -108,6 +114,7 @@ def build(
         "as_of": as_of or files.newest,
         "newest": files.newest,
         "sources": [source.name for source in sources],
+        "questions": questions_key(rows),
         "licence": LICENCE,
         "counts": {name: count for name, count in asdict(built).items() if name != "faults"},
         "files": {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()},
@@ -179,11 +186,12 @@ def _cites(text: str, checker: CitationChecker) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _questions(pack: Pack, checker: CitationChecker, without: Callable[[str], bool]) -> list[Citing]:
+def _citing_decisions(decisions: list[Row]) -> list[Citing]:
+    return [Citing(row["issue"], f"{row['issue']} {row['holding']}", row["cites"]) for row in decisions]
+
+
+def _citing_questions(rows: list[Row], checker: CitationChecker) -> list[Citing]:
     """The pack's own rows, with the articles that their sources name."""
-    path = pack.root / "qa.jsonl"
-    rows = read_jsonl(path) if path.is_file() else []
-    rows = [row for row in rows if not without(str(row["question"]))]
     found = [
         Citing(row["question"], f"{row['question']} {row['answer']}", _cites(str(row.get("source", "")), checker))
         for row in rows
@@ -215,18 +223,15 @@ def _origin(source: dict[str, Any] | None) -> str:
 def _search(
     folder: Path,
     articles: list[Row],
-    decisions: list[Row],
+    words: Words,
     documents: list[Row],
-    questions: list[Citing],
+    citing: list[Citing],
     terms: WordTerms,
 ) -> None:
     """The BM25 arrays, and for each decision and question the articles it cites and the key by which it can be hidden."""
-    Postings.build(
-        folder / "articles", terms, [terms.numbers(f"{r['law']} {r['title']} {r['text']}") for r in articles]
-    )
+    Postings.build(folder / "articles", terms, words, ARTICLE_B)
     Postings.build(folder / "titles", terms, [terms.numbers(r["title"]) for r in articles])
     Postings.build(folder / "documents", terms, [terms.numbers(f"{r['title']} {r['text']}") for r in documents])
-    citing = [Citing(r["issue"], f"{r['issue']} {r['holding']}", r["cites"]) for r in decisions] + questions
     Postings.build(folder / "citing", terms, [terms.numbers(one.text) for one in citing])
     places: dict[str, int] = {}
     for row in articles:

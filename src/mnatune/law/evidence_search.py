@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .fact_date import FactDate, fact_date
 
 if TYPE_CHECKING:
-    from .law_memory import Hit, LawIndex
+    from .hits import Hit
+    from .law_memory import LawIndex
 
 PASSAGES = 4  # articles that a question is asked with
 OWN_DOCUMENTS = 2  # passages of own documents behind them
@@ -23,14 +24,22 @@ def asked_day(questions: Sequence[str], today: str) -> FactDate:
 
 
 def articles_for(
-    memory: "LawIndex", question: str, day: str, *, top: int = PASSAGES, hidden: Collection[str] = ()
+    memory: "LawIndex",
+    questions: Sequence[str],
+    day: str,
+    *,
+    top: int = PASSAGES,
+    hidden: Collection[str] = (),
 ) -> "list[Hit]":
     """The best articles whose text is known, as of a day.
 
     Args:
+        questions: those of the dialogue; the last one is asked.
         hidden: questions that are not to help, because the asked one is to be new to the memory.
     """
-    return [hit for hit in memory.search(question, day, top=top, hidden=hidden) if hit.text]
+    return [
+        hit for hit in memory.search(questions[-1], day, top=top, hidden=hidden, earlier=questions[:-1]) if hit.text
+    ]
 
 
 def documents_for(memory: "LawIndex", question: str) -> "list[Hit]":

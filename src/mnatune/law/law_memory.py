@@ -4,93 +4,39 @@
     memory.article("상법", "522의3")
     memory.search("합병에 반대하는 주주는 언제까지 청구해야 하나요?", at="2023-05-01")
 
-An article's score is its own BM25 score, that of its title, and what the decisions and questions closest to the asked
-one cite. What the question cites itself comes first.
+An article's score is that of its text and title and the votes of what cites it (see `relevance`). What the question cites
+itself comes first.
 
 Does not: know versions of a text that it was not built from. A hit carries the day from which its text is in force, and a note
 if the day asked for is earlier, unless the text's own amendment marks show that it had not changed since.
 """
 
 import difflib
-import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ..runs.errors import DataError, UsageError
-from ..runs.workspace import read_jsonl
+from ..runs.errors import UsageError
 from .article_numbers import order_of, plain_number, written
+from .hits import KINDS, Change, Hit, Kind
 from .names import compact
+from .relevance import Relevance
 from .statute_index import StatuteIndex
-from .tables import REBUILD, Table, read_facts
+from .tables import Table, read_facts
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from .citations import CitationChecker
-    from .postings import Postings, Scores
-    from .terms import WordTerms
+    from .postings import Scores
+    from .terms import Hashes
 
-Kind = Literal["article", "decision", "document"]
-KINDS: tuple[Kind, ...] = ("article", "decision", "document")
-NEIGHBOURS = 120  # decisions and questions that vote for what they cite
-POWER = 2.5  # a vote is the neighbour's score to this power
-OWN_WEIGHT, TITLE_WEIGHT = 1.0, 0.6  # beside the votes
 RANKS = {"시행령": 1.05, "시행규칙": 1.0}  # an Act, 1.1, goes before its decree
 NAMED = 1000.0  # an article that the question cites comes first
 LONGEST_QUESTION = 2_000
-ABBREVIATION = 4  # letters of an English name up to which it has to stand alone: "EV" is not in "event"
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """An article, a part of a decision or a document.
-
-    Attributes:
-        law, article: "상법" and "522의3"; a decision's court and case number; empty for a document.
-        title: of the article or document; a decision's issue.
-        text: of the article or document; a decision's holding. Empty if the memory does not have it.
-        first, last: days between which the article is in force, `last` empty without an end; the day of a decision.
-        since: from when on the text is in force.
-        note: in Korean, what is to be known of the text; mostly empty.
-        origin: of a document, its file and the place in it: "계약/주식매매계약서.docx, 12–30문단".
-        score: 0 if not searched for.
-    """
-
-    kind: Kind
-    law: str
-    article: str
-    title: str
-    text: str
-    first: str
-    last: str
-    since: str = ""
-    note: str = ""
-    origin: str = ""
-    score: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """How it is cited: "상법 제522조의3(합병반대주주의 주식매수청구권)"."""
-        if self.kind == "article":
-            return f"{self.law} {written(self.article)}" + (f"({self.title})" if self.title else "")
-        return f"{self.law} {self.first} 선고 {self.article}" if self.kind == "decision" else self.title
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of an article between two days: "added", "repealed" or "amended", and its texts where known."""
-
-    kind: Literal["added", "repealed", "amended"]
-    number: str
-    title: str
-    day: str
-    before: str
-    after: str
 
 
 class LawIndex:
@@ -185,19 +131,22 @@ class LawIndex:
         top: int = 5,
         kinds: Collection[Kind] = KINDS[:1],
         hidden: Collection[str] = (),
+        earlier: Sequence[str] = (),
     ) -> list[Hit]:
         """The best hits of each kind, articles as in force on a day (today without one); empty if no word is known.
 
         Args:
             hidden: questions of the pack and issues of decisions that the memory is not to use, as if it did not have them.
+            earlier: questions of the dialogue before this one.
         """
         day = at or self.today
-        terms = self._terms(question[:LONGEST_QUESTION])
-        citing = self._citing_scores(terms, hidden)
+        question = question[:LONGEST_QUESTION]
+        terms = self._relevance.terms(question, " ".join(earlier)[-LONGEST_QUESTION:])
+        citing = self._relevance.citing(terms, hidden)
         found: list[Hit] = []
         if "article" in kinds:
             scores = self._article_scores(terms, citing, day)
-            cited = self.checker.find(question[:LONGEST_QUESTION])
+            cited = self.checker.find(question)
             named = [place for one in cited for place in self._places.get(f"{one.law} {one.article}", [])]
             scores[named] += NAMED * self._valid(day)[named]
             found += [self._article_hit(place, day, score) for place, score in _best(scores, top)]
@@ -206,45 +155,23 @@ class LawIndex:
             scores[[decided > day for decided in self._decisions["decided"]]] = 0
             found += [self._decision_hit(place, score) for place, score in _best(scores, top)]
         if "document" in kinds:
-            best = _best(self._postings("documents").scores(terms), top)
+            best = _best(self._relevance.documents(terms), top)
             found += [self._document_hit(place, score) for place, score in best]
         return found
 
     def fit(self, text: str, articles: Collection[Hit], at: str, hidden: Collection[str] = ()) -> float:
         """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
-        terms = self._terms(text[:LONGEST_QUESTION])
-        scores = self._article_scores(terms, self._citing_scores(terms, hidden), at)
+        terms = self._relevance.terms(text[:LONGEST_QUESTION])
+        scores = self._article_scores(terms, self._relevance.citing(terms, hidden), at)
         known = [place for hit in articles for place in self._places.get(f"{hit.law} {hit.article}", [])]
         return float(scores[known].max() / scores.max()) if known and scores.any() else 1.0
 
-    def _citing_scores(self, terms: "npt.NDArray[np.uint64]", hidden: Collection[str]) -> "Scores":
-        scores = self._postings("citing").scores(terms)
-        scores[self._hidden(frozenset(hidden))] = 0
-        return scores
-
-    def _article_scores(self, terms: "npt.NDArray[np.uint64]", citing: "Scores", day: str) -> "Scores":
+    def _article_scores(self, terms: "Hashes", citing: "Scores", day: str) -> "Scores":
         import numpy as np
 
-        own = OWN_WEIGHT * self._postings("articles").scores(terms)
-        own += TITLE_WEIGHT * self._postings("titles").scores(terms)
-        nearest = np.argpartition(-citing, NEIGHBOURS)[:NEIGHBOURS] if len(citing) > NEIGHBOURS else range(len(citing))
-        votes = np.zeros(len(self._places))
-        for neighbour in nearest:
-            cites = self._cited[self._cited_starts[neighbour] : self._cited_starts[neighbour + 1]]
-            votes[cites] += citing[neighbour] ** POWER / max(1, len(cites)) ** 0.5
-        scores = (own + votes[self._article_of] ** (1 / POWER)) * self._rank
+        votes = self._relevance.votes(citing, len(self._places))
+        scores = (self._relevance.articles(terms) + votes[self._article_of]) * self._rank
         return np.where(self._valid(day), scores, 0).astype(np.float32)
-
-    def _terms(self, question: str) -> "npt.NDArray[np.uint64]":
-        """The terms of a question, and those of other names that the glossary has for what it names."""
-        spaceless, words = compact(question).lower(), set(re.findall(r"[a-z]+", question.lower()))
-        named = [
-            names
-            for names in self._glossary
-            if any(n in words if n.isascii() and len(n) <= ABBREVIATION else n in spaceless for n in names)
-        ]
-        others = dict.fromkeys(n for names in named for n in names if not n.isascii() and n not in spaceless)
-        return self._analyser.query(" ".join([question, *others]))
 
     # ---------------------------------------------------------------------------------------- what is behind
 
@@ -261,7 +188,7 @@ class LawIndex:
     @cached_property
     def statutes(self) -> StatuteIndex:
         """The facts of all articles."""
-        return StatuteIndex.load(self.folder)
+        return StatuteIndex.of(self._articles, self.as_of)
 
     @cached_property
     def checker(self) -> "CitationChecker":
@@ -278,57 +205,9 @@ class LawIndex:
         return dict(pack.yaml("citations.yaml")) if (pack.root / "citations.yaml").is_file() else {}
 
     @cached_property
-    def _glossary(self) -> list[list[str]]:
-        """Names of one thing each, without spaces."""
-        path = self.folder.parent / "glossary.jsonl"
-        rows = read_jsonl(path) if path.is_file() else []
-        names = [[row["term"], row.get("english") or "", *row.get("aliases", [])] for row in rows]
-        return [[short for name in row if len(short := compact(name).lower()) > 1] for row in names]
-
-    @cached_property
-    def _analyser(self) -> "WordTerms":
-        from .terms import WordTerms
-
-        return WordTerms()
-
-    @lru_cache(maxsize=4)  # noqa: B019 - a memory lives as long as its process
-    def _postings(self, part: str) -> "Postings":
-        from .postings import Postings
-
-        sizes = {
-            "articles": self._articles.rows,
-            "titles": self._articles.rows,
-            "documents": self._documents.rows,
-            "citing": len(self._cited_starts) - 1,
-        }
-        return Postings(self.folder / "search" / part, sizes[part])
-
-    @cached_property
-    def _cited_starts(self) -> "npt.NDArray[np.int64]":
-        return self._array("cited_starts")
-
-    @cached_property
-    def _cited(self) -> "npt.NDArray[np.int32]":
-        return self._array("cited")
-
-    @lru_cache(maxsize=4)  # noqa: B019
-    def _hidden(self, questions: frozenset[str]) -> "npt.NDArray[np.bool_]":
-        """Rows of what cites that are one of the questions."""
-        import numpy as np
-
-        from ..text.normalize import sameness_key
-
-        keys = np.array([sameness_key(question) for question in questions], np.uint64)
-        return np.isin(self._array("citing_keys"), keys)
-
-    def _array(self, name: str) -> "npt.NDArray[Any]":
-        import numpy as np
-
-        try:
-            array: npt.NDArray[Any] = np.load(self.folder / "search" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"the law memory is damaged: {error}", where=str(self.folder), next_step=REBUILD) from None
-        return array
+    def _relevance(self) -> Relevance:
+        rows = {"articles": self._articles, "decisions": self._decisions, "documents": self._documents}
+        return Relevance(self.folder, {name: table.rows for name, table in rows.items()})
 
     @cached_property
     def _decisions(self) -> Table:

@@ -1,15 +1,15 @@
-"""BM25 over hashed terms: built in chunks into arrays on disk, scored by bm25s over those arrays, memory-mapped.
+"""BM25 over hashed terms: built on disk, chunk by chunk, and scored by bm25s over memory-mapped arrays.
 
-Terms of a single text, unless it is short, and of more than a twentieth of all texts are left out: they cost half of the
-space and time and decide nothing. bm25s could index by itself, but wants every text as a list of Python numbers: 2 GB
-for 200,000 articles.
+Terms of a single text, unless there are few texts, and of more than a twentieth of all texts are left out: they cost half
+of the space and time and decide nothing. bm25s could index by itself, but wants every text as a list of Python numbers:
+2 GB for 200,000 articles.
 """
 
 import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from ..runs.errors import DataError
 from .terms import Hashes, WordTerms
 
 K1, B = 1.2, 0.6
-CHUNK = 1_000  # texts at a time
-MERGED = 16  # chunks whose terms are merged at once
+CHUNK = 1_024  # texts at a time
+IN_CHUNK = np.uint64(CHUNK - 1)  # low bits of a term, in which its text is noted; 54 tell 10 million terms apart
+RANGES = 32  # parts of the terms, put in order one after the other
 COMMON = 0.05  # share of the texts from which on a term is left out
 SMALL = 500  # texts below which nothing is left out
 PARTS = ("terms", "starts", "texts", "scores")
@@ -51,24 +52,32 @@ class Postings:
         self._size = size
         self._bm25 = bm25s.BM25()
         self._bm25.nonoccurrence_array = None
-        self._step = np.float32(_step(size))
+        self._step = _step(size)
         self._bm25.scores = {"data": scores, "indices": texts, "indptr": starts, "num_docs": size}
 
     def scores(self, terms: Hashes) -> Scores:
-        """The score of every text for the terms of a question; a term given twice counts twice."""
-        known = _known(self._terms, terms)
-        if not len(known):
-            return np.zeros(self._size, np.float32)
-        return np.asarray(self._bm25.get_scores_from_ids(known) * self._step, np.float32)
+        """The score of every text for the terms of a question; a term given n times counts √n."""
+        scores = np.zeros(self._size, np.float32)
+        known, counts = np.unique(_known(self._terms, terms & ~IN_CHUNK), return_counts=True)
+        for count in np.unique(counts):
+            scores += np.float32(self._step * count**0.5) * self._bm25.get_scores_from_ids(known[counts == count])
+        return scores
 
     @classmethod
-    def build(cls, folder: Path, terms: WordTerms, texts: Words) -> Self:
-        """Write the arrays of texts given as word numbers, and open them."""
+    def build(cls, folder: Path, terms: WordTerms, texts: Words, b: float = B) -> Self:
+        """Write the arrays of texts given as word numbers, and open them.
+
+        Args:
+            b: how much a long text is held against its terms, from 0 to 1.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             chunks, lengths = _counted(Path(aside), terms, texts)
-            vocabulary, found_in = _vocabulary(chunks, len(texts))
-            _write(folder, chunks, vocabulary, found_in, lengths)
+            parts = [_scored(_in_order(chunks, number), lengths, b) for number in range(RANGES)]
+        for name in ("terms", "texts", "scores"):
+            np.save(folder / f"{name}.npy", np.concatenate([getattr(part, name) for part in parts]))
+        starts = np.cumsum(np.concatenate([[0], *(part.found_in for part in parts)]))
+        np.save(folder / "starts.npy", starts.astype(np.uint32 if starts[-1] < 1 << 32 else np.int64))
         return cls(folder, len(texts))
 
 
@@ -85,69 +94,80 @@ def _known(vocabulary: Hashes, terms: Hashes) -> npt.NDArray[np.int64]:
     return np.asarray(places[vocabulary[places] == terms])
 
 
-def _counted(aside: Path, terms: WordTerms, texts: Words) -> tuple[list[Path], npt.NDArray[np.int64]]:
-    """Files of (term, text, count), sorted by term, one per chunk; and the number of terms of each text."""
-    files = []
+class Chunk(NamedTuple):
+    """Terms and counts of some texts on disk, by term and then by text; and where each range of terms begins."""
+
+    first_text: int
+    keys: Path
+    counts: Path
+    bounds: npt.NDArray[np.int64]
+
+
+class Occurrences(NamedTuple):
+    """Which term is in which text, and how often."""
+
+    terms: Hashes
+    texts: npt.NDArray[np.uint32]
+    counts: npt.NDArray[np.uint8]
+
+
+def _counted(aside: Path, terms: WordTerms, texts: Words) -> tuple[list[Chunk], npt.NDArray[np.int64]]:
+    """The chunks, and the number of terms of each text."""
+    chunks = []
     lengths = np.zeros(len(texts), np.int64)
+    limits = np.arange(1, RANGES, dtype=np.uint64) << np.uint64(64 - RANGES.bit_length() + 1)
     for start in range(0, len(texts), CHUNK):
         found, owners = terms.of(texts[start : start + CHUNK])
         lengths[start : start + CHUNK] = np.bincount(owners, minlength=len(texts[start : start + CHUNK]))
-        distinct, numbers = np.unique(found, return_inverse=True)
-        keys, counts = np.unique(numbers.astype(np.int64) * CHUNK + owners, return_counts=True)
-        files.append(aside / f"{start}.npz")
-        of, text = (keys // CHUNK).astype(np.uint32), (keys % CHUNK + start).astype(np.uint32)
-        np.savez(files[-1], terms=distinct, of=of, text=text, count=np.minimum(counts, 255).astype(np.uint8))
-    return files, lengths
+        keys = np.sort(found & ~IN_CHUNK | owners.astype(np.uint64))
+        first = _starts_of_runs(keys)
+        counts = np.minimum(np.diff(first, append=len(keys)), 255).astype(np.uint8)
+        keys = keys[first]
+        bounds = np.concatenate([[0], np.searchsorted(keys, limits), [len(keys)]])
+        chunks.append(Chunk(start, aside / f"{start}.keys", aside / f"{start}.counts", bounds))
+        keys.tofile(chunks[-1].keys)
+        counts.tofile(chunks[-1].counts)
+    return chunks, lengths
 
 
-def _vocabulary(files: list[Path], size: int) -> tuple[Hashes, npt.NDArray[np.int64]]:
-    """The terms worth keeping, sorted, and in how many texts each is."""
-    vocabulary, found_in = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    waiting: list[tuple[Hashes, npt.NDArray[np.int64]]] = []
-    for number, file in enumerate(files, 1):
-        with np.load(file) as chunk:
-            waiting.append((chunk["terms"], np.bincount(chunk["of"], minlength=len(chunk["terms"]))))
-        if len(waiting) == MERGED or number == len(files):
-            parts = [(vocabulary, found_in), *waiting]
-            vocabulary, numbers = np.unique(np.concatenate([terms for terms, _ in parts]), return_inverse=True)
-            found_in = np.bincount(numbers, np.concatenate([counts for _, counts in parts])).astype(np.int64)
-            waiting = []
+def _in_order(chunks: list[Chunk], number: int) -> Occurrences:
+    """One range of the terms of all texts, by term and then by text."""
+    found = [Occurrences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint8))]
+    for chunk in chunks:
+        start, count = int(chunk.bounds[number]), int(chunk.bounds[number + 1] - chunk.bounds[number])
+        keys = np.fromfile(chunk.keys, np.uint64, count, offset=8 * start)
+        texts = (keys & IN_CHUNK).astype(np.uint32) + np.uint32(chunk.first_text)
+        found.append(Occurrences(keys & ~IN_CHUNK, texts, np.fromfile(chunk.counts, np.uint8, count, offset=start)))
+    together = Occurrences(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+    order = np.argsort(together.terms, kind="stable")
+    return Occurrences(together.terms[order], together.texts[order], together.counts[order])
+
+
+class Kept(NamedTuple):
+    """Terms, in how many texts each is, these texts and their scores."""
+
+    terms: Hashes
+    found_in: npt.NDArray[np.int64]
+    texts: npt.NDArray[np.uint16 | np.uint32]
+    scores: npt.NDArray[np.uint8]
+
+
+def _scored(found: Occurrences, lengths: npt.NDArray[np.int64], b: float) -> Kept:
+    """The terms worth keeping, with their scores."""
+    size = len(lengths)
+    first = _starts_of_runs(found.terms)
+    found_in = np.diff(first, append=len(found.terms))
     keep = (found_in > (size >= SMALL)) & (found_in <= max(COMMON * size, SMALL))
-    return vocabulary[keep], found_in[keep]
+    kept = np.repeat(keep, found_in)
+    vocabulary, found_in = found.terms[first[keep]], found_in[keep]
+    texts, counts = found.texts[kept], found.counts[kept].astype(np.float64)
+    idf = np.repeat(np.log(1 + (size - found_in + 0.5) / (found_in + 0.5)), found_in)
+    norm = K1 * (1 - b + b * lengths / max(1.0, float(lengths.mean()) if size else 1.0))
+    scores = np.clip(np.rint(idf * counts / (norm[texts] + counts) / _step(size)), 1, 255)
+    narrow = texts.astype(np.uint16) if size < 1 << 16 else texts
+    return Kept(vocabulary, found_in, narrow, scores.astype(np.uint8))
 
 
-def _write(
-    folder: Path,
-    files: list[Path],
-    vocabulary: Hashes,
-    found_in: npt.NDArray[np.int64],
-    lengths: npt.NDArray[np.int64],
-) -> None:
-    """Fill the arrays, each term's texts in order, without holding more than a chunk."""
-    size, total = len(lengths), int(found_in.sum())
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(found_in)])
-    idf = np.log(1 + (size - found_in + 0.5) / (found_in + 0.5))
-    norm = K1 * (1 - B + B * lengths / max(1.0, float(lengths.mean()) if size else 1.0))
-    np.save(folder / "terms.npy", vocabulary)
-    np.save(folder / "starts.npy", starts.astype(np.uint32 if total < 1 << 32 else np.int64))
-    if not total:
-        np.save(folder / "texts.npy", np.zeros(0, np.uint16))
-        np.save(folder / "scores.npy", np.zeros(0, np.uint8))
-        return
-    texts = np.lib.format.open_memmap(folder / "texts.npy", "w+", np.uint16 if size < 1 << 16 else np.uint32, (total,))
-    scores = np.lib.format.open_memmap(folder / "scores.npy", "w+", np.uint8, (total,))
-    cursor = starts[:-1].copy()
-    for file in files:
-        with np.load(file) as chunk:
-            distinct, of, text, count = (chunk[part] for part in ("terms", "of", "text", "count"))
-        places = np.searchsorted(vocabulary, distinct)
-        places[places == len(vocabulary)] = 0
-        known = vocabulary[places] == distinct if len(vocabulary) else np.zeros(len(distinct), bool)
-        keep = known[of]
-        of, text, count = places[of[keep]], text[keep], count[keep].astype(np.float64)
-        at = cursor[of] + np.arange(len(of)) - np.searchsorted(of, of)
-        texts[at] = text
-        scores[at] = np.clip(np.rint(idf[of] * count / (norm[text] + count) / _step(size)), 1, 255)
-        cursor += np.bincount(of, minlength=len(cursor))
-    texts.flush()
-    scores.flush()
+def _starts_of_runs(ordered: Hashes) -> npt.NDArray[np.int64]:
+    """Where each run of equal values begins."""
+    return np.flatnonzero(np.concatenate([np.ones(min(1, len(ordered)), bool), ordered[1:] != ordered[:-1]]))

@@ -3,11 +3,13 @@
 They are columns of the memory's `articles.parquet`; `law.json` says when the texts were taken. The texts stay on disk.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Self
 
-from .tables import read_columns, read_facts
+from .tables import Table, read_facts
 
 COLUMNS = ("law", "number", "title", "paragraphs", "first", "last")
 
@@ -31,19 +33,46 @@ class StatuteIndex:
     """Articles by law and number ("522의3"); `since` says from when on each law is known. Dates are ISO 8601."""
 
     as_of: str
-    laws: dict[str, dict[str, Article]]
+    laws: Mapping[str, Mapping[str, Article]]
     since: dict[str, str]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the facts of a law memory; raises `DataError` if it is damaged or of another version."""
-        facts = read_facts(folder)
-        laws: dict[str, dict[str, Article]] = {}
-        for law, number, *row in zip(*read_columns(folder / "articles.parquet", COLUMNS), strict=True):
-            laws.setdefault(law, {})[number] = Article(*row)
-        since = {law: min(article.first for article in articles.values()) for law, articles in laws.items()}
-        return cls(str(facts["as_of"]), laws, since)
+        return cls.of(Table(folder / "articles.parquet", COLUMNS), str(read_facts(folder)["as_of"]))
+
+    @classmethod
+    def of(cls, table: Table, as_of: str) -> Self:
+        """The facts of a table of articles, in which the rows of a law stand together."""
+        laws = _Laws(table)
+        return cls(as_of, laws, {law: min(table["first"][rows]) for law, rows in laws.rows.items()})
 
     def article(self, law: str, number: str) -> Article | None:
         """The article, in force or not; None if the law never had it."""
         return self.laws[law].get(number)
+
+
+class _Laws(Mapping[str, Mapping[str, Article]]):
+    """The articles of each law, put together when they are asked for."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._known: dict[str, dict[str, Article]] = {}
+        self.rows: dict[str, slice] = {}
+        start = 0
+        for law, rows in groupby(table["law"]):
+            end = start + sum(1 for _ in rows)
+            self.rows[law] = slice(start, end)
+            start = end
+
+    def __getitem__(self, law: str) -> dict[str, Article]:
+        if law not in self._known:
+            columns = (self._table[name][self.rows[law]] for name in COLUMNS[1:])
+            self._known[law] = {number: Article(*row) for number, *row in zip(*columns, strict=True)}
+        return self._known[law]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)

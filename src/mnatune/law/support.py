@@ -19,7 +19,8 @@ from ..text.values import Value, values
 
 if TYPE_CHECKING:
     from .citations import Citation
-    from .law_memory import Hit, LawIndex
+    from .hits import Hit
+    from .law_memory import LawIndex
 
 Fault = Literal["", "missing", "not_in_force", "unsupported"]
 Support = Literal["supported", "unsupported", "unchecked"]

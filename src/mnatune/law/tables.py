@@ -1,13 +1,17 @@
 """The tables of a law memory on disk: `law.json` and Parquet, read by column, long texts a group of rows at a time."""
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..pack import Pack
 from ..runs.errors import DataError
+from ..runs.workspace import read_jsonl
 
-VERSION = 3
+VERSION = 4
 REBUILD = "mnatune law build"
 ROWS = 256  # rows per group of a table: what is unpacked to read one text
 
@@ -30,44 +34,69 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def read_columns(path: Path, names: tuple[str, ...]) -> list[list[Any]]:
-    """Columns of a table; raises `DataError` if it cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def pack_questions(pack: Pack) -> list[dict[str, Any]]:
+    """The question-answer rows of a pack."""
+    path = pack.root / "qa.jsonl"
+    return list(read_jsonl(path)) if path.is_file() else []
 
-    try:
-        table = pq.read_table(path, columns=list(names), memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"the law memory is damaged: {error}", where=str(path), next_step=REBUILD) from None
-    return [table.column(name).to_pylist() for name in names]
+
+def questions_key(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Tells whether question-answer rows are those that a memory was built with; their order and topics do not matter."""
+    told = sorted(json.dumps([row["question"], row["answer"], row.get("source", "")]) for row in rows)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 class Table:
-    """Small columns of a table in memory; long texts by row, unpacked in groups."""
+    """A table of a memory: its small columns, and long texts by row, unpacked in groups; both read when they are needed."""
 
     def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         self._path = path
         self._names = names
-        self._columns = dict(zip(names, read_columns(path, names), strict=True))
-        self.rows = len(self._columns[names[0]])
+        self._columns: dict[str, list[Any]] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self._file.metadata.num_rows)
 
     def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._columns:
+            self._columns[name] = self._column(name)
         return self._columns[name]
 
     def row(self, place: int) -> tuple[Any, ...]:
         """The small columns of a row."""
-        return tuple(self._columns[name][place] for name in self._names)
+        return tuple(self[name][place] for name in self._names)
 
     def text(self, place: int, name: str) -> str:
         """A long text of a row."""
         return str(self._group(place // ROWS, name)[place % ROWS])
 
+    def _column(self, name: str) -> list[Any]:
+        """A column; equal values are one object."""
+        import numpy as np
+        import pyarrow as pa
+
+        try:
+            values = self._file.read(columns=[name]).column(0).combine_chunks().dictionary_encode()
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from None
+        distinct = np.array(values.dictionary.to_pylist(), dtype=object)
+        return list(distinct[values.indices.to_numpy()])
+
     @lru_cache(maxsize=64)  # noqa: B019
     def _group(self, group: int, name: str) -> list[str]:
-        return list(self._file.read_row_group(group, columns=[name]).column(0).to_pylist())
+        return list(self._file.read_row_group(group, columns=[name], use_threads=False).column(0).to_pylist())
 
     @cached_property
     def _file(self) -> Any:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(self._path, memory_map=True)
+        try:
+            return pq.ParquetFile(self._path, memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"the law memory is damaged: {error}", where=str(self._path), next_step=REBUILD)

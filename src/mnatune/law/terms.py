@@ -7,6 +7,7 @@ sentences found no more, and 200,000 articles share most of their words.
 import hashlib
 import os
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -20,6 +21,7 @@ Places = npt.NDArray[np.int64]
 WORD = re.compile(r"[가-힣]+|[A-Za-z]+|\d+")
 CONTENT = ("NNG", "NNP", "VV", "VA", "XR", "SL", "SH", "XPN", "XSN", "MAG")
 LONGEST = 40  # characters of a word that are analysed
+AT_ONCE = 10_000  # words given to the analyser
 PAIR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -27,22 +29,13 @@ class WordTerms:
     """Analyses words and remembers them, so that a text becomes an array of terms without a loop over its words."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._waiting: list[str] = []
+        self._numbers = _WordNumbers()
         self._grams = _Rows()
         self._morphemes = _Rows()
 
     def numbers(self, text: str) -> npt.NDArray[np.int32]:
         """The words of a text as numbers, which `of` turns into terms."""
-        found = []
-        for word in WORD.findall(text):
-            word = word[:LONGEST].lower()
-            number = self._numbers.get(word)
-            if number is None:
-                number = self._numbers[word] = len(self._numbers)
-                self._waiting.append(word)
-            found.append(number)
-        return np.array(found, np.int32)
+        return np.array(list(map(self._numbers.__getitem__, WORD.findall(text))), np.int32)
 
     def of(self, texts: Sequence[npt.NDArray[np.int32]]) -> tuple[Hashes, npt.NDArray[np.int32]]:
         """(terms, the text that each is of) of texts given as word numbers."""
@@ -64,21 +57,42 @@ class WordTerms:
 
     def _analyse(self) -> None:
         """Take apart the words that are new."""
-        words, self._waiting = self._waiting, []
-        hangul = [word for word in words if "가" <= word[0] <= "힣"]
-        forms = dict(zip(hangul, _morphemes(hangul), strict=True))
-        for word in words:
-            pieces = [word[at : at + 2] for at in range(len(word) - 1)] if word in forms else []
-            self._grams.add([_hash(piece) for piece in pieces])
-            self._morphemes.add([_hash(f"m{form}") for form in forms.get(word, (word,))])
+        waiting, self._numbers.waiting = self._numbers.waiting, []
+        for start in range(0, len(waiting), AT_ONCE):
+            words = waiting[start : start + AT_ONCE]
+            hangul = [word for word in words if "가" <= word[0] <= "힣"]
+            forms = dict(zip(hangul, _morphemes(hangul), strict=True))
+            for word in words:
+                pieces = [word[at : at + 2] for at in range(len(word) - 1)] if word in forms else []
+                self._grams.add([_hash(piece) for piece in pieces])
+                self._morphemes.add([_hash(f"m{form}") for form in forms.get(word, (word,))])
+
+
+class _WordNumbers(dict[str, int]):
+    """Word → number; forms that differ in case, or behind the longest length, have one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[str] = []
+        self._count = 0
+
+    def __missing__(self, word: str) -> int:
+        plain = word[:LONGEST].lower()
+        if plain != word:
+            self[word] = self[plain]
+        else:
+            self[word] = self._count
+            self._count += 1
+            self.waiting.append(word)
+        return self[word]
 
 
 class _Rows:
     """Rows of hashes of unequal length, appended to one by one and read many at a time."""
 
     def __init__(self) -> None:
-        self._values: list[int] = []
-        self._ends: list[int] = []
+        self._values = array("Q")
+        self._ends = array("q", [0])
         self._arrays: tuple[Hashes, Places] | None = None
 
     def add(self, row: Iterable[int]) -> None:
@@ -89,7 +103,7 @@ class _Rows:
     def of(self, rows: npt.NDArray[np.int32]) -> tuple[Hashes, Places]:
         """(values of the rows in order, the position in `rows` that each is of)."""
         if self._arrays is None:
-            self._arrays = np.array(self._values, np.uint64), np.array([0, *self._ends], np.int64)
+            self._arrays = np.array(self._values, np.uint64), np.array(self._ends, np.int64)
         values, ends = self._arrays
         starts, lengths = ends[rows], ends[rows + 1] - ends[rows]
         owners = np.repeat(np.arange(len(rows)), lengths)
@@ -114,4 +128,6 @@ def _morphemes(words: list[str]) -> list[tuple[str, ...]]:
 def _kiwi() -> Any:
     from kiwipiepy import Kiwi
 
-    return Kiwi(num_workers=min(2, os.cpu_count() or 1))
+    return Kiwi(
+        num_workers=min(2, os.cpu_count() or 1), load_multi_dict=False
+    )  # proper names: half of the time to load

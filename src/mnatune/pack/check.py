@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..law.citations import CitationChecker
+from ..law.tables import pack_questions, questions_key, read_facts
 from ..runs.errors import DataError
 from ..runs.recipe import CurateSection, JudgeSection
 from ..text.language import chinese_leaks, kana
@@ -162,6 +163,15 @@ def _citations(data: PackData) -> tuple[str, list[str]]:
     return f"{counts['valid']} valid, {counts['unresolved']} outside the index of {laws} laws", failures
 
 
+def _law_memory(data: PackData) -> tuple[str, list[str]]:
+    root = data.pack.root
+    facts = read_facts(data.pack.path("law"))
+    if facts["questions"] == questions_key(pack_questions(data.pack)):
+        return f"built with the {len(data.qa)} questions of qa.jsonl", []
+    command = f"mnatune law build {' '.join(facts['sources'])} --out {root / 'law'} --pack {root}"
+    return "stale", [f"law: built with other questions than those of qa.jsonl; rebuild it: {command}"]
+
+
 def _lengths(data: PackData) -> tuple[str, list[str]]:
     if data.facts is None or not data.qa:
         return "no rows", []
@@ -303,6 +313,7 @@ CHECKS: dict[str, Callable[[PackData], tuple[str, list[str]]]] = {
     "exam apart from training": _apart,
     "no near-duplicates": _unlike,
     "citations": _citations,
+    "law memory": _law_memory,
     "answers not guessable": balance,
     "choices alone": choices_alone,
     "exam asks what no row states": unstated,

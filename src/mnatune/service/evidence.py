@@ -107,7 +107,7 @@ class LawEvidence:
         asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
             found = await self._apart(
-                lambda: [*articles_for(memory, asked.question, asked.day), *documents_for(memory, asked.question)]
+                lambda: [*articles_for(memory, questions, asked.day), *documents_for(memory, asked.question)]
             )
         except Exception as error:  # whatever a damaged memory raises: the question is answered without it
             log_failure(log, "the law memory cannot be searched", error)

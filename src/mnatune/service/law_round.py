@@ -21,7 +21,8 @@ from typing import Any
 from ..law.amendments import Amendment, LawUpdate, law_update
 from ..law.article_numbers import written
 from ..law.citing import AffectedText, CitingText, affected, strings
-from ..law.law_memory import Hit, LawIndex
+from ..law.hits import Hit
+from ..law.law_memory import LawIndex
 from ..law.support import check_citations
 from ..model.endpoint import Ask, Endpoint, Outcome, ledger_key
 from ..model.evidence_prompt import EvidenceWords, NumberedPassage

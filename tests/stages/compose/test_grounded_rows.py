@@ -36,7 +36,7 @@ class Finds(LawIndex):
 
     asked: list = []  # noqa: RUF012 - what was hidden, by call
 
-    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
         self.asked.append((question, tuple(hidden)))
         return [self.article("상법", number, at) for number in ("522의3", *OTHERS)][:top]
 

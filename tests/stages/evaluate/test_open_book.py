@@ -27,7 +27,7 @@ OTHERS = ("522", "526", "527", "528", "529", "530의2")
 class Finds(LawIndex):
     """The pack's memory; the right article comes third, or not at all where the question says so."""
 
-    def search(self, question, at="", top=5, kinds=("article",), hidden=()):
+    def search(self, question, at="", top=5, kinds=("article",), hidden=(), earlier=()):
         assert question in hidden, "held-out questions do not help to find their own articles"
         names = list(OTHERS) if "못 찾는" in question else [*OTHERS[:2], "522의3", *OTHERS[2:]]
         return [self.article("상법", number, at) for number in names][:top]

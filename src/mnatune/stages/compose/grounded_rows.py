@@ -87,10 +87,11 @@ class EvidenceWriter:
         Raises:
             Unfit: it cannot be asked so.
         """
-        day = asked_day([*row.history[::2], row.question], self.memory.as_of).day
+        questions = [*row.history[::2], row.question]
+        day = asked_day(questions, self.memory.as_of).day
         cited, claim = self._cited(row, day)
         names = {(hit.law, hit.article) for hit in cited}
-        found = articles_for(self.memory, row.question, day, top=PASSAGES + len(cited), hidden=[row.question])
+        found = articles_for(self.memory, questions, day, top=PASSAGES + len(cited), hidden=[row.question])
         others = [hit for hit in found if (hit.law, hit.article) not in names]
         if not others:
             raise Unfit("nothing-found")

@@ -153,7 +153,7 @@ def _looked_up(memory: LawIndex, item: HeldOut, hidden: Sequence[str]) -> OpenQu
     gold = frozenset((one.law, one.article) for one in cited if one.verdict == "valid" and one.in_force)
     if not gold:
         return None
-    hits = articles_for(memory, item.question, day, top=max(DEPTH, PASSAGES + len(gold)), hidden=hidden)
+    hits = articles_for(memory, [*asked[:-1], item.question], day, top=max(DEPTH, PASSAGES + len(gold)), hidden=hidden)
     rank = next((at for at, hit in enumerate(hits[:DEPTH]) if (hit.law, hit.article) in gold), None)
     others = [hit for hit in hits if (hit.law, hit.article) not in gold]
     return OpenQuestion(item, day, gold, rank, tuple(hits[:PASSAGES]), tuple(others[:PASSAGES]))
