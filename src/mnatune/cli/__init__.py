@@ -20,6 +20,7 @@ from . import packs as pack
 from . import ratings as feedback
 from . import serving as serve
 from . import stages as journey
+from . import sweeping as sweep
 
 app = typer.Typer(
     name="mnatune",
@@ -53,7 +54,7 @@ def options(
         os.environ[VARIABLE] = lang
 
 
-for module in (journey, runs, ask, doctor, init, pack, law, judge, export, serve, models, feedback, improve):
+for module in (journey, sweep, runs, ask, doctor, init, pack, law, judge, export, serve, models, feedback, improve):
     module.register(app)
 
 
