@@ -6,7 +6,7 @@
     python bench/memory.py --simulate      on any machine: Qwen3-8B, 14B and 32B at full size, without allocating them
 
 Each case is a process of its own that does two optimizer steps of `mnatune train` on rows of the seed's greatest length.
-The methods train on texts of the pack instead, through the product's own train stage, from a random adapter where they start from
+The other methods do one step on texts of the pack, through the product's own train stage, from a random adapter where they start from
 one. Measured is the growth of the process's peak resident memory from just before the model is loaded (CPU), or the peak of
 allocated memory (CUDA). The plan's part for the CUDA context is left out of the comparison on both. On a CPU every
 tensor above a megabyte is mapped by itself (MALLOC_MMAP_THRESHOLD_), else glibc's heap, which keeps the holes between
@@ -53,12 +53,12 @@ CPU_CASES = {
     "dropout": ((1024, 6, 16, 8, 3072, 32_000), {"dropout": 0.1, "throughput": "plain"}),
     "checkpointing": ((1024, 12, 16, 8, 3072, 32_000), {"dropout": 0.0, "extra": {"gradient_checkpointing": True}}),
 }
-METHOD_SHAPE = (1024, 8, 16, 8, 3072, 12_032)  # the starter's vocabulary: these cases have its tokenizer
+METHOD_SHAPE = (1024, 5, 16, 8, 3072, 12_032)  # the starter's vocabulary: these cases have its tokenizer
 METHOD_CASES = {
     "dpo": {"rows_per_step": 4},
-    "kto": {"rows_per_step": 4},
-    "grpo": {"rows_per_step": 8, "options": {"generations": 4, "answer_tokens": 192}},
-    "distill": {"rows_per_step": 8},
+    "kto": {},
+    "grpo": {"epochs": 0.25, "options": {"generations": 4, "answer_tokens": 192}},
+    "distill": {},
 }
 CUDA_CASES = {
     "lora": (None, {"quantize": "none", "extra": {"per_device_train_batch_size": 1}}),
@@ -121,7 +121,7 @@ def method_run(folder: Path) -> Run:
     text = " ".join(row["answer"] for row in read_jsonl(pack.path("qa.jsonl"))[:40])
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     rows, pairs = [], []
-    for at in range(ROWS_PER_STEP * STEPS):
+    for at in range(ROWS_PER_STEP):
         prompt = dialogue(tokenizer.decode(ids[at * 7 : at * 7 + 60]), pack.system_prompt)
         room = LENGTH - len(prompt_ids(tokenizer, prompt)) - 30
         answers = [
@@ -133,7 +133,7 @@ def method_run(folder: Path) -> Run:
         pairs.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1], "margin": 1})
 
     def work(place: Stage) -> None:
-        for name, lines in {"train": rows, "valid": [], "test": [], "preferences": pairs}.items():
+        for name, lines in {"train": rows, "valid": [], "test": [], "preferences": pairs[: ROWS_PER_STEP // 2]}.items():
             write_jsonl(place.path(f"{name}.jsonl"), lines)
 
     run.perform("compose", {}, {}, 42, "", work)
@@ -151,7 +151,7 @@ def prepare_methods(folder: Path) -> None:
 
 
 def method_recipe(folder: Path, train: dict[str, object]) -> Recipe:
-    """Two steps of a method."""
+    """One step of a method."""
     values = {"epochs": 1, "dropout": 0.0, "rows_per_step": ROWS_PER_STEP, "checkpoint_every": 100, **train}
     return Recipe.model_validate(
         {"name": "memory", "model": {"id": str(folder), "max_length": LENGTH}, "train": values}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -232,4 +233,7 @@ def test_what_the_teacher_reads_is_planned_as_it_is_read(tiny_model, tmp_path, p
     plain = make_plan(recipe, lengths)
     plan = make_plan(recipe, lengths, needs=upper)
     assert plan.flop > plain.flop
+    asked = replace(upper.reading, before=replace(upper.reading.before, rows=10**6))
+    wide = make_plan(recipe, lengths, needs=replace(upper, reading=asked))
+    assert wide.memory["reading"] > plan.memory["reading"], "asking what is known takes memory too"
     assert plan.memory["weights"] == plain.memory["weights"], "the teacher is the same model"

@@ -26,6 +26,8 @@ from ...runs.job import Job
 from ...runs.workspace import file_hash, value_hash, write_json, write_jsonl
 from .checkpoints import WRITING, CheckpointKeeper
 from .distill_rows import (
+    AT_ONCE,
+    SPARE,
     DistillRow,
     distill_needs,
     distill_options,
@@ -45,8 +47,6 @@ from .tracking import MetricsFile, prepare_tracker
 from .trainer import AnswerTrainer, answer_states, in_chunks
 
 ASKED = "closed_book.json"  # in the stage's state folder
-AT_ONCE = 64  # questions that are asked together
-SPARE = 8  # tokens that an answer may be longer than the row's own
 
 
 def train_on_passages(job: Job) -> None:

@@ -18,13 +18,15 @@ from ...runs.recipe import Recipe
 from ...runs.train_options import DistillOptions
 from ...runs.workspace import Run, read_jsonl
 from ...text.values import shared, values
-from .plan import Needs, TeacherReading
+from .plan import Needs, Rollout, TeacherReading
 from .token_rows import row_examples
 
 ROWS = "train.jsonl"
 # Bytes of a logit while the head's loss is computed: of the student its value, log-probability and gradient, of the teacher
 # its value and log-probability, and the product of both, all fp32.
 LOGIT_BYTES = 6 * 4
+AT_ONCE = 64  # questions that are asked together
+SPARE = 8  # tokens that an answer may be longer than the row's own
 ENOUGH = 0.5  # share of a fact's questions that the model answers right if it knows the fact
 
 
@@ -58,7 +60,10 @@ def distill_needs(reading: TeacherReading) -> Needs:
 def reading_of(rows: Sequence[DistillRow]) -> TeacherReading:
     """What the teacher reads of these rows."""
     tokens = [row.teacher_tokens for row in rows]
-    return TeacherReading(sum(tokens) / max(1, len(tokens)), max(tokens, default=0))
+    taught = [row.example for row in rows if row.teacher]
+    longest = max((len(one.completion) for one in taught), default=0) + SPARE
+    before = Rollout(min(AT_ONCE, len(taught)), longest, max((len(one.prompt) for one in taught), default=0))
+    return TeacherReading(sum(tokens) / max(1, len(tokens)), max(tokens, default=0), before)
 
 
 def distill_options(recipe: Recipe) -> DistillOptions:

@@ -12,7 +12,7 @@ Memory is counted part by part:
   layer's widest point while the prompts are read, the logits of one step with the sampler's copies) beyond what a
   training step takes in the same memory;
 * reading, for a method whose teacher is the bare model with a passage in its prompt: a layer's widest point while it reads,
-  beyond what a training step takes in the same memory;
+  or the drawing of the answers that say what is known, beyond what a training step takes in the same memory;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
 
 `bench/memory.py` compares the sum with what a step takes, `--simulate` at full size without a GPU.
@@ -70,10 +70,19 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReading:
-    """What the bare model reads as a teacher beside each row: so many tokens in the mean, and at most."""
+    """What the bare model reads as a teacher beside each row: so many tokens in the mean, and at most.
+
+    Attributes:
+        before: the answers that are drawn before the first step, to ask what is known already.
+    """
 
     mean: float
     widest: int
+    before: Rollout
+
+    def peak_bytes(self, shape: Shape, batch: int) -> int:
+        """Bytes that reading, or asking, holds at most, weights and adapter excepted."""
+        return max(batch * self.widest * prefill_bytes_per_token(shape), self.before.peak_bytes(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,7 @@ def make_plan(
     if needs.rollout:
         memory["rollout"] = max(0, needs.rollout.peak_bytes(shape) - step)
     if needs.reading:
-        memory["reading"] = max(0, batch * needs.reading.widest * prefill_bytes_per_token(shape) - step)
+        memory["reading"] = max(0, needs.reading.peak_bytes(shape, batch) - step)
     return TrainPlan(
         parameters=shape.parameters,
         trainable=trainable,

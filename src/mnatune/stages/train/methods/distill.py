@@ -9,7 +9,9 @@ from ....runs.job import Job
 from ....runs.recipe import Recipe
 from ....runs.workspace import Run
 from ..distill_rows import (
+    AT_ONCE,
     ROWS,
+    SPARE,
     DistillRow,
     distill_needs,
     distill_options,
@@ -19,7 +21,7 @@ from ..distill_rows import (
     taught_file,
 )
 from ..method import Method
-from ..plan import Needs, TeacherReading
+from ..plan import Needs, Rollout, TeacherReading
 
 LONGEST_READ = 750  # tokens that a passage and the words around it take at most
 
@@ -34,9 +36,10 @@ def _rows(recipe: Recipe, run: Run) -> list[DistillRow]:
 
 def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:
     """Before there are rows: every passage as long as it may be."""
-    widest = max(lengths, default=recipe.model.max_length) + LONGEST_READ
+    longest = max(lengths, default=recipe.model.max_length)
     mean = sum(lengths) / max(1, len(lengths)) + LONGEST_READ
-    return distill_needs(TeacherReading(distill_options(recipe).unknown * mean, widest))
+    before = Rollout(AT_ONCE, SPARE, longest)
+    return distill_needs(TeacherReading(distill_options(recipe).unknown * mean, longest + LONGEST_READ, before))
 
 
 def _work(job: Job) -> None:
