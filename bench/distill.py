@@ -45,7 +45,7 @@ from mnatune.runs.recipe import Recipe
 from mnatune.runs.records import Document, Source, content_id
 from mnatune.runs.workspace import Run, Stage, read_jsonl, value_hash, write_jsonl
 from mnatune.stages.evaluate.statistics import compare_paired
-from mnatune.stages.synthesize.by_rule import Made, extract, particle
+from mnatune.stages.synthesize.by_rule import Made, extract
 from mnatune.stages.synthesize.grounding import fault
 from mnatune.stages.synthesize.passages import Passage, passages
 from mnatune.stages.synthesize.views import views
@@ -152,10 +152,7 @@ def rows_of(arm: str, pack: Pack, chosen: Sequence[Fact]) -> list[dict[str, Any]
     """The training rows of an arm."""
     if arm == "passages":
         return [
-            row_of(
-                pack, one.id, f"{particle(one.passage.title, '의', '의')} 조문을 적어 주세요.", one.passage.text, None
-            )
-            for one in chosen
+            row_of(pack, one.id, f"{one.passage.title}의 조문을 적어 주세요.", one.passage.text, None) for one in chosen
         ]
     return [
         row_of(pack, f"{one.id}-{at}", made.question, made.answer, one if arm == "distill" else None, made.span)
