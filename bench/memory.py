@@ -1,17 +1,20 @@
 """The plan's memory against what a training step takes.
 
-    python bench/memory.py                 on a CPU: three shapes of random weights, a few minutes on two cores
+    python bench/memory.py                 on a CPU: three shapes of random weights, a few minutes on two cores, and
+                                           every other training method on one shape; --only NAME … takes some
     python bench/memory.py                 on CUDA: Qwen3-8B with random weights, LoRA in bf16 and QLoRA (nf4)
     python bench/memory.py --simulate      on any machine: Qwen3-8B, 14B and 32B at full size, without allocating them
 
 Each case is a process of its own that does two optimizer steps of `mnatune train` on rows of the seed's greatest length.
-Measured is the growth of the process's peak resident memory from just before the model is loaded (CPU), or the peak of
+The other methods do one step on texts of the pack, through the product's own train stage, from a random adapter where they start from
+one. Measured is the growth of the process's peak resident memory from just before the model is loaded (CPU), or the peak of
 allocated memory (CUDA). The plan's part for the CUDA context is left out of the comparison on both. On a CPU every
 tensor above a megabyte is mapped by itself (MALLOC_MMAP_THRESHOLD_), else glibc's heap, which keeps the holes between
 tensors, would be measured: without it the first case takes half as much again. The last line is JSON.
 """
 
 import argparse
+import importlib
 import json
 import logging
 import multiprocessing
@@ -31,10 +34,15 @@ from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_see
 
 from mnatune.model.load import load_tokenizer
 from mnatune.model.memory import CONTEXT_GIB, GIB, shape_of
-from mnatune.model.prompt import Example
+from mnatune.model.prompt import Example, dialogue, prompt_ids
+from mnatune.pack import Pack
+from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe
+from mnatune.runs.workspace import Run, Stage, read_jsonl, write_jsonl
+from mnatune.stages.train import train as train_stage
 from mnatune.stages.train.loop import adapted, collator, trl_config
-from mnatune.stages.train.setting import decide
+from mnatune.stages.train.rewards import Rewarder
+from mnatune.stages.train.setting import Setting, decide, fitted
 from mnatune.stages.train.token_rows import TokenRows, as_dataset
 from mnatune.stages.train.trainer import AnswerTrainer
 
@@ -44,6 +52,13 @@ CPU_CASES = {
     "plain": ((1024, 8, 16, 8, 3072, 32_000), {"dropout": 0.0, "throughput": "plain"}),
     "dropout": ((1024, 6, 16, 8, 3072, 32_000), {"dropout": 0.1, "throughput": "plain"}),
     "checkpointing": ((1024, 12, 16, 8, 3072, 32_000), {"dropout": 0.0, "extra": {"gradient_checkpointing": True}}),
+}
+METHOD_SHAPE = (1024, 5, 16, 8, 3072, 12_032)  # the starter's vocabulary: these cases have its tokenizer
+METHOD_CASES = {
+    "dpo": {"rows_per_step": 4},
+    "kto": {},
+    "grpo": {"epochs": 0.25, "options": {"generations": 4, "answer_tokens": 192}},
+    "distill": {},
 }
 CUDA_CASES = {
     "lora": (None, {"quantize": "none", "extra": {"per_device_train_batch_size": 1}}),
@@ -100,6 +115,80 @@ def measure(folder: str, train: dict[str, object]) -> dict[str, float]:
     return {"planned_gib": planned, "measured_gib": peak / GIB, "micro_batch": setting.batch}
 
 
+def method_run(folder: Path) -> Run:
+    """Rows of the pack for every method, as long as they may be, and a random adapter beside them."""
+    tokenizer, pack, run = load_tokenizer(str(folder)), Pack.load("mna_ko"), Run(folder / "run")
+    text = " ".join(row["answer"] for row in read_jsonl(pack.path("qa.jsonl"))[:40])
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    rows, pairs = [], []
+    for at in range(ROWS_PER_STEP):
+        prompt = dialogue(tokenizer.decode(ids[at * 7 : at * 7 + 60]), pack.system_prompt)
+        room = LENGTH - len(prompt_ids(tokenizer, prompt)) - 30
+        answers = [
+            [{"role": "assistant", "content": tokenizer.decode(ids[start : start + room])}]
+            for start in (300 + at, 700 + at)
+        ]
+        passage = {"name": "글", "in_force": "시행 중", "text": tokenizer.decode(ids[at : at + 420])}
+        rows.append({"id": str(at), "messages": [*prompt, *answers[0]], "passage": {**passage, "span": str(at)}})
+        pairs.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1], "margin": 1})
+
+    def work(place: Stage) -> None:
+        for name, lines in {"train": rows, "valid": [], "test": [], "preferences": pairs[: ROWS_PER_STEP // 2]}.items():
+            write_jsonl(place.path(f"{name}.jsonl"), lines)
+
+    run.perform("compose", {}, {}, 42, "", work)
+    recipe = method_recipe(folder, {})
+    setting = Setting(*fitted(recipe, [LENGTH] * ROWS_PER_STEP))
+    adapted(recipe, setting).save_pretrained(folder / "adapter")
+    return run
+
+
+def prepare_methods(folder: Path) -> None:
+    """Model, rows and adapter of the methods' cases."""
+    save_random_model(folder, METHOD_SHAPE)
+    load_tokenizer("starter").save_pretrained(folder)
+    method_run(folder)
+
+
+def method_recipe(folder: Path, train: dict[str, object]) -> Recipe:
+    """One step of a method."""
+    values = {"epochs": 1, "dropout": 0.0, "rows_per_step": ROWS_PER_STEP, "checkpoint_every": 100, **train}
+    return Recipe.model_validate(
+        {"name": "memory", "model": {"id": str(folder), "max_length": LENGTH}, "train": values}
+    )
+
+
+def measure_method(folder: str, method: str, train: dict[str, object]) -> dict[str, float]:
+    """As `measure`, of the train stage itself."""
+    for name in ("distill_loop", "grpo_loop", "preference"):  # the libraries' own memory is no part of the training
+        importlib.import_module(f"mnatune.stages.train.{name}")
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    start = {} if method == "distill" else {"from_adapter": f"{folder}/adapter"}
+    recipe = method_recipe(Path(folder), {"method": method, **start, **train})
+    pack, run = Pack.load("mna_ko"), Run(Path(folder) / "run")
+    if method == "grpo":
+        Rewarder(pack)  # the law memory is no part of the training
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    before, facts = psutil.Process().memory_info().rss, {}
+
+    def work(stage: Stage) -> None:
+        train_stage(Job(recipe, pack, run, stage))
+        facts.update(stage.manifest.facts)
+
+    run.perform("train", {}, {"method": method}, 42, "", work, force=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return {
+        "planned_gib": facts["plan"]["total_gb"] - CONTEXT_GIB,
+        "measured_gib": peak / GIB,
+        "micro_batch": facts["setting"]["batch"],
+        "planned_tokens": facts["plan"]["tokens"],
+        "measured_tokens": facts["measured"]["tokens"],
+        "planned_steps": facts["plan"]["steps"],
+        "measured_steps": facts["measured"]["steps"],
+    }
+
+
 def simulate_all(*, quick: bool) -> None:
     """Plan and simulation of every case, as a table and a JSON line."""
     found = {}
@@ -120,6 +209,7 @@ def simulate_all(*, quick: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the first case alone")
+    parser.add_argument("--only", nargs="+", help="cases of a CPU to take")
     parser.add_argument("--simulate", action="store_true", help="count a step's storages without computing it")
     args = parser.parse_args()
     if args.simulate:
@@ -128,6 +218,7 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 20)  # read by the processes that are started
     cases = list((CUDA_CASES if cuda else CPU_CASES).items())[: 1 if args.quick else None]
+    cases = [case for case in cases if not args.only or case[0] in args.only]
     found = {}
     for name, (numbers, train) in cases:
         with tempfile.TemporaryDirectory() as folder, multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -136,6 +227,17 @@ def main() -> None:
                 found[name] = fresh.apply(measure, (folder, train))
         one = found[name]
         print(f"{name:<14} planned {one['planned_gib']:.2f} GiB, measured {one['measured_gib']:.2f} GiB", flush=True)
+    methods = {} if cuda or args.quick else {n: t for n, t in METHOD_CASES.items() if not args.only or n in args.only}
+    with tempfile.TemporaryDirectory() as folder:
+        if methods:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                pool.apply(prepare_methods, (Path(folder),))
+        for name, train in methods.items():
+            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+                one = found[name] = fresh.apply(measure_method, (folder, name, train))
+            print(
+                f"{name:<14} planned {one['planned_gib']:.2f} GiB, measured {one['measured_gib']:.2f} GiB", flush=True
+            )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU"
     ratio = {name: round(one["planned_gib"] / one["measured_gib"], 3) for name, one in found.items()}

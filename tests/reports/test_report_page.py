@@ -253,6 +253,7 @@ def test_rows_with_evidence_and_the_search_behind_them_are_told(outline: Outline
     text = " ".join(outline.text.split())
     assert "근거로 보이고 묻는 행 3,014 (답의 조문이 든 것 2,411, 일부러 뺀 것 603)" in text
     assert "그대로 둔 행: 답변에 조문 인용이 없음 2,140 · 근거를 붙이면 너무 김 52" in text
+    assert "섞은 일반 대화 97행 (general.jsonl, 학습 행의 10%)" in text
     assert "다섯 안75.660.7 ~ 86.241" in text
     assert "순위의 역수 평균(MRR)58.6–41" in text
     assert "문맥이 짧아 조문과 함께 묻지 못한 질문03" in text

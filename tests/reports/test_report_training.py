@@ -44,3 +44,13 @@ def test_preferences_have_theirs(tmp_path) -> None:
     found = shown(tmp_path, "dpo", lines, {})
     assert {"curve-rewards-accuracies", "curve-rewards-margins"} <= {chart.caption.id for chart in found.curves}
     assert "보류 질문의 보상" not in found.settings
+
+
+def test_what_was_known_before_it_was_taught_is_told(tmp_path) -> None:
+    facts = {"known": 30, "unknown": 120, "unchecked": 7, "rows": 508, "others": 500, "share": 0.504}
+    line = {"step": 1, "loss": 0.6, "num_tokens": 9, "seconds": 1}
+    found = shown(tmp_path, "distill", [line], {"facts": facts, "plan": {"tokens": 10, "read": 610_000}})
+    assert found.settings["글 속의 사실"] == "모름 120 · 앎 30(가르치지 않음) · 확인할 값이 없음 7"
+    assert found.settings["가르친 행"] == "글이 딸린 행 508 (50%) · 그 밖의 행 500"
+    assert found.settings["방법"].startswith("DISTILL(글을 보고 한 답을 글 없이 배움)")
+    assert any(measure.note == "교사가 글과 함께 읽는 것은 따로 61만" for measure in found.measures)

@@ -145,12 +145,12 @@ def test_missing_recipe_offers_the_nearest() -> None:
 def test_words_and_numbers_mean_what_they_say(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(
-        "name: 1e5 아님\nmodel: {thinking: off}\nevaluate: {guards: off}\n"
+        "name: 1e5 아님\nmodel: {revision: off}\nevaluate: {guards: off}\n"
         "train: {extra: {weight_decay: 1e-2, group_by_length: no, save_strategy: no}}\n",
         encoding="utf-8",
     )
     recipe = load_recipe(file)
-    assert (recipe.model.thinking, recipe.evaluate.guards) == ("off", "off")
+    assert (recipe.model.revision, recipe.evaluate.guards) == ("off", "off")
     assert recipe.train.extra == {"weight_decay": 0.01, "group_by_length": False, "save_strategy": "no"}
     assert load_recipe("quickstart", ["evaluate.guards=off", "evaluate.guards=all"]).evaluate.guards == "all"
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import mnatune
 from mnatune.cli import app
 from mnatune.runs.errors import UsageError
-from mnatune.runs.journey import _section, differences, perform
+from mnatune.runs.journey import differences, perform, section_of
 from mnatune.runs.recipe import Recipe, load_recipe
 from mnatune.runs.workspace import Run, file_hash
 
@@ -94,8 +94,8 @@ def test_what_does_not_change_a_result_is_no_other_setting(recipe: Recipe, done:
 def test_where_training_is_logged_is_no_setting_of_its_result() -> None:
     recipe = load_recipe("quickstart")
     logged = changed(recipe, "train", tracking="wandb", track_as="p/r")
-    assert _section("train", logged) == _section("train", recipe)
-    assert _section("train", changed(recipe, "train", epochs=9)) != _section("train", recipe)
+    assert section_of("train", logged) == section_of("train", recipe)
+    assert section_of("train", changed(recipe, "train", epochs=9)) != section_of("train", recipe)
 
 
 def test_changed_data_and_a_moved_run_need_no_force(recipe: Recipe, done: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from ..runs.errors import Interrupted, MnatuneError, UsageError, from_system
 from ..runs.output_language import LANGUAGES, VARIABLE
-from . import ask, doctor, exports, improving, init, laws, models, packs, ratings, runs, serving, stages
+from . import ask, doctor, exports, improving, init, laws, models, packs, ratings, runs, serving, stages, sweeping
 
 app = typer.Typer(
     name="mnatune",
@@ -47,6 +47,7 @@ def options(
 
 for command in (
     *stages.COMMANDS,
+    sweeping.sweep,
     runs.runs,
     ask.ask,
     ask.chat,

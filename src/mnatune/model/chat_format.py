@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from ..runs.errors import DataError, UsageError
+from ..runs.errors import DataError
 
 Policy = Literal["off", "none"]
 
@@ -86,19 +86,6 @@ def answer_ends(model: Any, tokenizer: Any) -> frozenset[int]:
     stated = getattr(model.generation_config, "eos_token_id", None)
     others = stated if isinstance(stated, list) else [] if stated is None else [stated]
     return frozenset([turn_end_id(tokenizer), *map(int, others)])
-
-
-def think_policy(tokenizer: Any, wanted: str) -> Policy:
-    """The policy of the tokenizer's family under the recipe's `model.thinking`.
-
-    Raises:
-        UsageError: the recipe says that the base does not think, and it does.
-    """
-    found = chat_format(tokenizer).policy
-    if wanted == "none" and found == "off":
-        fault = "model.thinking is none, but this base thinks unless it is told not to"
-        raise UsageError(fault, next_step="set model.thinking: off")
-    return found
 
 
 def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:

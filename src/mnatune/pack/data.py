@@ -13,6 +13,7 @@ from .schema import (
     EssayItem,
     ExamItem,
     FalsePremiseItem,
+    GeneralRow,
     GlossaryRow,
     LabelledRow,
     PackFacts,
@@ -35,6 +36,7 @@ class PackData:
         self.read = 0
         self.facts = self.form("pack.yaml", PackFacts)
         self.qa = self._rows("qa.jsonl", QARow, optional=True)
+        self.general = self._rows("general.jsonl", GeneralRow, optional=True)
         self.choice = self._rows("exam/choice.jsonl", ChoiceItem)
         self.essay = self._rows("exam/essay.jsonl", EssayItem)
         self.false_premise = self._rows("exam/false_premise.jsonl", FalsePremiseItem)
@@ -77,7 +79,7 @@ class PackData:
 
     def trained(self) -> Iterator[tuple[str, str, str]]:
         """(place, question, answer) of all rows that a model of this pack may be trained on."""
-        rows: list[tuple[str, PairForm]] = [*self.qa, *self.sample, *self.twins]
+        rows: list[tuple[str, PairForm]] = [*self.qa, *self.sample, *self.twins, *self.general]
         yield from ((place, row.question, row.answer) for place, row in rows)
 
     def examined(self) -> Iterator[tuple[str, str, str]]:

@@ -116,6 +116,13 @@ class QARow(PairForm):
         return self
 
 
+class GeneralRow(PairForm):
+    """A row of general.jsonl: an everyday request, of no field."""
+
+    answer: Text
+    topic: Text
+
+
 class ExamItem(Form):
     """What every exam item has; `article` decides it."""
 

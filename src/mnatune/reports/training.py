@@ -32,6 +32,7 @@ MEMORY_PARTS = {
     "activations": "활성값",
     "working": "출력층·기울기",
     "rollout": "답변 생성",
+    "reading": "교사의 읽기",
     "overhead": "여유분",
 }
 
@@ -188,6 +189,7 @@ def _settings(manifest: Manifest | None) -> dict[str, str]:
         "최대 길이": f"{korean.count(model.get('max_length'))} 토큰",
         **({"저장한 스텝": f"{saved['step']:,} / {saved['of']:,}"} if (saved := manifest.facts.get("saved")) else {}),
         **_watched(manifest),
+        **_taught(manifest),
     }
 
 
@@ -205,6 +207,19 @@ def _watched(manifest: Manifest) -> dict[str, str]:
     return told
 
 
+def _taught(manifest: Manifest) -> dict[str, str]:
+    """What the model knew of the passages before it was taught, and what it was taught with."""
+    facts = manifest.facts.get("facts")
+    if not facts:
+        return {}
+    counts = {name: korean.count(facts.get(name, 0)) for name in ("known", "unknown", "unchecked")}
+    told = f"모름 {counts['unknown']} · 앎 {counts['known']}(가르치지 않음)"
+    if facts.get("unchecked"):
+        told += f" · 확인할 값이 없음 {counts['unchecked']}"
+    others = f"글이 딸린 행 {korean.count(facts['rows'])} ({facts['share']:.0%}) · 그 밖의 행 {korean.count(facts['others'])}"
+    return {"글 속의 사실": told, "가르친 행": others}
+
+
 def _measures(manifest: Manifest | None) -> list[Measure]:
     """The plan beside the measurements; skips lines that have neither."""
     if manifest is None:
@@ -213,6 +228,8 @@ def _measures(manifest: Manifest | None) -> list[Measure]:
     hours, gpu = korean.finite(plan.get("hours")), korean.finite(measured.get("peak_gpu_mb"))
     loss, resident = korean.finite(measured.get("mean_loss")), korean.finite(measured.get("peak_rss_mb"))
     drawn = f"그 가운데 스스로 쓴 답변은 많아야 {korean.rough(plan['generated'])}" if plan.get("generated") else ""
+    if plan.get("read"):
+        drawn = f"교사가 글과 함께 읽는 것은 따로 {korean.rough(plan['read'])}"
     memory = (plan.get("memory") or {}).items()
     parts = " · ".join(f"{MEMORY_PARTS.get(part, part)} {korean.number(size / 2**30, 2)}" for part, size in memory)
     trainable, whole = korean.finite(plan.get("trainable")), korean.finite(plan.get("parameters"))

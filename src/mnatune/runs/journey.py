@@ -60,7 +60,7 @@ STEPS: dict[str, Dependencies] = {
     ),
     "compose": Dependencies(
         ("compose", "model"),
-        ("judge",),
+        ("synthesize", "judge"),
         ("prompts.yaml",),
         ("stages/compose", "text", "runs/records", "model/prompt", "model/evidence_prompt", "law"),
     ),
@@ -100,7 +100,7 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
             _function_of(stage)(Job(real, pack, run, place))
 
         own = METHODS[recipe.train.method].code if stage == "train" else ()  # rooms that the method computes with
-        section, code = _section(stage, recipe), code_hash(*step.code, *own)
+        section, code = section_of(stage, recipe), code_hash(*step.code, *own)
         manifest, skipped = run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
         _keep_recipe(recipe, run)
         return manifest, skipped
@@ -111,7 +111,7 @@ def _keep_recipe(recipe: Recipe, run: Run) -> None:
         save_lock(recipe, run.root / LOCK)
 
 
-def _section(stage: str, recipe: Recipe) -> dict[str, Any]:
+def section_of(stage: str, recipe: Recipe) -> dict[str, Any]:
     """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
     if stage == "train":
@@ -141,8 +141,8 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
         inputs |= _base_hash(recipe)
     if stage == "train":
         inputs |= _train_files(recipe, pack)
-    if stage == "compose" and recipe.compose.evidence:
-        inputs |= pack.hashes("law", "citations.yaml", "glossary.jsonl")
+    if stage == "compose":
+        inputs |= _compose_files(recipe, real, pack)
     if stage == "evaluate":
         inputs |= _evaluate_files(recipe, pack)
     return inputs
@@ -162,7 +162,9 @@ def _refuse_other_settings(
         manifest = run.manifest(stage)
         if manifest is None or stage in force:
             continue
-        found = differences(manifest.section | {"seed": manifest.seed}, _section(stage, recipe) | {"seed": recipe.seed})
+        found = differences(
+            manifest.section | {"seed": manifest.seed}, section_of(stage, recipe) | {"seed": recipe.seed}
+        )
         found += _other_pack(manifest, recipe, pack, run, stage)
         if found:
             stale.append(stage)
@@ -302,7 +304,7 @@ def _function_of(stage: str) -> Callable[[Job], None]:
 
 
 def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
-    """The recipe with real paths for `pack:qa` and `pack:sample`; builds the sample archive if needed."""
+    """The recipe with real paths for what the pack brings; builds the sample archive if needed."""
     from ..pack.sample import build_sample
 
     sources = []
@@ -312,7 +314,15 @@ def _with_samples(recipe: Recipe, pack: Pack, run: Run) -> Recipe:
         elif source.path == "pack:sample":
             source = source.model_copy(update={"path": str(build_sample(pack, run.root / "sample"))})
         sources.append(source)
-    return recipe.model_copy(update={"read": recipe.read.model_copy(update={"sources": sources})})
+    general = {
+        str(pack.path("general.jsonl")) if path == "pack:general" else path: share
+        for path, share in recipe.compose.general.items()
+    }
+    real = {
+        "read": recipe.read.model_copy(update={"sources": sources}),
+        "compose": recipe.compose.model_copy(update={"general": general}),
+    }
+    return recipe.model_copy(update=real)
 
 
 def _files_of(source: SourceSection) -> dict[str, str]:
@@ -322,6 +332,18 @@ def _files_of(source: SourceSection) -> dict[str, str]:
         raise UsageError(f"the source {source.path!r} does not exist", where="read.sources", next_step=step)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return {str(p.relative_to(path)) if path.is_dir() else p.name: fingerprint(p) for p in files}
+
+
+def _compose_files(recipe: Recipe, real: Recipe, pack: Pack) -> dict[str, str]:
+    """Hashes of what compose reads besides its run: the law memory for evidence, general dialogues, the exam kept apart from them."""
+    found = pack.hashes("law", "citations.yaml", "glossary.jsonl") if recipe.compose.evidence else {}
+    if recipe.compose.general and (pack.root / "exam").is_dir():
+        found |= pack.hashes("exam")
+    for named, path in zip(recipe.compose.general, real.compose.general, strict=True):
+        if not Path(path).is_file():
+            raise UsageError(f"there is no file of general dialogues {path!r}", where="compose.general")
+        found[f"general/{named}"] = file_hash(Path(path))
+    return found
 
 
 def _base_hash(recipe: Recipe) -> dict[str, str]:

@@ -39,6 +39,7 @@ REMOVED = {
     "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
     "evaluate.guard_items": "evaluate.guards, as a number or all",
     "judge.sample": "fixed at 6 % of the rows, 20,000 at most",
+    "model.thinking": "nothing in its place: the base's own chat template decides (off for Qwen3, none for a base that does not think)",
     "synthesize.passage_tokens": "fixed at 600 tokens",
     "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
     "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
@@ -67,15 +68,12 @@ def without_secret(url: str) -> str:
 
 
 class ModelSection(Section):
-    """The base model and the one think policy of everything that is rendered for it."""
+    """The base model. Its think policy follows from its chat template: off for Qwen3, none for a base that does not think."""
 
     id: str = "Qwen/Qwen3-8B"
     """Hub id or local folder of the base model; `starter` is the small model that ships with mnatune."""
     revision: str | None = None
     """Commit of the hub repository to pin."""
-    thinking: Literal["off", "none"] = "off"
-    """Think policy: `off` ends the user turn with /no_think and opens the answer with an empty think block where the base
-    is a Qwen3; a base that does not think has its own chat template alone, as `none` says outright."""
     max_length: int = Field(384, ge=16)
     """Longest row in tokens, prompt and answer together; longer rows are dropped with a reason, never cut."""
 
@@ -210,10 +208,19 @@ class ComposeSection(Section):
     """Shares of train, valid and test; groups and near-duplicate clusters stay whole."""
     max_rows: int | None = None
     """Rows at most, best score first; None keeps all."""
+    general: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
+    """General Korean dialogues against forgetting: a JSONL file, or `pack:general`, → its share of the train rows."""
     evidence: float = Field(0.0, ge=0, le=1)
     """Share of the train and valid rows to ask with articles of the pack's law memory, where the answer rests on some."""
     canaries: int = Field(0, ge=0, le=100)
     """Made-up secrets of each kind planted in train at 1, 4 and 16 repetitions, to measure what a model gives away."""
+
+    @field_validator("general")
+    @classmethod
+    def _leaves_room(cls, general: dict[str, float]) -> dict[str, float]:
+        if sum(general.values()) >= 1:
+            raise ValueError("the shares must leave room for the rows of the field")
+        return general
 
     @field_validator("splits")
     @classmethod
@@ -224,10 +231,11 @@ class ComposeSection(Section):
 
 
 class TrainSection(Section):
-    """LoRA and QLoRA through TRL and PEFT, by one of four methods."""
+    """LoRA and QLoRA through TRL and PEFT, by one of five methods."""
 
-    method: Literal["sft", "dpo", "kto", "grpo"] = "sft"
-    """`sft` learns answers, `dpo` and `kto` preferences, `grpo` what rewards can verify in answers of its own."""
+    method: Literal["sft", "dpo", "kto", "grpo", "distill"] = "sft"
+    """`sft` learns answers, `dpo` and `kto` preferences, `grpo` what rewards can verify in answers of its own,
+    `distill` what it answers itself with a passage at hand."""
     options: dict[str, Any] = {}
     """The method's own keys, checked: see below."""
     lora: LoraOptions = LoraOptions()
@@ -247,7 +255,7 @@ class TrainSection(Section):
     rows_per_step: int = Field(8, ge=1)
     """Rows in an optimizer step; how many of them are computed at once follows from the memory."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate; by default the method's own: `sft` 1e-4, `grpo` 1e-5, `dpo` and `kto` 1e-6."""
+    """Peak learning rate; by default the method's own: `sft` and `distill` 1e-4, `grpo` 1e-5, `dpo` and `kto` 1e-6."""
     max_grad_norm: float = Field(0.3, gt=0)
     """Gradient norm is clipped to this."""
     log_every: int = Field(10, ge=1)

@@ -91,11 +91,21 @@ class GrpoOptions(OptionsForm):
         return rewards
 
 
+class DistillOptions(OptionsForm):
+    """`distill`."""
+
+    rows: str | None = None
+    """JSONL of rows with the `passage` that the teacher reads; by default the run's own train.jsonl."""
+    unknown: float = Field(0.5, gt=0, le=1)
+    """Share of the rows with facts that the model does not know; the others have no passage and are learnt as they stand."""
+
+
 OPTIONS: dict[str, type[OptionsForm]] = {
     "sft": SftOptions,
     "dpo": PreferenceOptions,
     "kto": PreferenceOptions,
     "grpo": GrpoOptions,
+    "distill": DistillOptions,
 }
 
 

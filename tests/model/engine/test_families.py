@@ -7,14 +7,14 @@ from families import FAMILIES, QWEN25
 from generate_alone import generated
 from made_adapter import make_adapter
 
-from mnatune.model.chat_format import answer_ends, chat_format, think_policy
+from mnatune.model.chat_format import answer_ends, chat_format
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Sampling, Task
 from mnatune.model.export import Subject, check_merged, check_rendering, dialogues, merge, policy_template, template_ids
 from mnatune.model.export.merged import generation_config
 from mnatune.model.load import load_base, load_tokenizer
 from mnatune.model.prompt import completion_text, dialogue, examples, marked_for, prompt_ids, prompt_text
-from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.errors import DataError
 from mnatune.runs.recipe import load_recipe
 from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.train.methods.dpo import DPO_FORM
@@ -69,7 +69,7 @@ def subject(base, adapter, tmp_path_factory):
 
 def test_the_prompt_is_the_familys_own(family, tokenizer) -> None:
     assert prompt_text(tokenizer, TALK) == WRITTEN[family]
-    assert chat_format(tokenizer).policy == think_policy(tokenizer, "off") == think_policy(tokenizer, "none") == "none"
+    assert chat_format(tokenizer).policy == "none"
 
 
 def test_the_loss_ends_at_the_familys_turn_end(family, tokenizer, tmp_path) -> None:
@@ -166,9 +166,8 @@ def test_a_base_whose_logits_are_scaled_is_refused_before_its_weights(tmp_path, 
         load_base(str(tmp_path))
 
 
-def test_none_is_no_policy_for_a_base_that_thinks(starter) -> None:
-    with pytest.raises(UsageError, match="thinks unless"):
-        think_policy(load_tokenizer(str(starter)), "none")
+def test_a_base_that_thinks_is_told_not_to(starter) -> None:
+    assert chat_format(load_tokenizer(str(starter))).policy == "off"
 
 
 def test_a_served_model_gets_no_control_token_of_any_family() -> None:

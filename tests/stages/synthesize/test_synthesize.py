@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mnatune.model.endpoint import BadReply
 from mnatune.model.endpoint.fake import Body, FakeEndpoint
+from mnatune.model.evidence_prompt import PASSAGE_LENGTHS
 from mnatune.pack import Pack
 from mnatune.runs.errors import EnvironmentFault
 from mnatune.runs.job import Job
@@ -24,6 +25,7 @@ from mnatune.stages.synthesize.by_rule import extract, particle, polite
 from mnatune.stages.synthesize.duplicates import SeenQuestions
 from mnatune.stages.synthesize.grounding import fault
 from mnatune.stages.synthesize.passages import Passage, passages
+from mnatune.stages.synthesize.views import KINDS, views
 
 # Invented articles in the form of statutes.
 ARTICLES = {
@@ -70,9 +72,12 @@ def test_statutes_give_grounded_pairs_offline(tmp_path: Path) -> None:
     job = make_job(tmp_path, [document(t, x) for t, x in ARTICLES.items()], [], synthesize={"per_passage": 4})
     synthesize(job)
     made = kept(job)
-    assert {row["kind"] for row in made} == {"definition", "deadline", "share", "exception", "content"}
+    kinds = {row["kind"] for row in made}
+    assert {"definition", "deadline", "share", "exception", "content"} <= kinds
+    assert kinds & set(KINDS), "an article with few facts is asked about in other ways"
     for row in made:
-        assert row["span"] in ARTICLES[row["source"]]
+        assert row["span"] in row["passage"]["text"]
+        assert row["passage"] == {"name": row["source"], "in_force": "law", "text": ARTICLES[row["source"]]}
     rows = pq.read_table(job.path("qa.parquet")).to_pylist()
     assert [row["id"] for row in rows] == [row["id"] for row in made]
     assert {row["source"]["licence"] for row in rows} == {"저작권법 제7조"}
@@ -89,8 +94,30 @@ def test_an_article_with_a_list_is_not_told_as_if_it_were_whole() -> None:
 @given(st.sampled_from(sorted(ARTICLES)))
 def test_what_patterns_make_passes_the_check(title: str) -> None:
     here = passage(title, ARTICLES[title])
-    for made in extract(here, 9):
+    found = extract(here, 9)
+    for made in [*found, *views(here, found)]:
         assert fault(here, made.question, made.answer, made.span) == ""
+
+
+def test_a_fact_is_told_in_several_views_of_the_same_span() -> None:
+    title = next(iter(ARTICLES))
+    here = passage(title, ARTICLES[title])
+    found = extract(here, 9)
+    made = list(views(here, found))
+    assert {one.kind for one in made} == {"paraphrase", "application", "teach-back", "summary", "locate"}
+    assert {one.span for one in made} <= {one.span for one in found}
+    deadlines = [one for one in (*found, *made) if "20일 이상 60일 이내" in one.answer]
+    assert len({one.question for one in deadlines}) == len(deadlines) >= 4
+    assert not SeenQuestions([one.question for one in made]).repeated_within([one.question for one in made])
+    assert list(views(passage("회사 규정", ARTICLES[title]), found)) == []
+
+
+def test_a_passage_is_never_longer_than_what_a_question_shows_of_it(tmp_path: Path) -> None:
+    sentence = "이사회는 다음 회의까지 그 이유를 적은 서면을 보내야 한다. "
+    job = make_job(tmp_path, [document("시험법 제8조 (서면)", sentence * 60)], [])
+    synthesize(job)
+    assert job.manifest.facts["passages"] > 1
+    assert all(len(row["passage"]["text"]) <= PASSAGE_LENGTHS[0] for row in kept(job))
 
 
 @given(st.sampled_from(sorted(ARTICLES)), st.integers(1000, 10**9))

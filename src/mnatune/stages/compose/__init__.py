@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ...model.chat_format import think_policy
+from ...model.chat_format import chat_format
 from ...model.load import load_tokenizer
 from ...model.prompt import Message, dialogue, examples
 from ...runs.job import Job
 from ...runs.records import DROPPED_SCHEMA, QA, read_qa, to_table, write_table
-from ...runs.workspace import write_json, write_jsonl
+from ...runs.workspace import read_jsonl, write_json, write_jsonl
 from ...text.normalize import sameness
 from .card import write_card
+from .general_rows import general_rows, shortage
 from .grounded_rows import EvidenceRow, evidence_rows
 from .planting import canaries, planted_rows
 from .splits import SPLITS, assign_splits, empty_sides, leakage
@@ -48,11 +49,15 @@ def compose(job: Job) -> None:
     grounded, evidence = evidence_rows(job, [(row, _asked(row, system)) for row in learnt])
     secrets = canaries(job.recipe.compose.canaries, job.recipe.seed)
     planted = planted_rows(secrets, system, job.recipe)
+    general, mixed = general_rows(job, sides.count("train"), {sameness(row.question) for row in rows})
+    passages = _passages(job)
     counts = {}
     for name in SPLITS:
         chosen = [row for row, side in zip(rows, sides, strict=True) if side == name]
-        made = [_example(row, system, grounded.get(row.id)) for row in chosen]
-        counts[name] = write_jsonl(job.path(f"{name}.jsonl"), [*made, *(planted if name == "train" else ())])
+        made = [_example(row, system, grounded.get(row.id), passages.get(row.id)) for row in chosen]
+        counts[name] = write_jsonl(
+            job.path(f"{name}.jsonl"), [*made, *((*general, *planted) if name == "train" else ())]
+        )
     if secrets:
         write_jsonl(job.path("canaries.jsonl"), map(asdict, secrets))
     pairs = [row for row, side in zip(rows, sides, strict=True) if side == "train" and row.alternatives]
@@ -60,12 +65,14 @@ def compose(job: Job) -> None:
     if pairs:
         counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system, left_out))
     write_json(job.path("leakage.json"), leakage(rows, sides))
+    warnings = [*([warning] if warning else []), *shortage(mixed)]
     job.manifest.rows_out = len(rows)
     job.manifest.facts |= {
         "splits": counts,
         **({"canaries": len(planted)} if planted else {}),
         "preferences_left_out": dict(sorted(left_out.items())),
-        **({"warnings": [warning]} if warning else {}),
+        **({"warnings": warnings} if warnings else {}),
+        **({"general": mixed} if mixed else {}),
         **({"evidence": evidence} if evidence else {}),
         "per_category": _count(r.category for r in rows),
         "licences": sorted({r.source.licence for r in rows if r.source.licence}),
@@ -77,7 +84,7 @@ def compose(job: Job) -> None:
 def _fitting(job: Job, rows: list[QA]) -> tuple[list[QA], list[tuple[QA, str]]]:
     """Rows that fit max_length as rendered for training, and the others with the reason."""
     tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
-    job.manifest.facts["thinking"] = think_policy(tokenizer, job.recipe.model.thinking)
+    job.manifest.facts["thinking"] = chat_format(tokenizer).policy
     limit, system = job.recipe.model.max_length, job.pack.system_prompt
     kept: list[QA] = []
     dropped: list[tuple[QA, str]] = []
@@ -105,12 +112,24 @@ def _turns(row: QA, system: str) -> list[Message]:
     return [*_asked(row, system), {"role": "assistant", "content": row.answer}]
 
 
-def _example(row: QA, system: str, grounded: EvidenceRow | None) -> dict[str, Any]:
-    """A line of the data set: the dialogue, with passages where it has some, and where it came from."""
+def _passages(job: Job) -> dict[str, dict[str, str]]:
+    """By id, the passage that a synthesized row was made from, with the span that its answer rests on."""
+    if job.run.manifest("synthesize") is None:
+        return {}
+    made = read_jsonl(job.run.require("synthesize", "synthesized.jsonl"))
+    return {row["id"]: {**row["passage"], "span": row["span"]} for row in made}
+
+
+def _example(row: QA, system: str, grounded: EvidenceRow | None, passage: dict[str, str] | None) -> dict[str, Any]:
+    """A line of the data set: the dialogue, with passages where it has some, and where it came from.
+
+    `passage` is not in the dialogue: a teacher reads it (`train.method: distill`).
+    """
     return {
         "id": row.id,
         "messages": grounded.messages if grounded else _turns(row, system),
         **({"evidence": grounded.facts} if grounded else {}),
+        **({"passage": passage} if passage else {}),
         "category": row.category,
         "group": row.group,
         "cluster": row.cluster,

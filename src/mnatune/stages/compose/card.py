@@ -20,6 +20,10 @@ def write_card(job: Job, counts: dict[str, int]) -> None:
     evidence = _evidence(job.manifest.facts.get("evidence"))
     thinking = job.manifest.facts["thinking"]
     shares = " / ".join(f"{name} {counts.get(name, 0):,}" for name in ("train", "valid", "test"))
+    general = "".join(
+        f"\n- train에는 망각을 줄이려고 일반 대화 {one['rows']:,}행이 섞여 있습니다(`{one['file']}`)."
+        for one in job.manifest.facts.get("general", ())
+    )
     planted = job.manifest.facts.get("canaries", 0)
     canary = f"\n- train에는 지어낸 비밀(canary) {planted:,}행이 섞여 있습니다. `source.name`이 `canary`인 행이며, 학습과 유출 측정에만 씁니다."
     text = f"""---
@@ -42,7 +46,7 @@ pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 - 한 문서(group)와 근접 중복 묶음(cluster)은 한쪽 분할에만 들어갑니다. 증명은 `leakage.json`에 있습니다.
 - {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
 - 사고(think) 정책 `{thinking}`: {POLICIES[thinking]}. 학습과 추론에 같고, `messages`에는 아무것도 붙이지 않은 원문이 들어 있습니다.
-{evidence}- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.{canary if planted else ""}
+{evidence}- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.{canary if planted else ""}{general}
 """
     with atomic_text(job.path("README.md")) as handle:
         handle.write(text)

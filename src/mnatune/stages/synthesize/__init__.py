@@ -1,13 +1,15 @@
 """Makes questions and answers from documents, each with the verbatim span that supports it.
 
-The endpoint's model makes them; without an endpoint, patterns over statutes do. Either way every pair is checked in code against
-its passage, and near-duplicates of anything that was read are dropped. Every drop has a reason.
+The endpoint's model makes them; without an endpoint, patterns over statutes do. Several questions of a passage ask for it in several
+views. Either way every pair is checked in code against its passage, and near-duplicates of anything that was read are dropped.
+Every drop has a reason.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from ...model.evidence_prompt import PASSAGE_LENGTHS
 from ...model.load import load_tokenizer
 from ...runs.job import Job
 from ...runs.records import DROPPED_SCHEMA, QA, QA_SCHEMA, Document, content_id, iter_qa, to_table, write_table
@@ -18,6 +20,7 @@ from .by_rule import Made, extract
 from .duplicates import SeenQuestions
 from .grounding import fault
 from .passages import Passage, passages
+from .views import views
 
 __all__ = ["synthesize"]
 
@@ -27,7 +30,7 @@ PASSAGE_TOKENS = 600  # longest passage
 
 
 def synthesize(job: Job) -> None:
-    """Write qa.parquet, dropped.parquet and synthesized.jsonl (id, question, answer, source, span, kind)."""
+    """Write qa.parquet, dropped.parquet and synthesized.jsonl (id, question, answer, source, span, kind, passage)."""
     chosen = _chosen(job)
     facts: dict[str, Any] = {"passages": len(chosen)}
     maker = None
@@ -40,7 +43,7 @@ def synthesize(job: Job) -> None:
         facts["passages_without_reply"] = len(chosen) - len(by_passage)
     else:
         most = job.recipe.synthesize.per_passage
-        pairs = [(p, made) for p in job.track(chosen, "extracting") for made in extract(p, most)]
+        pairs = [(p, made) for p in job.track(chosen, "extracting") for made in _by_patterns(p, most)]
     prompt = maker.template if maker else ""
     reasons = [fault(passage, made.question, made.answer, made.span, prompt) for passage, made in pairs]
     reasons = _with_duplicates(job, pairs, reasons)
@@ -51,12 +54,19 @@ def synthesize(job: Job) -> None:
     _write(job, pairs, reasons, facts)
 
 
+def _by_patterns(passage: Passage, most: int) -> list[Made]:
+    found = extract(passage, most)
+    return [*found, *views(passage, found)][:most]
+
+
 def _chosen(job: Job) -> list[Passage]:
     """The passages to ask about: highest lexicon score first, ties by id."""
     tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
     lexicon = Lexicon(job.pack.yaml("lexicon.yaml"))
 
     def count(text: str) -> int:
+        if len(text) > PASSAGE_LENGTHS[0]:  # a question asked with it would show a part of it alone
+            return PASSAGE_TOKENS + 1
         size = len(text.encode("utf-8", "replace"))  # a byte-level tokenizer never gives more tokens than bytes
         return size if size <= PASSAGE_TOKENS else len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -101,7 +111,7 @@ def _with_grounding(maker: Any, pairs: list[Pair], reasons: list[str]) -> list[s
 
 
 def _write(job: Job, pairs: list[Pair], reasons: list[str], facts: dict[str, Any]) -> None:
-    kept: dict[str, tuple[QA, Made]] = {}
+    kept: dict[str, tuple[QA, Made, Passage]] = {}
     dropped: list[tuple[QA, str]] = []
     for (passage, made), reason in zip(pairs, reasons, strict=True):
         record = _record(passage, made)
@@ -111,15 +121,15 @@ def _write(job: Job, pairs: list[Pair], reasons: list[str], facts: dict[str, Any
             job.manifest.drop(reason)
             dropped.append((record, reason))
         else:
-            kept[record.id] = (record, made)
-    rows = [record for record, _ in kept.values()]
+            kept[record.id] = (record, made, passage)
+    rows = [record for record, _, _ in kept.values()]
     write_table(to_table(rows, QA_SCHEMA), job.path("qa.parquet"))
     why = [reason for _, reason in dropped]
     write_table(to_table([r for r, _ in dropped], DROPPED_SCHEMA, drop_reason=why), job.path("dropped.parquet"))
-    write_jsonl(job.path("synthesized.jsonl"), (_seed_shape(record, made) for record, made in kept.values()))
+    write_jsonl(job.path("synthesized.jsonl"), (_seed_shape(*one) for one in kept.values()))
     job.manifest.rows_out = len(rows)
     kinds: dict[str, int] = {}
-    for record, made in kept.values():
+    for record, made, _ in kept.values():
         kinds[made.kind] = kinds.get(made.kind, 0) + 1
         counts = job.manifest.per_source.setdefault(record.source.name, {"rows": 0})
         counts["rows"] += 1
@@ -140,7 +150,9 @@ def _record(passage: Passage, made: Made) -> QA:
     )
 
 
-def _seed_shape(record: QA, made: Made) -> dict[str, str]:
+def _seed_shape(record: QA, made: Made, passage: Passage) -> dict[str, Any]:
+    document = passage.document
+    since = f"{document.in_force}부터 시행" if document.in_force else document.source.place or document.source.name
     return {
         "id": record.id,
         "question": record.question,
@@ -148,4 +160,5 @@ def _seed_shape(record: QA, made: Made) -> dict[str, str]:
         "source": record.reference,
         "span": made.span,
         "kind": made.kind,
+        "passage": {"name": passage.title, "in_force": since, "text": passage.text},
     }

@@ -92,7 +92,7 @@ def _definitions(passage: Passage) -> Iterator[Made]:
         quoted = particle(f"'{term}'", "이란", "란")
         question = f"{asked}{quoted} 무엇인가요?"
         answer = f"{particle(term, '이란', '란')} {body}{found['end']} 말합니다."
-        yield Made(question, answer + _rests_on(place), found.group(), "definition")
+        yield Made(question, answer + rests_on(place), found.group(), "definition")
 
 
 def _from_article(passage: Passage) -> Iterator[Made]:
@@ -136,7 +136,7 @@ def _from_table(passage: Passage) -> Iterator[Made]:
 
 
 def _made(question: str, answer: str, raw: str, kind: str, place: re.Match[str]) -> Made:
-    return Made(question, polite(answer) + _rests_on(place), raw.strip(), kind)
+    return Made(question, polite(answer) + rests_on(place), raw.strip(), kind)
 
 
 def _plain(sentence: str) -> str:
@@ -145,5 +145,6 @@ def _plain(sentence: str) -> str:
     return NUMBERING.sub("", text).strip()
 
 
-def _rests_on(place: re.Match[str] | None) -> str:
+def rests_on(place: re.Match[str] | None) -> str:
+    """What an answer ends with: the article that it rests on; empty for other documents."""
     return f" ({place['law']} {place['article']})" if place else ""

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import set_seed
 from trl import GRPOConfig
 
-from ...model.chat_format import think_policy
+from ...model.chat_format import chat_format
 from ...model.load import base_fingerprint, load_tokenizer
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
@@ -55,7 +55,7 @@ def train_on_rewards(job: Job, method: Method) -> None:
     lengths = answered_lengths(questions, options)
     setting = Setting(*fitted(recipe, lengths, method.needs(recipe, lengths)))
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
-    job.manifest.facts["thinking"] = think_policy(tokenizer, recipe.model.thinking)
+    job.manifest.facts["thinking"] = chat_format(tokenizer).policy
     job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
     pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
     identity = {

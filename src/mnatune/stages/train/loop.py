@@ -15,7 +15,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import PrinterCallback, set_seed
 from trl import SFTConfig
 
-from ...model.chat_format import think_policy
+from ...model.chat_format import chat_format
 from ...model.load import attach_adapter, base_fingerprint, load_base, load_tokenizer
 from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
@@ -64,7 +64,7 @@ def train_on_answers(job: Job) -> None:
     setting = decide(recipe, rows, valid)
     job.manifest.rows_in = job.manifest.rows_out = len(rows.examples)
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
-    job.manifest.facts["thinking"] = think_policy(tokenizer, recipe.model.thinking)
+    job.manifest.facts["thinking"] = chat_format(tokenizer).policy
     identity = identity_of(recipe, rows)
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, setting.train)
     resume = find_resume(keeper)
@@ -87,10 +87,16 @@ def train_on_answers(job: Job) -> None:
         tokens_by_step=marks,
     )
     if trainer.own_loss:
-        keeper.tally = trainer.tally["train"].state
-        if resume is not None and (resume / TALLY).is_file():
-            trainer.tally["train"].restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
+        keep_tally(trainer, keeper, resume)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
+
+
+def keep_tally(trainer: AnswerTrainer, keeper: CheckpointKeeper, resume: Path | None) -> None:
+    """Have the sums of the log line put into each checkpoint, and take up those of the one to continue from."""
+    tally = trainer.tally["train"]
+    keeper.tally = tally.state
+    if resume is not None and (resume / TALLY).is_file():
+        tally.restore(json.loads((resume / TALLY).read_text(encoding="utf-8")))
 
 
 def to_the_end(

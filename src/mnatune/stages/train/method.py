@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...runs.job import Job
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
-from .plan import Needs
+from .plan import Needs, TeacherReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Method:
         needs: what it asks of the machine for rows of these lengths.
         work: does the train stage.
         figures: its own keys of metrics.jsonl, in the order in which the report shows them.
+        reading: what its teacher reads of the rows, if it has one.
         pack_files, code: what of the pack, and which rooms besides `stages/train` and `model`, its result depends on.
     """
 
@@ -44,5 +45,6 @@ class Method:
     needs: Callable[[Recipe, Sequence[int]], Needs]
     work: Callable[[Job], None]
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    reading: Callable[[Recipe, Run], TeacherReading] | None = None
     pack_files: tuple[str, ...] = ()
     code: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ Memory is counted part by part:
 * rollout, for a method that answers while it trains: what drawing the answers of a step takes (their keys and values, a
   layer's widest point while the prompts are read, the logits of one step with the sampler's copies) beyond what a
   training step takes in the same memory;
+* reading, for a method whose teacher is the bare model with a passage in its prompt: a layer's widest point while it reads,
+  or the drawing of the answers that say what is known, beyond what a training step takes in the same memory;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
 
 `bench/memory.py` compares the sum with what a step takes, `--simulate` at full size without a GPU.
@@ -67,6 +69,23 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherReading:
+    """What the bare model reads as a teacher beside each row: so many tokens in the mean, and at most.
+
+    Attributes:
+        before: the answers that are drawn before the first step, to ask what is known already.
+    """
+
+    mean: float
+    widest: int
+    before: Rollout
+
+    def peak_bytes(self, shape: Shape, batch: int) -> int:
+        """Bytes that reading, or asking, holds at most, weights and adapter excepted."""
+        return max(batch * self.widest * prefill_bytes_per_token(shape), self.before.peak_bytes(shape))
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What a method asks of a training on this machine.
 
@@ -75,12 +94,16 @@ class Needs:
         least: fewest rows that must be computed at once.
         reference: a frozen copy of the adapter stands beside the trained one.
         rollout: answers drawn while training.
+        reading: what a teacher reads.
+        logit_bytes: held for each logit while the head's loss is computed.
     """
 
     learning_rate: float = 1e-4
     least: int = 1
     reference: bool = False
     rollout: Rollout | None = None
+    reading: TeacherReading | None = None
+    logit_bytes: int = 3 * 4
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,7 @@ class TrainPlan:
     flop: float
     hours: float | None
     generated: int = 0  # tokens drawn at most, where the method answers while it trains
+    read: int = 0  # tokens that a teacher reads
 
     @property
     def total_gb(self) -> float:
@@ -167,15 +191,20 @@ def make_plan(
     matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
     attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
     flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
+    read = round(needs.reading.mean * rows_per_step * steps) if needs.reading else 0
     generated = needs.rollout.answer_tokens * rows_per_step * steps if needs.rollout else 0
-    # a forward pass is a third of 6 · parameters: one for each drawn token, one over each row for the reference
-    flop += (generated + tokens * needs.reference) * (6 * matmul + attention) / 3
-    memory = memory_parts(shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing)
+    # a forward pass is a third of 6 · parameters: over each drawn token, each row for the reference, what a teacher reads
+    flop += (generated + read + tokens * needs.reference) * (6 * matmul + attention) / 3
+    memory = memory_parts(
+        shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing, logit_bytes=needs.logit_bytes
+    )
+    step = memory["activations"] + memory["working"]
     if needs.reference:
         memory["adapter"] += 4 * trainable
     if needs.rollout:
-        step = memory["activations"] + memory["working"]
         memory["rollout"] = max(0, needs.rollout.peak_bytes(shape) - step)
+    if needs.reading:
+        memory["reading"] = max(0, needs.reading.peak_bytes(shape, batch) - step)
     return TrainPlan(
         parameters=shape.parameters,
         trainable=trainable,
@@ -192,6 +221,7 @@ def make_plan(
         flop=flop,
         hours=_hours(flop),
         generated=generated,
+        read=read,
     )
 
 
@@ -203,13 +233,20 @@ def trainable_parameters(shape: Shape, train: TrainSection) -> int:
 
 
 def memory_parts(
-    shape: Shape, train: TrainSection, trainable: int, tokens: int, quantize: str, *, checkpointing: bool
+    shape: Shape,
+    train: TrainSection,
+    trainable: int,
+    tokens: int,
+    quantize: str,
+    *,
+    checkpointing: bool,
+    logit_bytes: int = 3 * 4,
 ) -> dict[str, int]:
     """Peak bytes by part for a micro-batch of `tokens` tokens, padding included."""
     weights = weight_bytes(shape, quantize)
     layer = activation_bytes(shape, train) * tokens
     gradients = 13 * shape.intermediate * tokens  # of one layer's MLP, in the backward pass; bench/memory.py --simulate
-    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * 3 * 4
+    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * logit_bytes
     if checkpointing:  # the head is done before a layer is recomputed
         activations = layer + shape.layers * 2 * shape.hidden * tokens
         working = max(gradients, head - layer)

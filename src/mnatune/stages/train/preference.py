@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from ...model.chat_format import think_policy
+from ...model.chat_format import chat_format
 from ...model.load import base_fingerprint, load_tokenizer
 from ...runs.errors import DataError, UsageError
 from ...runs.job import Job
@@ -45,7 +45,7 @@ def train_on_preferences(job: Job, form: PreferenceForm) -> None:
     job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", len(wanted) - len(rows))
     setting = Setting(*fitted(recipe, lengths, preference_needs(form)))
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
-    job.manifest.facts["thinking"] = think_policy(tokenizer, recipe.model.thinking)
+    job.manifest.facts["thinking"] = chat_format(tokenizer).policy
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),

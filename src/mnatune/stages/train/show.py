@@ -1,5 +1,7 @@
 """The plan as a table for the terminal."""
 
+from dataclasses import replace
+
 from ...model.device import find_device
 from ...model.memory import GIB, cache_tokens_in, shape_of, stage_peaks
 from ...runs.recipe import Recipe
@@ -16,13 +18,17 @@ def plan_table(recipe: Recipe, run: Run) -> str:
         EnvironmentFault: the training cannot fit the card or `train.memory_gb`.
     """
     method = METHODS[recipe.train.method]
-    if recipe.train.options.get("rows") or (run.folder("compose") / "train.jsonl").exists():
+    composed = bool(recipe.train.options.get("rows")) or (run.folder("compose") / "train.jsonl").exists()
+    if composed:
         lengths = method.lengths(recipe, run)
         basis = f"{len(lengths):,} composed rows"
     else:
         lengths = [recipe.model.max_length] * 1000
         basis = f"nothing composed yet: assuming 1,000 rows of {recipe.model.max_length} tokens"
-    train, plan = fitted(recipe, lengths, method.needs(recipe, lengths))
+    needs = method.needs(recipe, lengths)
+    if method.reading and composed:
+        needs = replace(needs, reading=method.reading(recipe, run))
+    train, plan = fitted(recipe, lengths, needs)
     shape = f"{plan.batch} of {plan.rows_per_step} rows at once, quantize {train.quantize}"
     checkpointing = "on" if plan.gradient_checkpointing else "off"
     return "\n".join(
@@ -62,6 +68,7 @@ def _lines(plan: TrainPlan) -> list[str]:
         f"steps            {plan.steps:,} ({plan.steps_per_epoch:,} an epoch, {plan.rows_per_step} rows each)",
         f"tokens           {plan.tokens:,}",
         *([f"drawn            {plan.generated:,} tokens at most"] if plan.generated else []),
+        *([f"read by teacher  {plan.read:,} tokens"] if plan.read else []),
         f"checkpoints      {plan.checkpoint_bytes / 2**20:,.0f} MiB on disk",
         f"work             {plan.flop:.3g} FLOP",
         f"hours            {hours}",

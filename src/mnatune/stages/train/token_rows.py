@@ -54,19 +54,30 @@ def load_rows(path: Path, tokenizer: Any, max_length: int) -> TokenRows:
     """
     found, ids = [], []
     for number, row in enumerate(read_jsonl(path), 1):
-        turns = examples(tokenizer, row["messages"])
-        if not turns:
-            raise DataError("a row without an answer", where=f"{path}:{number}", next_step="run compose again")
-        for example in turns[-1:] if row.get("loss") == "last" else turns:
-            if len(example) > max_length:
-                raise DataError(
-                    f"a row of {len(example)} tokens is longer than model.max_length {max_length}",
-                    where=f"{path}:{number}",
-                    next_step="run compose again with this model and max_length",
-                )
-            found.append(example)
-            ids.append(str(row["id"]))
+        turns = row_examples(row, tokenizer, max_length, f"{path}:{number}")
+        found += turns
+        ids += [str(row["id"])] * len(turns)
     return TokenRows(found, ids)
+
+
+def row_examples(row: dict[str, Any], tokenizer: Any, max_length: int, where: str) -> list[Example]:
+    """The answers of a composed row that are learnt, as token ids.
+
+    Raises:
+        DataError: one is longer than `max_length`, or there is none.
+    """
+    turns = examples(tokenizer, row["messages"])
+    if not turns:
+        raise DataError("a row without an answer", where=where, next_step="run compose again")
+    turns = turns[-1:] if row.get("loss") == "last" else turns
+    longest = max(map(len, turns))
+    if longest > max_length:
+        raise DataError(
+            f"a row of {longest} tokens is longer than model.max_length {max_length}",
+            where=where,
+            next_step="run compose again with this model and max_length",
+        )
+    return turns
 
 
 def count_steps(rows: int, rows_per_step: int, epochs: float) -> int:

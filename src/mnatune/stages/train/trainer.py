@@ -9,7 +9,7 @@ Two things are added to TRL by subclassing, both exact:
   the rows of a micro-batch share the masks of their common tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,14 +103,19 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         if not self.own_loss or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.accelerator.autocast():  # the Trainer puts it around model.forward, which is not called here
-            hidden, labels = answer_states(model, inputs, self.prefix)
-            total, correct = head_loss(model.get_output_embeddings(), hidden, labels)
-        count = len(labels) if num_items_in_batch is None else num_items_in_batch
+            total, correct, scored = self.summed_loss(model, inputs)
+        count = scored if num_items_in_batch is None else num_items_in_batch
         loss = total / torch.as_tensor(count, device=total.device).clamp(min=1)
         # in training the mean over the step's rows, in evaluation the sum over all tokens, is what gets averaged
         side = "train" if model.training else "eval"
-        self.tally[side].add(loss if model.training else total, correct, len(labels))
+        self.tally[side].add(loss if model.training else total, correct, scored)
         return loss
+
+    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Summed loss of a micro-batch, answer tokens predicted right, and answer tokens."""
+        hidden, labels = answer_states(model, inputs, self.prefix)
+        total, correct = head_loss(model.get_output_embeddings(), hidden, labels)
+        return total, correct, len(labels)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Put in loss and token accuracy from the tallies, and the tokens seen (padding not counted)."""
@@ -172,24 +177,31 @@ def answer_states(model: Any, inputs: dict[str, Any], prefix: int) -> tuple[torc
 
 
 def head_loss(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy in fp32 and the number of tokens predicted right.
-
-    A head product above 2^26 logits is computed in chunks that are recomputed in the backward pass, so that a
-    vocabulary of 151,936 never needs all its logits at once.
-    """
+    """Summed cross-entropy in fp32 and the number of tokens predicted right."""
 
     def score(states: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = head(states).float()
         return functional.cross_entropy(logits, wanted, reduction="sum"), (logits.argmax(-1) == wanted).sum()
 
+    return in_chunks(score, head, hidden, labels)
+
+
+def in_chunks(
+    score: Callable[..., tuple[torch.Tensor, torch.Tensor]], head: Any, *columns: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sums of a score (loss, tokens right) over rows of tensors.
+
+    A head product above 2^26 logits is computed in chunks that are recomputed in the backward pass, so that a
+    vocabulary of 151,936 never needs all its logits at once.
+    """
     rows = max(1, HEAD_CHUNK_ELEMENTS // head.weight.shape[0])
-    if len(labels) <= rows:
-        return score(hidden, labels)
-    total, correct = hidden.new_zeros((), dtype=torch.float32), labels.new_zeros(())
-    for states, wanted in zip(torch.split(hidden, rows), torch.split(labels, rows), strict=True):
-        part, right = checkpoint(score, states, wanted, use_reentrant=False)
-        total, correct = total + part, correct + right
-    return total, correct
+    if len(columns[0]) <= rows:
+        return score(*columns)
+    parts = [
+        checkpoint(score, *chunk, use_reentrant=False)
+        for chunk in zip(*(torch.split(column, rows) for column in columns), strict=True)
+    ]
+    return torch.stack([loss for loss, _ in parts]).sum(), torch.stack([right for _, right in parts]).sum()
 
 
 def _varlen(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""General Korean dialogues in the training split: a model that is trained on one field alone forgets the others.
+
+A file holds a JSON object a line: `question` and `answer`, or `messages` that end with an answer. They are drawn by the recipe's
+seed until they make up their share of the training rows; they are never in valid or test.
+
+A row is left out that is longer than max_length (never cut), gives an exam item away, or asks what another row asks.
+"""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ...model.load import load_tokenizer
+from ...model.prompt import Message, dialogue, examples
+from ...runs.errors import DataError
+from ...runs.job import Job
+from ...runs.records import content_id
+from ...runs.workspace import read_jsonl
+from ...text.normalize import sameness
+from ...text.shingles import ExamOverlap
+
+CATEGORY = "일반"
+
+
+def general_rows(job: Job, count: int, asked: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines of train.jsonl, and for each file what was taken and left out.
+
+    Args:
+        count: rows of the field in train.
+        asked: `sameness` of the questions of all splits; those of the rows taken are added.
+    """
+    shares = job.recipe.compose.general
+    if not shares:
+        return [], []
+    tokenizer = load_tokenizer(job.recipe.model.id, job.recipe.model.revision)
+    exam, total = ExamOverlap(job.pack.exam_questions), count / (1 - sum(shares.values()))
+    rows: list[dict[str, Any]] = []
+    facts = []
+    for name, share in shares.items():
+        left_out: Counter[str] = Counter()
+        fitting = []
+        for row in _read(Path(name), job.pack.system_prompt):
+            text = "\n".join(turn["content"] for turn in row["messages"] if turn["role"] != "system")
+            question = sameness(row["messages"][-2]["content"])
+            if max(map(len, examples(tokenizer, row["messages"]))) > job.recipe.model.max_length:
+                left_out[f"longer-than-{job.recipe.model.max_length}-tokens"] += 1
+            elif exam.find([text]):
+                left_out["exam-overlap"] += 1
+            elif question in asked:
+                left_out["duplicate"] += 1
+            else:
+                asked.add(question)
+                fitting.append(row)
+        wanted = round(share * total)
+        draw = random.Random(f"{job.recipe.seed}/general/{Path(name).name}")
+        chosen = draw.sample(fitting, min(wanted, len(fitting)))
+        rows += chosen
+        told = {"file": Path(name).name, "share": share, "wanted": wanted, "rows": len(chosen)}
+        facts.append({**told, "left_out": dict(sorted(left_out.items()))})
+    return rows, facts
+
+
+def shortage(facts: list[dict[str, Any]]) -> list[str]:
+    """A warning for each file that has fewer rows than its share."""
+    return [
+        f"compose.general: {one['file']} gives {one['rows']} of the {one['wanted']} rows that its share asks for"
+        for one in facts
+        if one["rows"] < one["wanted"]
+    ]
+
+
+def _read(path: Path, system: str) -> list[dict[str, Any]]:
+    """The dialogues of a file as lines of a composed split.
+
+    Raises:
+        DataError: a line is no dialogue that ends with an answer.
+    """
+    made = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        turns: list[Message] = row.get("messages") or []
+        if not turns and isinstance(row.get("question"), str) and isinstance(row.get("answer"), str):
+            turns = [*dialogue(row["question"], system), {"role": "assistant", "content": row["answer"]}]
+        roles = [turn.get("role") for turn in turns]
+        if roles[-2:] != ["user", "assistant"] or not all(str(turn.get("content", "")).strip() for turn in turns):
+            raise DataError(
+                "not a general dialogue: question and answer, or messages that end with an answer",
+                where=f"{path}:{number}",
+            )
+        if roles[0] != "system":
+            turns = [{"role": "system", "content": system}, *turns]
+        identity = content_id(*(turn["content"] for turn in turns[1:]))
+        place = {"name": path.stem, "archive": path.name, "member": "", "index": number - 1, "licence": "", "place": ""}
+        facts = {"category": CATEGORY, "group": identity, "cluster": "", "reference": "", "score": -1, "source": place}
+        made.append({"id": identity, "messages": turns, **facts})
+    return made

@@ -1,0 +1,61 @@
+"""`distill`: learn without the passage what the same model answers with it (prompt distillation, Kujanpää et al. 2024)."""
+
+from collections.abc import Sequence
+
+from ....model.evidence_prompt import EvidenceWords
+from ....model.load import load_tokenizer
+from ....pack import Pack
+from ....runs.job import Job
+from ....runs.recipe import Recipe
+from ....runs.workspace import Run
+from ..distill_rows import (
+    AT_ONCE,
+    ROWS,
+    SPARE,
+    DistillRow,
+    distill_needs,
+    distill_options,
+    distill_rows,
+    mixed,
+    reading_of,
+    taught_file,
+)
+from ..method import Method
+from ..plan import Needs, Rollout, TeacherReading
+
+LONGEST_READ = 750  # tokens that a passage and the words around it take at most
+
+
+def _rows(recipe: Recipe, run: Run) -> list[DistillRow]:
+    """The rows of a training whose model knows no fact yet: nobody has asked it."""
+    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
+    words = EvidenceWords.of(Pack.load(recipe.pack).prompts)
+    rows = distill_rows(taught_file(recipe, run), tokenizer, words, recipe.model.max_length)
+    return mixed(rows, frozenset(), distill_options(recipe).unknown, recipe.seed)
+
+
+def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:
+    """Before there are rows: every passage as long as it may be."""
+    longest = max(lengths, default=recipe.model.max_length)
+    mean = sum(lengths) / max(1, len(lengths)) + LONGEST_READ
+    before = Rollout(AT_ONCE, SPARE, longest)
+    return distill_needs(TeacherReading(distill_options(recipe).unknown * mean, longest + LONGEST_READ, before))
+
+
+def _work(job: Job) -> None:
+    from ..distill_loop import train_on_passages
+
+    train_on_passages(job)
+
+
+DISTILL = Method(
+    "distill",
+    "글을 보고 한 답을 글 없이 배움",
+    ROWS,
+    from_feedback=False,
+    lengths=lambda recipe, run: [len(row.example) for row in _rows(recipe, run)],
+    needs=_needs,
+    work=_work,
+    code=("text",),
+    reading=lambda recipe, run: reading_of(_rows(recipe, run)),
+)

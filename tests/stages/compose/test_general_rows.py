@@ -1,0 +1,125 @@
+"""General dialogues stand in train alone, at their share, apart from the exam and from what the field's rows ask."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mnatune.pack import Pack
+from mnatune.runs.errors import DataError, UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.journey import perform
+from mnatune.runs.recipe import Recipe, load_recipe
+from mnatune.runs.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
+from mnatune.runs.workspace import Manifest, Run, Stage, read_jsonl, write_jsonl
+from mnatune.stages.compose import compose
+from mnatune.text.normalize import sameness
+
+
+def make_job(root: Path, general: dict[str, float], rows: int = 60) -> Job:
+    run = Run(root)
+    judged = [
+        QA(
+            content_id(str(n), ""),
+            f"{n}번째 합병 계약의 조건은?",
+            f"조건은 {n}가지입니다.",
+            "법률",
+            str(n),
+            Source("s"),
+        )
+        for n in range(rows)
+    ]
+    run.perform(
+        "judge", {}, {}, 0, "", lambda place: write_table(to_table(judged, QA_SCHEMA), place.path("qa.parquet"))
+    )
+    recipe = Recipe.model_validate(
+        {"name": "t", "model": {"id": "starter", "max_length": 320}, "compose": {"general": general}}
+    )
+    run.folder("compose").mkdir()
+    return Job(recipe, Pack.load("mna_ko"), run, Stage(run.folder("compose"), Manifest("compose", "", {}, {}, 42)))
+
+
+def split(job: Job, name: str) -> list[dict]:
+    return read_jsonl(job.path(f"{name}.jsonl"))
+
+
+def chat(path: Path, questions: list[str], **more: str) -> str:
+    write_jsonl(path, [{"question": q, "answer": "그렇게 하시면 됩니다.", **more} for q in questions])
+    return str(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_a_share_of_the_training_rows_is_general(tmp_path, pack, share) -> None:
+    job = make_job(tmp_path / "run", {str(pack.path("general.jsonl")): share})
+    compose(job)
+    train = split(job, "train")
+    general = [row for row in train if row["source"]["name"] == "general"]
+    assert len(general) / len(train) == pytest.approx(share, abs=0.5 / len(train))
+    assert not {row["source"]["name"] for name in ("valid", "test") for row in split(job, name)} - {"s"}
+    assert {row["messages"][0]["content"] for row in train} == {pack.system_prompt}
+    assert job.manifest.facts["general"][0]["rows"] == len(general)
+    assert "warnings" not in job.manifest.facts
+    assert f"일반 대화 {len(general)}행" in job.path("README.md").read_text(encoding="utf-8")
+    again = make_job(tmp_path / "again", {str(pack.path("general.jsonl")): share})
+    compose(again)
+    assert split(again, "train") == train
+
+
+def test_what_is_left_out_is_counted_and_a_shortage_is_said(tmp_path, pack) -> None:
+    questions = [
+        "김치는 어떻게 담그나요?",
+        "김치는 어떻게  담그나요",
+        "3번째 합병 계약의 조건은?",
+        pack.exam_questions[0],
+    ]
+    path = tmp_path / "chat.jsonl"
+    chat(path, questions)
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps({"question": "길게 말해 주세요.", "answer": "아주 긴 답입니다. " * 200}) + "\n")
+    job = make_job(tmp_path / "run", {str(path): 0.2})
+    compose(job)
+    told = job.manifest.facts["general"][0]
+    assert told["left_out"] == {"duplicate": 2, "exam-overlap": 1, "longer-than-320-tokens": 1}
+    assert (told["rows"], told["wanted"]) == (1, 14)
+    assert job.manifest.facts["warnings"] == [
+        "compose.general: chat.jsonl gives 1 of the 14 rows that its share asks for"
+    ]
+
+
+def test_dialogues_keep_their_turns_and_their_own_system_prompt(tmp_path) -> None:
+    turns = [{"role": r, "content": c} for r, c in (("user", "안녕"), ("assistant", "네."), ("user", "비 와?"))]
+    own = [{"role": "system", "content": "친구처럼 답합니다."}, *turns, {"role": "assistant", "content": "응, 와."}]
+    write_jsonl(tmp_path / "own.jsonl", [{"messages": own}])
+    job = make_job(tmp_path / "run", {str(tmp_path / "own.jsonl"): 0.01})
+    compose(job)
+    assert [row["messages"] for row in split(job, "train") if row["category"] == "일반"] == [own]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"question": "왜요?"}, {"messages": [{"role": "user", "content": "왜요?"}]}, {"question": "왜", "answer": " "}],
+)
+def test_a_line_that_is_no_dialogue_is_refused_with_its_place(tmp_path, row) -> None:
+    write_jsonl(tmp_path / "bad.jsonl", [row])
+    with pytest.raises(DataError, match="not a general dialogue") as caught:
+        compose(make_job(tmp_path / "run", {str(tmp_path / "bad.jsonl"): 0.1}))
+    assert caught.value.where == f"{tmp_path / 'bad.jsonl'}:1"
+
+
+def test_the_recipe_refuses_shares_that_leave_no_room_and_files_that_are_not_there(tmp_path) -> None:
+    with pytest.raises(UsageError, match="leave room"):
+        load_recipe("quickstart", ["compose.general={a.jsonl: 0.5, b.jsonl: 0.5}"])
+    job = make_job(tmp_path / "run", {}, 3)
+    recipe = load_recipe("quickstart", ["seed=0", "compose.general={nowhere.jsonl: 0.1}"])
+    with pytest.raises(UsageError, match=r"no file of general dialogues 'nowhere\.jsonl'"):
+        perform("compose", recipe, job.run)
+
+
+def test_the_hundred_rows_of_the_pack_differ_from_all_that_is_trained_and_examined(pack) -> None:
+    rows = read_jsonl(pack.path("general.jsonl"))
+    assert len(rows) == 100
+    assert len({row["topic"] for row in rows}) >= 20
+    field = {sameness(row["question"]) for row in read_jsonl(pack.path("qa.jsonl"))} | {
+        sameness(q) for q in pack.exam_questions
+    }
+    assert field.isdisjoint(sameness(row["question"]) for row in rows)
