@@ -18,6 +18,7 @@ RewardName = Literal[
     "korean",
     "length",
     "polite",
+    "rubric",
 ]
 REWARD_NAMES: tuple[str, ...] = get_args(RewardName)
 
@@ -84,7 +85,7 @@ class GrpoOptions(OptionsForm):
         "length": 0.25,
         "polite": 0.25,
     }
-    """Name of a reward → weight; those left out count nothing."""
+    """Name of a reward → weight; those left out count nothing. `rubric` asks the recipe's endpoint about every answer."""
 
     @field_validator("rewards")
     @classmethod

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ...runs.errors import missing_extra
-from .judge_rows import Row, question_of
+from ...runs.records import question_of
+from .judge_rows import Row
 
 FEATURES = 2**18
 NGRAMS = (2, 4)

@@ -9,17 +9,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...runs.records import asked, iter_qa, shards
+from ...runs.records import iter_qa, shards
 from ...runs.workspace import Run, atomic_path
 
 GROUP_ROWS = 65_536
 
 Row = dict[str, Any]
-
-
-def question_of(row: Row) -> str:
-    """The row's question, with the turns before it."""
-    return asked(row.get("history") or (), row["question"])
 
 
 @dataclass(frozen=True, slots=True)

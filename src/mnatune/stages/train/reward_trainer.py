@@ -22,6 +22,7 @@ from ...model.load import LoadedModel
 from ...runs.train_options import REWARD_NAMES, GrpoOptions
 from .asked_rows import AskedQuestion
 from .rewards import TRICKS, DrawnAnswer, Marks, Rewarder
+from .shared_prompts import answer_logps
 
 POLICY = "policy"
 TRICK_SHARE = "tricks/share"
@@ -93,10 +94,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
         """The held-out questions answered greedily, and marked."""
         sampling = Sampling(self._options.answer_tokens, repetition_penalty=self._penalty)
         answers = self._answers([Task(POLICY, sampling, prompt=one.prompt) for one in self.held_out])
-        marks = [
-            self._rewarder.mark(one, DrawnAnswer(answer.text, answer.stopped))
-            for one, answer in zip(self.held_out, answers, strict=True)
-        ]
+        marks = self._rewarder.mark_all(self.held_out, [DrawnAnswer(a.text, a.stopped) for a in answers])
         guards = {name: [m.parts[name] for m in marks] for name in GUARDS if name != "honest"}
         known = {name: [v for v in found if v is not None] for name, found in guards.items()}
         return HeldOutMarks(
@@ -105,7 +103,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             {
                 name: _mean(v)
                 for name in REWARD_NAMES
-                if (v := [m.parts[name] for m in marks if m.parts[name] is not None])
+                if (v := [m.parts[name] for m in marks if m.parts.get(name) is not None])
             },
         )
 
@@ -139,13 +137,25 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             for place, one in enumerate(wanted)
         ]
         answers = self._answers(tasks)
-        drawn = [DrawnAnswer(answer.text, answer.stopped) for answer in answers]
-        self._marks = [self._rewarder.mark(one, answer) for one, answer in zip(wanted, drawn, strict=True)]
+        self._marks = self._rewarder.mark_all(wanted, [DrawnAnswer(a.text, a.stopped) for a in answers])
         return {
             "prompt_ids": [one.prompt for one in wanted],
             "completion_ids": [a.ids for a in answers],
             "logprobs": None,
         }
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """TRL's one place where policy and reference score answers: each prompt is run once for all its answers."""
+        if self.args.gradient_checkpointing:  # which recomputes layers and cannot keep their keys and values
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        causal = self.accelerator.unwrap_model(model).get_base_model()
+        width = input_ids.shape[1] - logits_to_keep
+        with self.accelerator.autocast():
+            return *answer_logps(causal, input_ids, attention_mask, width, self.temperature), None
 
     def _answers(self, tasks: Sequence[Task]) -> list[Answer]:
         with engine_over(self.accelerator.unwrap_model(self.model), self.processing_class, tasks) as engine:
