@@ -87,8 +87,8 @@ class Draws:
 
     def _sample(self, logits: "torch.Tensor", rows: Sequence[int]) -> list[int]:
         """Sampled tokens of rows that may draw any: in the vocabulary's order, without sorting it."""
-        scores = logits.double()  # a temperature of 1e-39 must not overflow: the best score is taken off first
-        scores = (scores - scores.amax(-1, keepdim=True)) / self._column("temperature", rows, logits.device)
+        best = logits.amax(-1, keepdim=True)  # taken off first: a temperature of 1e-39 must not overflow
+        scores = (logits - best).double() / self._column("temperature", rows, logits.device)
         return [int(token) for token in self._places(scores.softmax(-1), rows).squeeze(1).tolist()]
 
     def _sample_sorted(self, logits: "torch.Tensor", rows: Sequence[int]) -> list[int]:

@@ -158,12 +158,16 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             return *answer_logps(causal, input_ids, attention_mask, width, self.temperature), None
 
     def _answers(self, tasks: Sequence[Task]) -> list[Answer]:
-        with engine_over(self.accelerator.unwrap_model(self.model), self.processing_class, tasks) as engine:
-            found = engine.answers(tasks)
-        for answer in found:
-            if not isinstance(answer, Answer):
-                raise answer
-        return [answer for answer in found if isinstance(answer, Answer)]
+        found: dict[int, Answer] = {}
+        for batch in like_lengths([len(task.prompt or ()) for task in tasks]):
+            chosen, model = [tasks[at] for at in batch], self.accelerator.unwrap_model(self.model)
+            with engine_over(model, self.processing_class, chosen) as engine:
+                answers = engine.answers(chosen)
+            for at, answer in zip(batch, answers, strict=True):
+                if not isinstance(answer, Answer):
+                    raise answer
+                found[at] = answer
+        return [found[at] for at in range(len(tasks))]
 
     def _reward_functions(self) -> list[Any]:
         """One function a reward with a weight, by its name; the marks were made when the answers were drawn."""
@@ -226,21 +230,36 @@ def hash_seed(*parts: int) -> int:
     return found
 
 
+def like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Places in batches, none more than twice as long as the shortest of its batch: rows are padded to the longest."""
+    batches: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        if batches and lengths[at] <= 2 * lengths[batches[-1][0]]:
+            batches[-1].append(at)
+        else:
+            batches.append([at])
+    return batches
+
+
 @contextmanager
 def engine_over(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> Iterator[LocalEngine]:
     """An engine over a model that is being trained, in evaluation mode for the while, computing as training does.
 
     The size of its batches follows from the tasks alone, never from free memory: the same rows meet in a resumed training.
     """
-    was_training = model.training
+    was_training, causal = model.training, model.get_base_model()
     model.eval()
+    attention = causal.config._attn_implementation
+    if causal.device.type == "cpu":  # one query a row: faster by a third than the fused kernel
+        causal.set_attn_implementation("eager")
     widest = max((len(t.prompt or ()) + (t.sampling.max_tokens or 0) for t in tasks), default=1)
     limits = BatchLimits(rows=len(tasks), cache_tokens=max(1, widest * len(tasks)))
-    loaded = LoadedModel.over(model.get_base_model(), tokenizer)
+    loaded = LoadedModel.over(causal, tokenizer)
     try:
         with torch.autocast(loaded.device.type, torch.bfloat16):
             yield LocalEngine(loaded, POLICY, 1, limits)  # not closed: the model is the trainer's
     finally:
+        causal.set_attn_implementation(attention)
         model.train(was_training)
 
 
