@@ -1,13 +1,13 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
-    python bench/rewards.py --out FOLDER [--steps 100] [--model starter] [--max-length 1024] [--quick]
+    python bench/evidence_training.py --out START
+    python bench/rewards.py --start START --kind closed --out FOLDER [--steps 60] [--draws 2] [--quick]
 
-The pack's own questions are read, judged and composed with `compose.evidence: 1`: what fits `--max-length` is asked with
-articles, the rest without. An adapter is trained on them (SFT), and trained on with GRPO on the training questions that are
-asked with articles and as many without whose reference cites one. Both then answer the test split as `evaluate` asks it, greedily:
-without articles, with those that the search finds, and with the right ones taken out. Every figure is evaluation's own,
-paired by question, with a 95 % interval of the difference. The test questions are neither trained on nor watched: GRPO
-watches the validation split. `ratio`: citation F1 with articles, GRPO over SFT.
+START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
+The adapter of `--kind` is trained on with GRPO on the training questions of that kind. Both then answer the test split
+as `evaluate` asks it, greedily: without articles, and with kind "evidence" also with those that the search finds and with
+the right ones taken out; and without articles `--draws` times at the training's temperature. Every figure is evaluation's own, paired by question, with a 95 % interval of the difference. The
+test questions are neither trained on nor watched: GRPO watches the validation split. `ratio`: citation F1, GRPO over SFT.
 
 Every part is kept in FOLDER: the same command goes on where it was stopped. `--quick`: 2 steps and 8 questions; shows that
 it runs, proves nothing.
@@ -18,8 +18,6 @@ Does not: say anything about a larger model. The starter has 9 million parameter
 import argparse
 import json
 import platform
-import random
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -29,16 +27,17 @@ from typing import Any
 import numpy as np
 
 from mnatune.model.engine.local import open_engine
+from mnatune.model.engine.protocol import Answer, Sampling, Task
+from mnatune.model.evidence_prompt import without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
-from mnatune.runs.journey import perform
-from mnatune.runs.recipe import Recipe
-from mnatune.runs.workspace import Run, Stage, read_jsonl, value_hash, write_json, write_jsonl
+from mnatune.runs.recipe import Recipe, load_recipe
+from mnatune.runs.workspace import Run, Stage, file_hash, read_jsonl, value_hash, write_json, write_jsonl
 from mnatune.stages.evaluate.backends import LocalSide
 from mnatune.stages.evaluate.examine import Examined, examine, paired
 from mnatune.stages.evaluate.items import HeldOut, held_out
-from mnatune.stages.evaluate.measures import Yardstick
+from mnatune.stages.evaluate.measures import Pair, Yardstick
 from mnatune.stages.evaluate.metrics import table
 from mnatune.stages.evaluate.open_book import OpenBook
 from mnatune.stages.evaluate.statistics import compare_paired
@@ -47,7 +46,6 @@ from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
-PREPARED = ("read", "curate", "judge", "compose", "train")
 SHOWN = (
     "closed_false", "closed_f1", "closed_precision", "closed_recall", "evidence_false", "evidence_f1",
     "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "loss",
@@ -56,75 +54,67 @@ SHOWN = (
 )  # fmt: skip
 
 
-def sft_recipe(args: argparse.Namespace) -> Recipe:
-    """The start: the quickstart's training on the pack's own questions, with articles where they fit."""
-    train_keys = {"r": 16, "alpha": 32, "dropout": 0.0, "epochs": args.epochs, "learning_rate": args.sft_rate}
-    return Recipe.model_validate(
-        {
-            "name": "rewards",
-            "model": {"id": args.model, "max_length": args.max_length},
-            "read": {"sources": [{"kind": "qa", "path": "pack:qa", "name": "mna-qa"}]},
-            "judge": {"keep_above": 0, "always_keep": ["mna-qa"]},
-            "compose": {"evidence": 1.0, "splits": [0.75, 0.05, 0.2]},
-            "train": {**train_keys, "rows_per_step": 8, "max_grad_norm": 1.0, "checkpoint_every": 20},
-            "generation": {"repetition_penalty": 1.3, "max_new_tokens": args.answer_tokens},
-            "evaluate": {"items": 8 if args.quick else 1000},
-        }
-    )
-
-
-def grpo_recipe(recipe: Recipe, start: Path, rows: Path, count: int, args: argparse.Namespace) -> Recipe:
-    """The same recipe with GRPO in the place of SFT."""
+def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespace) -> Recipe:
+    """The recipe of SFT with GRPO in its place."""
     section = {
         **recipe.train.model_dump(mode="json"),
         "method": "grpo",
         "options": {
-            "rows": str(rows),
             "generations": GENERATIONS,
             "answer_tokens": args.answer_tokens,
             "kl": args.kl,
             "temperature": args.temperature,
         },
-        "from_adapter": str(start),
+        "from_adapter": str(adapter),
         "rows_per_step": GENERATIONS * QUESTIONS,
         "learning_rate": args.learning_rate,
-        "epochs": (args.steps + 0.5) / (count // QUESTIONS),
+        "epochs": (args.steps + 0.5) / (rows // QUESTIONS),
         "log_every": 5,
         "checkpoint_every": 10,
     }
-    return Recipe.model_validate({**recipe.model_dump(mode="json"), "train": section})
+    changed = {
+        "train": section,
+        "generation": {"repetition_penalty": 1.3, "max_new_tokens": args.answer_tokens},  # as the quickstart's
+        "evaluate": {"items": 8 if args.quick else args.items},
+    }
+    return Recipe.model_validate({**recipe.model_dump(mode="json"), **changed})
 
 
-def questions_to_train_on(home: Run, yardstick: Yardstick, path: Path) -> int:
-    """Write the training rows asked with articles, and as many without whose reference cites one that exists; how many."""
-    rows = list(read_jsonl(home.folder("compose") / "train.jsonl"))
-    grounded = [row for row in rows if "evidence" in row]
-    plain = [
-        row
-        for row in rows
-        if "evidence" not in row and any(c.verdict == "valid" for c in yardstick.cited(row["messages"][-1]["content"]))
-    ]
-    chosen = grounded + random.Random("closed").sample(plain, min(len(plain), len(grounded)))
-    write_jsonl(path, chosen)
-    return len(chosen)
+def composed(start: Path, kind: str, run: Run) -> int:
+    """The questions of a kind as the run's rows: START's training rows, and its whole validation and test split; how many."""
+
+    def work(place: Stage) -> None:
+        for name in ("train", "valid", "test"):
+            rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
+            if kind == "closed":
+                rows = [{**without(row, "evidence"), "messages": without_passages(row)} for row in rows]
+            write_jsonl(place.path(f"{name}.jsonl"), rows)
+
+    files = [start / "home" / "5-compose" / f"{name}.jsonl" for name in ("valid", "test")]
+    inputs = {str(at): file_hash(path) for at, path in enumerate(files)}
+    run.perform("compose", {"kind": kind}, inputs, 42, "", work)
+    return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
-def trained(home: Run, recipe: Recipe, pack: Pack, args: argparse.Namespace) -> tuple[Run, dict[str, Any]]:
-    """The run of GRPO, and what was measured in it."""
-    rows, run = args.out / "questions.jsonl", Run(args.out / "grpo")
-    count = questions_to_train_on(home, Yardstick(pack), rows)
-    if not run.folder("compose").exists():
-        run.folder("compose").parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(home.folder("compose"), run.folder("compose"))
-    wanted = grpo_recipe(recipe, home.require("train", "adapter"), rows, count, args)
-    section = wanted.section("train", "model")
-    with counted(args.out / "cpu_seconds.json"):
+def without(row: dict[str, Any], key: str) -> dict[str, Any]:
+    """The row without a key."""
+    return {name: value for name, value in row.items() if name != key}
+
+
+def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
+    """Train with GRPO; what was measured."""
+    with counted(out / "cpu_seconds.json"):
         manifest, _ = run.perform(
-            "train", section, {}, wanted.seed, "bench", lambda place: train(Job(wanted, pack, run, place))
+            "train",
+            recipe.section("train", "model"),
+            run.output_hashes("compose"),
+            recipe.seed,
+            "bench",
+            lambda place: train(Job(recipe, pack, run, place)),
         )
     facts = {key: manifest.facts.get(key) for key in ("held_out", "measured", "saved", "rewards")}
-    seconds = json.loads((args.out / "cpu_seconds.json").read_text(encoding="utf-8"))
-    return run, {**facts, "questions": count, "cpu_minutes": round(sum(seconds) / 60, 1)}
+    seconds = json.loads((out / "cpu_seconds.json").read_text(encoding="utf-8"))
+    return {**facts, "cpu_minutes": round(sum(seconds) / 60, 1)}
 
 
 @contextmanager
@@ -139,20 +129,40 @@ def counted(path: Path) -> Any:
 
 
 def examined(
-    recipe: Recipe, pack: Pack, home: Run, adapters: dict[str, Path], place: Stage
-) -> tuple[list[HeldOut], dict[str, Examined], OpenBook]:
-    """What both adapters give on the test split, without articles and with."""
-    job, yardstick = Job(recipe, pack, home, place), Yardstick(pack)
-    items = held_out(job)
-    book = OpenBook.prepared(job, items)
-    assert book
+    job: Job, adapters: dict[str, Path], *, with_articles: bool
+) -> tuple[list[HeldOut], dict[str, Examined], OpenBook | None]:
+    """What both adapters give on the test split, without articles and, if wanted, with."""
+    items, yardstick = held_out(job), Yardstick(job.pack)
+    book = OpenBook.prepared(job, items) if with_articles else None
     found = {}
-    with open_engine(recipe.model.id, adapters) as engine:
+    with open_engine(job.recipe.model.id, adapters) as engine:
         for name in adapters:
             side = LocalSide(engine, name, name)
             found[name] = examine(job, side, items, yardstick)
-            book.ask(job, name, side, found[name], yardstick)
+            if book:
+                book.ask(job, name, side, found[name], yardstick)
     return items, found, book
+
+
+def drawn(job: Job, adapters: dict[str, Path], items: list[HeldOut], args: argparse.Namespace) -> dict[str, Examined]:
+    """What answers measure that are drawn as in training, those to one question added up."""
+    yardstick, found = Yardstick(job.pack), {}
+    with open_engine(job.recipe.model.id, adapters) as engine:
+        for name in adapters:
+            tasks = [
+                Task(name, Sampling(args.answer_tokens, args.temperature, seed=draw * 100_003 + at), one.messages)
+                for at, one in enumerate(items)
+                for draw in range(args.draws)
+            ]
+            pairs: dict[str, dict[str, Pair]] = {one.id: {} for one in items}
+            for at, answer in enumerate(engine.answers(tasks)):
+                one = items[at // args.draws]
+                assert isinstance(answer, Answer)
+                for metric, (part, whole) in yardstick.measure(answer, one.question, one.reference).pairs.items():
+                    former = pairs[one.id].get(metric, (0.0, 0.0))
+                    pairs[one.id][metric] = (former[0] + part, former[1] + whole)
+            found[name] = Examined({}, {}, pairs)
+    return found
 
 
 def compared(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dict[str, Any]:
@@ -165,17 +175,24 @@ def compared(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dic
     }
 
 
-def tricks(pack: Pack, questions: dict[str, AskedQuestion], found: dict[str, Examined], book: OpenBook) -> dict:
-    """Answers that play a trick, by kind, without articles and with; the share with its difference."""
+def tricks(pack: Pack, questions: dict[str, AskedQuestion], found: dict[str, Examined], texts: dict) -> dict[str, Any]:
+    """Answers that play a trick, by kind, without articles and with; the share with its difference.
+
+    Args:
+        texts: item → adapter → way of asking → answer, of the answers with articles.
+    """
     rewarder, shares, kinds = Rewarder(pack), {}, {}
+    groups: list[str] = []
     for name, examination in found.items():
-        marks: list[tuple[str, str]] = []
-        for at, answer in examination.answers.items():
-            texts = [answer.text, *book.texts.get(at, {}).get(name, {}).values()]
-            marks += [(at, rewarder.mark(questions[at], DrawnAnswer(text, answer.stopped)).trick) for text in texts]
-        shares[name] = np.array([(float(bool(trick)), 1.0) for _, trick in marks])
-        kinds[name] = {kind: sum(k == kind for _, k in marks) for kind in sorted({k for _, k in marks if k})}
-        groups = [at for at, _ in marks]
+        answers = {at: [one.text, *texts.get(at, {}).get(name, {}).values()] for at, one in examination.answers.items()}
+        groups = [at for at, given in answers.items() for _ in given]
+        marks = [
+            rewarder.mark(questions[at], DrawnAnswer(text, True)).trick
+            for at, given in answers.items()
+            for text in given
+        ]
+        shares[name] = np.array([(float(bool(trick)), 1.0) for trick in marks])
+        kinds[name] = {kind: marks.count(kind) for kind in sorted(set(marks) - {""})}
     change = compare_paired(shares["sft"], shares["grpo"], groups).as_dict(100.0)
     return {"sft": change["base"], "grpo": change["tuned"], "difference": change["difference"], "kinds": kinds}
 
@@ -183,52 +200,55 @@ def tricks(pack: Pack, questions: dict[str, AskedQuestion], found: dict[str, Exa
 def main() -> None:
     """Train, answer, compare, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", type=Path, required=True, help="folder of bench/evidence_training.py")
+    parser.add_argument("--kind", choices=("closed", "evidence"), required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", default="starter")
-    parser.add_argument("--max-length", type=int, default=1024)
-    parser.add_argument("--epochs", type=float, default=1, help="of SFT")
-    parser.add_argument("--sft-rate", type=float, default=3e-3)
-    parser.add_argument("--steps", type=int, default=100, help="of GRPO, 32 answers each")
+    parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
+    parser.add_argument("--items", type=int, default=400, help="test questions at most")
+    parser.add_argument(
+        "--draws", type=int, default=2, help="answers to each test question at the training's temperature"
+    )
     parser.add_argument("--answer-tokens", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--kl", type=float, default=0.02)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    if args.quick:
-        args.steps, args.epochs = 2, 0.1
-    recipe, pack = sft_recipe(args), Pack.load("mna_ko")
-    home = Run(args.out / "home")
-    for stage in PREPARED:
-        perform(stage, recipe, home)
-    run, training = trained(home, recipe, pack, args)
-    adapters = {"sft": home.require("train", "adapter"), "grpo": run.require("train", "adapter")}
-    place = Stage(args.out / "answers" / value_hash(training)[:12], home.manifest("compose"))
-    items, found, book = examined(recipe, pack, home, adapters, place)
-    asked = asked_questions(home.folder("compose") / "test.jsonl", load_tokenizer(recipe.model.id))
+    args.steps = 2 if args.quick else args.steps
+    start, run, pack = Run(args.start / args.kind), Run(args.out / "run"), Pack.load("mna_ko")
+    rows = composed(args.start, args.kind, run)
+    adapter = start.require("train", "adapter")
+    recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
+    training = trained(run, recipe, pack, args.out)
+    adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
+    place = Stage(args.out / "answers" / value_hash([training, args.items])[:12], run.manifest("train"))
+    items, found, book = examined(Job(recipe, pack, run, place), adapters, with_articles=args.kind == "evidence")
+    asked = asked_questions(run.require("compose", "test.jsonl"), load_tokenizer(recipe.model.id))
     figures = compared(items, found, recipe.seed)
-    figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book)
-    write_jsonl(args.out / "open_book.jsonl", book.rows())
+    if args.draws:
+        drawings = compared(items, drawn(Job(recipe, pack, run, place), adapters, items, args), recipe.seed)
+        figures |= {f"drawn/{name}": row for name, row in drawings.items()}
+    figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book.texts if book else {})
     texts = {name: {at: a.text for at, a in one.answers.items()} for name, one in found.items()}
-    write_json(args.out / "answers.json", texts)
+    write_json(args.out / "answers.json", {"closed": texts, "evidence": book.texts if book else {}})
     for name, row in figures.items():
-        change = row["difference"]
-        print(f"{name:<22} {row['sft']['value']} -> {row['grpo']['value']}   {change}")
+        print(f"{name:<22} {row['sft']['value']} -> {row['grpo']['value']}   {row['difference']}")
     print(json.dumps(record(figures, len(items), book, training, args), ensure_ascii=False))
 
 
 def record(
-    figures: dict[str, Any], items: int, book: OpenBook, training: dict[str, Any], args: argparse.Namespace
+    figures: dict[str, Any], items: int, book: OpenBook | None, training: dict[str, Any], args: argparse.Namespace
 ) -> dict[str, Any]:
     """The line of the bench."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    before, after = (figures["evidence_f1"][name]["value"] for name in ("sft", "grpo"))
+    f1 = figures["evidence_f1" if book else "citation_f1"]
+    before, after = (f1[name]["value"] for name in ("sft", "grpo"))
     return {
         "bench": "rewards",
         "commit": commit,
         "device": f"{platform.machine()}, one thread",
-        "test questions": {"all": items, "with articles": len(book.questions), "no room": book.no_room},
-        "arguments": {name: value for name, value in vars(args).items() if name != "out"},
+        "test questions": {"all": items, "with articles": len(book.questions) if book else 0},
+        "arguments": {name: value for name, value in vars(args).items() if name not in ("start", "out")},
         "training": training,
         "ratio": {"sft": round(after / before, 3) if before else None},
         "ours": {name: figure["grpo"]["value"] for name, figure in figures.items()},
