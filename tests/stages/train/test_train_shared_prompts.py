@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from mnatune.model.load import load_base
 from mnatune.stages.train import shared_prompts
@@ -13,9 +14,17 @@ PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 11], [12]]
 ANSWERS = [(0, [21, 22, 23]), (1, [31]), (0, [24]), (2, [41, 42]), (1, [32, 33, 34]), (0, [25, 26])]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return load_base(str(tiny_model), dtype="fp32").eval()
+@pytest.fixture(scope="module", params=["whole", "window"])
+def model(request, tiny_model):
+    """The tiny Qwen3, and a tiny Gemma 3 one of whose layers sees three tokens, fewer than any row has."""
+    if request.param == "whole":
+        return load_base(str(tiny_model), dtype="fp32").eval()
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, sliding_window=3, layer_types=["sliding_attention", "full_attention"],
+    )  # fmt: skip
+    return Gemma3ForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,6 @@ GRPO = Method(
     pack_files=(
         "evaluate.yaml",
         "rubric.yaml",
-        "prompts.yaml",
         "citations.yaml",
         "law/law.json",
         "law/articles.parquet",
