@@ -48,7 +48,7 @@ from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
 SHOWN = (
     "closed_false", "closed_f1", "closed_precision", "closed_recall", "evidence_false", "evidence_f1",
-    "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "loss",
+    "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "citation_f1", "loss",
     "fact_overlap", "unsupported_numbers", "stop_rate", "truncated", "hangul_ratio", "chinese_leak", "formal_register",
     "repetition", "empty",
 )  # fmt: skip

@@ -27,7 +27,8 @@ from .shared_prompts import answer_logps
 
 POLICY = "policy"
 TRICK_SHARE = "tricks/share"
-GUARDS = ("citation_exists", "ends", "korean", "honest")  # parts that must not fall on held-out questions
+# parts that must not fall on held-out questions
+GUARDS = ("citation_exists", "citation_supported", "values_grounded", "ends", "korean", "honest")
 GUARD_FIGURES = tuple(f"eval_guards/{name}" for name in GUARDS)
 LEAST_FALL = 0.02  # of a guard's mean; less is not worth stopping for, however sure
 
