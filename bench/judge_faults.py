@@ -32,9 +32,9 @@ from known_rows import endpoint, knowing, make_rows  # noqa: E402
 
 from mnatune.model.endpoint import Clock, Endpoint  # noqa: E402
 from mnatune.model.endpoint.fake import FAULTS, FakeEndpoint, seeded_faults  # noqa: E402
+from mnatune.model.endpoint.rubric import Rubric  # noqa: E402
 from mnatune.pack import Pack  # noqa: E402
 from mnatune.runs.recipe import EndpointSection  # noqa: E402
-from mnatune.stages.judge.rubric import Rubric  # noqa: E402
 
 SPEED = 100
 REPLIES = "SELECT key, state, code, how, value FROM replies ORDER BY key"

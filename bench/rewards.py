@@ -1,18 +1,26 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
-    python bench/rewards.py --run runs/quickstart --out /tmp/grpo [--steps 120] [--quick]
+    python bench/evidence_training.py --out START
+    python bench/rewards.py --start START --kind closed --out FOLDER [--steps 60] [--draws 2] [--quick]
 
-RUN is a run whose `train` is done with `train.method: sft`. Its adapter is trained on with GRPO on the training questions whose
-reference cites an article; then both adapters answer the questions of its test split, greedily and `--samples` times at the
-training's temperature. Every figure is paired by question, with a 95 % interval of the difference (bootstrap by question). The
-test questions are neither trained on nor watched: the validation split is what the training looks at. A stopped run continues.
+START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
+The adapter of `--kind` is trained on with GRPO on the training questions of that kind. Both then answer the test split
+as `evaluate` asks it, greedily: without articles, and with kind "evidence" also with those that the search finds and with
+the right ones taken out; and without articles `--draws` times at the training's temperature. Every figure is evaluation's own, paired by question, with a 95 % interval of the difference. The
+test questions are neither trained on nor watched: GRPO watches the validation split. `ratio`: citation F1, GRPO over SFT.
+
+Every part is kept in FOLDER: the same command goes on where it was stopped. `--quick`: 2 steps and 8 questions; shows that
+it runs, proves nothing.
+
+Does not: say anything about a larger model. The starter has 9 million parameters.
 """
 
 import argparse
 import json
 import platform
-import shutil
 import subprocess
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,186 +28,234 @@ import numpy as np
 
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Answer, Sampling, Task
+from mnatune.model.evidence_prompt import without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe, load_recipe
-from mnatune.runs.workspace import Run, read_jsonl, write_json, write_jsonl
-from mnatune.stages.evaluate.measures import Yardstick
+from mnatune.runs.workspace import Run, Stage, file_hash, read_jsonl, value_hash, write_json, write_jsonl
+from mnatune.stages.evaluate.backends import LocalSide
+from mnatune.stages.evaluate.examine import Examined, examine, paired
+from mnatune.stages.evaluate.items import HeldOut, held_out
+from mnatune.stages.evaluate.measures import Pair, Yardstick
+from mnatune.stages.evaluate.metrics import table
+from mnatune.stages.evaluate.open_book import OpenBook
 from mnatune.stages.evaluate.statistics import compare_paired
 from mnatune.stages.train import train
 from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
-MEASURES = (
-    "false_citations", "citation_f1", "fact_overlap", "unsupported_numbers", "stop_rate", "truncated", "hangul_ratio",
-    "chinese_leak", "formal_register", "repetition", "empty",
+SHOWN = (
+    "closed_false", "closed_f1", "closed_precision", "closed_recall", "evidence_false", "evidence_f1",
+    "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "citation_f1", "loss",
+    "fact_overlap", "unsupported_numbers", "stop_rate", "truncated", "hangul_ratio", "chinese_leak", "formal_register",
+    "repetition", "empty",
 )  # fmt: skip
 
 
-def questions_to_train_on(run: Run, yardstick: Yardstick, out: Path) -> tuple[Path, int]:
-    """The training rows whose reference cites an article that exists, as a file."""
-    rows = read_jsonl(run.folder("compose") / "train.jsonl")
-    citing = [row for row in rows if any(c.verdict == "valid" for c in yardstick.cited(row["messages"][-1]["content"]))]
-    path = out / "questions.jsonl"
-    write_jsonl(path, citing)
-    return path, len(citing)
-
-
-def grpo_recipe(recipe: Recipe, run: Run, rows: Path, count: int, arguments: argparse.Namespace) -> Recipe:
-    """The run's recipe with GRPO in the place of SFT."""
-    options = {
-        "rows": str(rows),
-        "generations": GENERATIONS,
-        "answer_tokens": arguments.answer_tokens,
-        "kl": arguments.kl,
-    }
+def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespace) -> Recipe:
+    """The recipe of SFT with GRPO in its place."""
     section = {
         **recipe.train.model_dump(mode="json"),
         "method": "grpo",
-        "options": options,
-        "from_adapter": str(run.folder("train") / "adapter"),
+        "options": {
+            "generations": GENERATIONS,
+            "answer_tokens": args.answer_tokens,
+            "kl": args.kl,
+            "temperature": args.temperature,
+        },
+        "from_adapter": str(adapter),
         "rows_per_step": GENERATIONS * QUESTIONS,
-        "learning_rate": arguments.learning_rate,
-        "epochs": (arguments.steps + 0.5) * QUESTIONS / (count // QUESTIONS * QUESTIONS),
+        "learning_rate": args.learning_rate,
+        "epochs": (args.steps + 0.5) / (rows // QUESTIONS),
         "log_every": 5,
         "checkpoint_every": 10,
     }
-    return Recipe.model_validate({**recipe.model_dump(mode="json"), "train": section})
+    changed = {
+        "train": section,
+        "generation": {"repetition_penalty": 1.3, "max_new_tokens": args.answer_tokens},  # as the quickstart's
+        "evaluate": {"items": 8 if args.quick else args.items},
+    }
+    return Recipe.model_validate({**recipe.model_dump(mode="json"), **changed})
 
 
-def marks(
-    yardstick: Yardstick, rewarder: Rewarder, questions: list[AskedQuestion], answers: list[Answer]
-) -> dict[str, np.ndarray]:
-    """Figure → (questions, 2) of numerator and denominator, the answers to a question added up.
+def composed(start: Path, kind: str, run: Run) -> int:
+    """The questions of a kind as the run's rows: START's training rows, and its whole validation and test split; how many."""
 
-    All but `tricks` are evaluation's own measures, not the rewards.
-    """
-    repeats = len(answers) // len(questions)
-    found = {name: np.zeros((len(questions), 2)) for name in (*MEASURES, "tricks")}
-    for at, answer in enumerate(answers):
-        question = questions[at // repeats]
-        pairs = yardstick.measure(answer, question.asked, question.reference).pairs
-        trick = rewarder.mark(question, DrawnAnswer(answer.text, answer.stopped)).trick
-        for name in found:
-            found[name][at // repeats] += pairs[name] if name in pairs else (bool(trick), 1)
-    return found
+    def work(place: Stage) -> None:
+        for name in ("train", "valid", "test"):
+            rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
+            if kind == "closed":
+                rows = [{**without(row, "evidence"), "messages": without_passages(row)} for row in rows]
+            write_jsonl(place.path(f"{name}.jsonl"), rows)
+
+    files = [start / "home" / "5-compose" / f"{name}.jsonl" for name in ("valid", "test")]
+    inputs = {str(at): file_hash(path) for at, path in enumerate(files)}
+    run.perform("compose", {"kind": kind}, inputs, 42, "", work)
+    return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
-def answered(
-    recipe: Recipe, adapters: dict[str, Path], questions: list[AskedQuestion], arguments: argparse.Namespace
-) -> dict[str, dict[str, list[Answer]]]:
-    """Adapter → way → answers, those to one question in a row."""
-    ways = {"greedy": [0], "drawn": list(range(1, arguments.samples + 1))}
-    found: dict[str, dict[str, list[Answer]]] = {}
-    with open_engine(recipe.model.id, adapters) as engine:
+def without(row: dict[str, Any], key: str) -> dict[str, Any]:
+    """The row without a key."""
+    return {name: value for name, value in row.items() if name != key}
+
+
+def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
+    """Train with GRPO; what was measured."""
+    with counted(out / "cpu_seconds.json"):
+        manifest, _ = run.perform(
+            "train",
+            recipe.section("train", "model"),
+            run.output_hashes("compose"),
+            recipe.seed,
+            "bench",
+            lambda place: train(Job(recipe, pack, run, place)),
+        )
+    facts = {key: manifest.facts.get(key) for key in ("held_out", "measured", "saved", "rewards")}
+    seconds = json.loads((out / "cpu_seconds.json").read_text(encoding="utf-8"))
+    return {**facts, "cpu_minutes": round(sum(seconds) / 60, 1)}
+
+
+@contextmanager
+def counted(path: Path) -> Any:
+    """Add the CPU seconds of the block to a file, so that an interrupted training counts whole."""
+    begun = time.process_time()
+    try:
+        yield
+    finally:
+        former = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        write_json(path, [*former, round(time.process_time() - begun, 1)])
+
+
+def examined(
+    job: Job, adapters: dict[str, Path], *, with_articles: bool
+) -> tuple[list[HeldOut], dict[str, Examined], OpenBook | None]:
+    """What both adapters give on the test split, without articles and, if wanted, with."""
+    items, yardstick = held_out(job), Yardstick(job.pack)
+    book = OpenBook.prepared(job, items) if with_articles else None
+    found = {}
+    with open_engine(job.recipe.model.id, adapters) as engine:
         for name in adapters:
-            found[name] = {}
-            for way, seeds in ways.items():
-                tasks = [
-                    Task(
-                        name,
-                        sampling(recipe, arguments.answer_tokens, seed, at),
-                        prompt=one.prompt,
-                    )
-                    for at, one in enumerate(questions)
-                    for seed in seeds
-                ]
-                found[name][way] = [answer for answer in engine.answers(tasks) if isinstance(answer, Answer)]
-                assert len(found[name][way]) == len(tasks)
+            side = LocalSide(engine, name, name)
+            found[name] = examine(job, side, items, yardstick)
+            if book:
+                book.ask(job, name, side, found[name], yardstick)
+    return items, found, book
+
+
+def drawn(job: Job, adapters: dict[str, Path], items: list[HeldOut], args: argparse.Namespace) -> dict[str, Examined]:
+    """What answers measure that are drawn as in training, those to one question added up."""
+    yardstick, found = Yardstick(job.pack), {}
+    with open_engine(job.recipe.model.id, adapters) as engine:
+        for name in adapters:
+            tasks = [
+                Task(name, Sampling(args.answer_tokens, args.temperature, seed=draw * 100_003 + at), one.messages)
+                for at, one in enumerate(items)
+                for draw in range(args.draws)
+            ]
+            pairs: dict[str, dict[str, Pair]] = {one.id: {} for one in items}
+            for at, answer in enumerate(engine.answers(tasks)):
+                one = items[at // args.draws]
+                assert isinstance(answer, Answer)
+                for metric, (part, whole) in yardstick.measure(answer, one.question, one.reference).pairs.items():
+                    former = pairs[one.id].get(metric, (0.0, 0.0))
+                    pairs[one.id][metric] = (former[0] + part, former[1] + whole)
+            found[name] = Examined({}, {}, pairs)
     return found
+
+
+def compared(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dict[str, Any]:
+    """Figure → both values and the difference with its interval, in per cent (`loss` in nats)."""
+    rows = table(paired(items, {"base": found["sft"], "tuned": found["grpo"]}), seed)
+    return {
+        row["name"]: {"sft": row["base"], "grpo": row["tuned"], "difference": row["difference"]}
+        for row in rows
+        if row["name"] in SHOWN
+    }
+
+
+def tricks(pack: Pack, questions: dict[str, AskedQuestion], found: dict[str, Examined], texts: dict) -> dict[str, Any]:
+    """Answers that play a trick, by kind, without articles and with; the share with its difference.
+
+    Args:
+        texts: item → adapter → way of asking → answer, of the answers with articles.
+    """
+    rewarder, shares, kinds = Rewarder(pack), {}, {}
+    groups: list[str] = []
+    for name, examination in found.items():
+        answers = {at: [one.text, *texts.get(at, {}).get(name, {}).values()] for at, one in examination.answers.items()}
+        groups = [at for at, given in answers.items() for _ in given]
+        marks = [
+            rewarder.mark(questions[at], DrawnAnswer(text, True)).trick
+            for at, given in answers.items()
+            for text in given
+        ]
+        shares[name] = np.array([(float(bool(trick)), 1.0) for trick in marks])
+        kinds[name] = {kind: marks.count(kind) for kind in sorted(set(marks) - {""})}
+    change = compare_paired(shares["sft"], shares["grpo"], groups).as_dict(100.0)
+    return {"sft": change["base"], "grpo": change["tuned"], "difference": change["difference"], "kinds": kinds}
 
 
 def main() -> None:
     """Train, answer, compare, print one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", type=Path, required=True, help="folder of bench/evidence_training.py")
+    parser.add_argument("--kind", choices=("closed", "evidence"), required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--answer-tokens", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--kl", type=float, default=0.02)
+    parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
+    parser.add_argument("--items", type=int, default=400, help="test questions at most")
     parser.add_argument(
-        "--quick", action="store_true", help="2 steps, 8 questions, 1 sample: shows that it runs, proves nothing"
+        "--draws", type=int, default=2, help="answers to each test question at the training's temperature"
     )
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.steps, arguments.samples = 2, 1
-    run, out = Run(arguments.run), arguments.out
-    recipe = load_recipe(run.root / "recipe.lock.yaml")
-    pack, tokenizer = Pack.load(recipe.pack), load_tokenizer(recipe.model.id, recipe.model.revision)
-    yardstick, rewarder = Yardstick(pack), Rewarder(pack)
-    out.mkdir(parents=True, exist_ok=True)
-    rows, count = questions_to_train_on(run, yardstick, out)
-    new = Run(out / "run")
-    if not new.folder("compose").exists():
-        new.folder("compose").parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(run.folder("compose"), new.folder("compose"))
-    wanted = grpo_recipe(recipe, run, rows, count, arguments)
-    section = wanted.section("train", "model")
-    manifest, _ = new.perform(
-        "train", section, {}, wanted.seed, "bench", lambda stage: train(Job(wanted, pack, new, stage))
-    )
-    questions = asked_questions(run.folder("compose") / "test.jsonl", tokenizer)[: 8 if arguments.quick else None]
-    adapters = {"sft": run.folder("train") / "adapter", "grpo": new.folder("train") / "adapter"}
-    answers = answered(wanted, adapters, questions, arguments)
-    write_json(
-        out / "answers.json", {m: {w: [a.text for a in got] for w, got in ways.items()} for m, ways in answers.items()}
-    )
-    figures = compared(yardstick, rewarder, questions, answers)
-    print(json.dumps(record(figures, len(questions), manifest.facts, arguments), ensure_ascii=False))
-
-
-def sampling(recipe: Recipe, tokens: int, seed: int, at: int) -> Sampling:
-    """Seed 0: greedy with the recipe's repetition penalty, as in evaluation; others: a draw as in training."""
-    if seed:
-        return Sampling(tokens, 1.0, seed=seed * 100_003 + at)
-    return Sampling(tokens, repetition_penalty=recipe.generation.repetition_penalty)
-
-
-def compared(
-    yardstick: Yardstick,
-    rewarder: Rewarder,
-    questions: list[AskedQuestion],
-    answers: dict[str, dict[str, list[Answer]]],
-) -> dict[str, Any]:
-    """Way and figure → both values in per cent, and the difference with its interval."""
-    figures: dict[str, Any] = {}
-    for way in answers["sft"]:
-        before, after = (marks(yardstick, rewarder, questions, answers[name][way]) for name in ("sft", "grpo"))
-        for name in before:
-            found = compare_paired(before[name], after[name], [q.id for q in questions], resamples=2000)
-            figures[f"{way}/{name}"] = shown = found.as_dict(100.0)
-            change = shown["difference"]
-            print(f"{way:<7} {name:<20} {shown['base']['value']} -> {shown['tuned']['value']}   {change}")
-    return figures
+    parser.add_argument("--answer-tokens", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--kl", type=float, default=0.02)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    args.steps = 2 if args.quick else args.steps
+    start, run, pack = Run(args.start / args.kind), Run(args.out / "run"), Pack.load("mna_ko")
+    rows = composed(args.start, args.kind, run)
+    adapter = start.require("train", "adapter")
+    recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
+    training = trained(run, recipe, pack, args.out)
+    adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
+    place = Stage(args.out / "answers" / value_hash([training, args.items])[:12], run.manifest("train"))
+    items, found, book = examined(Job(recipe, pack, run, place), adapters, with_articles=args.kind == "evidence")
+    asked = asked_questions(run.require("compose", "test.jsonl"), load_tokenizer(recipe.model.id))
+    figures = compared(items, found, recipe.seed)
+    if args.draws:
+        drawings = compared(items, drawn(Job(recipe, pack, run, place), adapters, items, args), recipe.seed)
+        figures |= {f"drawn/{name}": row for name, row in drawings.items()}
+    figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book.texts if book else {})
+    texts = {name: {at: a.text for at, a in one.answers.items()} for name, one in found.items()}
+    write_json(args.out / "answers.json", {"closed": texts, "evidence": book.texts if book else {}})
+    for name, row in figures.items():
+        print(f"{name:<22} {row['sft']['value']} -> {row['grpo']['value']}   {row['difference']}")
+    print(json.dumps(record(figures, len(items), book, training, args), ensure_ascii=False))
 
 
 def record(
-    figures: dict[str, Any], questions: int, facts: dict[str, Any], arguments: argparse.Namespace
+    figures: dict[str, Any], items: int, book: OpenBook | None, training: dict[str, Any], args: argparse.Namespace
 ) -> dict[str, Any]:
     """The line of the bench."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    f1 = figures["evidence_f1" if book else "citation_f1"]
+    before, after = (f1[name]["value"] for name in ("sft", "grpo"))
     return {
         "bench": "rewards",
         "commit": commit,
         "device": f"{platform.machine()}, one thread",
-        "questions": questions,
-        "arguments": {name: value for name, value in vars(arguments).items() if name not in ("run", "out")},
-        "training": {key: facts.get(key) for key in ("held_out", "measured", "saved", "rewards")},
-        "ratio": {"seed": None, "SFT's citation F1": ratio(figures["drawn/citation_f1"])},
-        "ours": {name: figure["tuned"]["value"] for name, figure in figures.items()},
-        "baseline": {name: figure["base"]["value"] for name, figure in figures.items()},
+        "test questions": {"all": items, "with articles": len(book.questions) if book else 0},
+        "arguments": {name: value for name, value in vars(args).items() if name not in ("start", "out")},
+        "training": training,
+        "ratio": {"sft": round(after / before, 3) if before else None},
+        "ours": {name: figure["grpo"]["value"] for name, figure in figures.items()},
+        "baseline": {name: figure["sft"]["value"] for name, figure in figures.items()},
         "difference": {name: figure["difference"] for name, figure in figures.items()},
+        "tricks": figures["tricks"]["kinds"],
     }
-
-
-def ratio(figure: dict[str, Any]) -> float | None:
-    """After divided by before; None where there was nothing."""
-    before, after = figure["base"]["value"], figure["tuned"]["value"]
-    return round(after / before, 3) if before else None
 
 
 if __name__ == "__main__":

@@ -24,7 +24,14 @@ SYSTEM = {
     "gpu_memory_mb": ("GPU 메모리", " GiB", 1 / 1024),
     "tokens_per_second": ("처리 속도", " 토큰/초", 1.0),
 }
-GUARDS = {"citation_exists": "있는 조문", "ends": "스스로 끝맺음", "korean": "한국어", "honest": "꼼수 없음"}
+GUARDS = {
+    "citation_exists": "있는 조문",
+    "citation_supported": "맞는 조문",
+    "values_grounded": "근거 있는 숫자·날짜",
+    "ends": "스스로 끝맺음",
+    "korean": "한국어",
+    "honest": "꼼수 없음",
+}
 MEMORY_PARTS = {
     "weights": "가중치",
     "adapter": "어댑터",

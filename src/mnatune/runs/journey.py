@@ -117,6 +117,8 @@ def section_of(stage: str, recipe: Recipe) -> dict[str, Any]:
     if stage == "train":
         for name in FREE_TRAIN_KEYS:
             section["train"].pop(name, None)
+        if recipe.train.options.get("rewards", {}).get("rubric"):  # a judge of the endpoint gives it
+            section |= recipe.section("endpoint")
     if "endpoint" in section:
         names = () if stage == "judge" and recipe.judge.scorer == "lexicon" else ("base_url", "model")
         section["endpoint"] = {name: section["endpoint"][name] for name in names}

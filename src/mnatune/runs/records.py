@@ -58,6 +58,11 @@ def asked(history: Sequence[str], question: str) -> str:
     return "\n".join([*history, question]) if history else question
 
 
+def question_of(row: Mapping[str, Any]) -> str:
+    """The question of a row of plain values, with the turns before it."""
+    return asked(row.get("history") or (), row["question"])
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a record came from.

@@ -20,7 +20,7 @@ REWARDS = {
     "length": 0.25,
     "polite": 0.25,
 }
-REWARD_NAMES = tuple(REWARDS)
+REWARD_NAMES = (*REWARDS, "rubric")
 
 
 class OptionsForm(BaseModel):
@@ -76,7 +76,7 @@ class GrpoOptions(OptionsForm):
     kl: float = Field(0.02, ge=0)
     """Weight of the distance from the adapter at the start (TRL's beta); 0 keeps no reference and measures none."""
     rewards: dict[str, float] = REWARDS
-    """Name of a reward → weight; those left out count nothing."""
+    """Name of a reward → weight; those left out count nothing. `rubric` asks the recipe's endpoint about every answer."""
 
     @field_validator("rewards")
     @classmethod

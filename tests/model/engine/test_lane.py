@@ -9,6 +9,7 @@ from mnatune.model.engine import sampler
 from mnatune.model.engine.lane import Lane
 from mnatune.model.engine.lane_rows import LaneRow, Outgoing
 from mnatune.model.engine.local import open_engine
+from mnatune.model.engine.prefill import prefill
 from mnatune.model.engine.protocol import Sampling
 from mnatune.model.prompt import prompt_ids
 
@@ -87,3 +88,23 @@ def compare(logits, running, rows, wanted):
     for row, found in zip(running, logits, strict=True):
         expected = wanted[rows[row]][len(row.ids) - 1]
         assert float((found - expected).abs().max()) < ROUNDING
+
+
+def test_equal_prompts_are_read_once_and_each_row_has_its_own_answer(engine, monkeypatch):
+    with engine.variant("tuned") as model, torch.inference_mode():
+        one, other = (prompt_ids(model.tokenizer, [{"role": "user", "content": q}]) for q in QUESTIONS[:2])
+        prompts, read, forward = [one, other, one, one], [], model.backbone.forward
+
+        def counted(*args, **kwargs):
+            read.append(tuple(kwargs["input_ids"].shape))
+            return forward(*args, **kwargs)
+
+        monkeypatch.setattr(model.backbone, "forward", counted)
+        state = prefill(model, prompts)
+        monkeypatch.undo()
+        assert read == [(2, max(len(one), len(other)))]
+        logits = model.head(state.hidden).float()
+        for found, prompt in zip(logits, prompts, strict=True):
+            assert float((found - alone(model, prompt, 1)[0]).abs().max()) < ROUNDING
+        assert state.mask.sum(-1).tolist() == [len(prompt) for prompt in prompts]
+        assert all(layer.keys.shape[0] == len(prompts) for layer in state.cache.layers)

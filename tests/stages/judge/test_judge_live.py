@@ -31,7 +31,7 @@ def served_starter(tmp_path: Path) -> Iterator[str]:
 def test_a_real_model_that_writes_no_json_ends_every_row_once(
     served_starter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mnatune.stages.judge.rubric.REPLY_TOKENS", 40)
+    monkeypatch.setattr("mnatune.model.endpoint.rubric.REPLY_TOKENS", 40)
     rows, _ = make_rows(3)
     section = endpoint(served_starter, tmp_path, model="starter", timeout=300.0)
     run = make_run(tmp_path / "run", rows)

@@ -9,12 +9,12 @@ from known_rows import endpoint, knowing, make_job, make_rows, make_run
 
 from mnatune.model.endpoint import BadReply
 from mnatune.model.endpoint.fake import ROW_LINE, Body, FakeEndpoint, judged, seeded_faults
+from mnatune.model.endpoint.rubric import Rubric
 from mnatune.pack import Pack
 from mnatune.runs.errors import EnvironmentFault
 from mnatune.runs.recipe import JudgeSection
 from mnatune.stages.judge import judge
 from mnatune.stages.judge.recall import Stratum, clopper_pearson, interval_of_recall
-from mnatune.stages.judge.rubric import Rubric
 
 GOOD = {"reason": "쟁점을 다룸", "evidence": "주식매수청구권", "relevance": 5, "accuracy": 4, "depth": 3, "clarity": 4}
 ROW = {"id": "r" * 20, "question": "주식매수청구권은 무엇인가요?", "answer": "합병에 반대하는 주주의 권리입니다."}
@@ -163,14 +163,14 @@ def test_without_the_guard_the_same_judge_moves_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The measurement can fail: it is the guard that keeps the shift down."""
-    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.model.endpoint.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     canaries = shift_of_an_obedient_judge(tmp_path)
     assert canaries["injection_shift"] > 40
     assert canaries["warnings"] == ["injection_shift"]
 
 
 def test_injections_are_tried_on_rows_that_have_room_to_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnatune.stages.judge.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
+    monkeypatch.setattr("mnatune.model.endpoint.rubric.InstructionFilter.clean", lambda self, text: (text, 0))
     rows, useful = make_rows(60, 0.5)
     know, low = knowing(useful), 60 - len(useful)
     assert 24 <= low < 60

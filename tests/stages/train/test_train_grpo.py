@@ -5,8 +5,11 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_run import adapter_bytes, compose, make_recipe, train_job
 from transformers import TrainerCallback
 
@@ -161,3 +164,12 @@ def test_what_grpo_refuses(trained, job_of, whole, tiny_model, tmp_path) -> None
 ])  # fmt: skip
 def test_a_guard_falls_when_the_paired_difference_is_sure(before, after, fell) -> None:
     assert reward_trainer._falls(before, after) is fell
+
+
+@given(st.lists(st.integers(1, 2000), max_size=60))
+def test_batches_hold_every_place_once_and_lengths_that_are_alike(lengths) -> None:
+    batches = reward_trainer.like_lengths(lengths)
+    assert sorted(at for batch in batches for at in batch) == list(range(len(lengths)))
+    assert all(max(lengths[at] for at in batch) <= 2 * min(lengths[at] for at in batch) for batch in batches)
+    firsts = [min(lengths[at] for at in batch) for batch in batches]
+    assert all(after > 2 * before for before, after in pairwise(firsts)), "no more batches than needed"

@@ -2,14 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mnatune.model.endpoint.fake import ROW_LINE, FakeEndpoint
 from mnatune.pack import Pack
+from mnatune.runs.errors import EnvironmentFault, UsageError
+from mnatune.runs.job import Job
+from mnatune.runs.recipe import Recipe
 from mnatune.runs.train_options import REWARD_NAMES, GrpoOptions
-from mnatune.runs.workspace import read_jsonl
+from mnatune.runs.workspace import Manifest, Run, Stage, read_jsonl
 from mnatune.stages.train.asked_rows import AskedQuestion
+from mnatune.stages.train.judged_reward import REWARD, RubricJudge
 from mnatune.stages.train.rewards import PARTS, DrawnAnswer, Rewarder
 
 PROBES = read_jsonl(Path(__file__).parents[2] / "data" / "reward_probes.jsonl")
@@ -26,7 +32,7 @@ REFERENCE = (
 
 
 def question(asked: str = PLAIN, reference: str = REFERENCE, **more) -> AskedQuestion:
-    return AskedQuestion(id=f"{asked}/{reference}", prompt=[1], asked=asked, reference=reference, **more)
+    return AskedQuestion(id=f"{asked}/{reference}", prompt=[1], asked=asked, plain=asked, reference=reference, **more)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,8 @@ def test_what_the_pack_itself_answers_is_no_trick_and_is_paid(rewarder, pack) ->
 
 
 def test_every_reward_has_a_weight_by_default_and_a_function() -> None:
-    assert list(PARTS) == list(REWARD_NAMES) == list(WEIGHTS)
+    assert [*PARTS, REWARD] == list(REWARD_NAMES)
+    assert list(PARTS) == list(WEIGHTS), "a judge is asked only where the recipe says so"
 
 
 def test_an_invented_citation_is_not_paid_and_none_is_not_the_way_out(paid) -> None:
@@ -153,3 +160,64 @@ def test_a_pack_without_laws_rewards_no_citation(tmp_path, pack) -> None:
     marks = Rewarder(Pack.load(str(bare))).mark(question(), DrawnAnswer(REFERENCE, True))
     assert marks.parts["citation_exists"] is marks.parts["citation_supported"] is None
     assert marks.total(WEIGHTS) > 0.9
+
+
+GOOD = {"reason": "요건을 옳게 적었음", "relevance": 5, "accuracy": 4, "depth": 3, "clarity": 4}
+JUDGED = replace(question(), id="q1")
+HONEST = "합병계약서는 상법 제522조에 따라 주주총회의 특별결의로 승인받아야 합니다."
+
+
+def judge_reply(body) -> str:
+    found = ROW_LINE.search(body["messages"][1]["content"])
+    return json.dumps({"id": found.group(1), "evidence": "주주총회의 특별결의", **GOOD}, ensure_ascii=False)
+
+
+@pytest.fixture
+def judge_of(pack, tmp_path):
+    """judge_of(base_url): the judge of a recipe with that endpoint, whose ledger lies in tmp_path."""
+
+    def made(base_url: str) -> RubricJudge:
+        endpoint = {"base_url": base_url, "model": "judge", "ledger": str(tmp_path / "ledger.sqlite3"), "timeout": 2}
+        recipe = Recipe.model_validate({"name": "judged", "endpoint": endpoint})
+        run = Run(tmp_path / "run")
+        return RubricJudge(Job(recipe, pack, run, Stage(run.folder("train"), Manifest("train", "key", {}, {}, 1))))
+
+    return made
+
+
+def test_a_judge_marks_what_plays_no_trick_and_each_answer_once(pack, judge_of) -> None:
+    answers = [DrawnAnswer(text, True) for text in (HONEST, "네.", HONEST)]
+    with FakeEndpoint(judge_reply) as server:
+        first = Rewarder(pack, judge_of(server.base_url)).mark_all([JUDGED] * 3, answers)
+        again = Rewarder(pack, judge_of(server.base_url)).mark_all([JUDGED] * 3, answers)
+        assert server.served.paid == 1
+    assert [marks.parts["rubric"] for marks in first] == [0.85, 0.0, 0.85]
+    assert first == again
+    assert first[0].total({"rubric": 1.0}) == 0.85
+
+
+def test_the_judge_is_shown_the_question_without_its_passages(judge_of) -> None:
+    seen: list[str] = []
+
+    def reply(body) -> str:
+        seen.append(body["messages"][1]["content"])
+        return judge_reply(body)
+
+    with FakeEndpoint(reply) as server:
+        judge_of(server.base_url).marks([(replace(JUDGED, asked=f"{ARTICLE} {PLAIN}"), HONEST)])
+    assert PLAIN in seen[0]
+    assert ARTICLE not in seen[0]
+
+
+def test_an_unusable_reply_is_no_mark_and_a_missing_one_stops_the_training(judge_of, monkeypatch) -> None:
+    monkeypatch.setattr("mnatune.model.endpoint.client.ROW_ATTEMPTS", 1)
+    with FakeEndpoint(lambda body: "점수는 드릴 수 없습니다.") as server:
+        assert judge_of(server.base_url).marks([(JUDGED, HONEST)]) == [None]
+    with (
+        FakeEndpoint(judge_reply, fault=lambda row, seen: "500") as server,
+        pytest.raises(EnvironmentFault, match="judge gave no reply"),
+    ):
+        judge_of(server.base_url).marks([(JUDGED, "주주총회의 특별결의로 승인받는 것이 원칙입니다.")])
+    with pytest.raises(UsageError, match="names no endpoint") as told:
+        judge_of("")
+    assert "train.options.rewards" in str(told.value)

@@ -6,6 +6,7 @@
     dialects  what is asked, and how servers want it worded
     wire      one HTTP call and what its outcome means
     client    `Endpoint`: asks, repairs, retries, records
+    rubric    the pack's rubric: what a judge is asked about a row, and the score of its reply
     meter     progress with rows per second, cost so far and time left
 
 The key comes from MNATUNE_API_KEY in the environment alone and is never written anywhere.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..load import LoadedModel, cache_argument
 from ..prompt import common_prefix
-from .opening import Layers, expanded, read_opening
+from .opening import Layers, chosen_rows, expanded, read_opening
 
 if TYPE_CHECKING:
     import torch
@@ -58,9 +58,16 @@ def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int 
 
 
 def prefill(model: LoadedModel, prompts: Sequence[list[int]], opening: Opening | None = None) -> Prefilled:
-    """Read prompts after their opening, if they have one in common."""
+    """Read prompts after their opening, if they have one in common; equal prompts are read once."""
     import torch
 
+    distinct = list(dict.fromkeys(map(tuple, prompts)))
+    if len(distinct) < len(prompts):  # several answers to one question
+        once = prefill(model, [list(prompt) for prompt in distinct], opening)
+        place = {prompt: at for at, prompt in enumerate(distinct)}
+        rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device)
+        layers = [(layer.keys, layer.values) for layer in once.cache.layers]
+        return Prefilled(once.hidden[rows], chosen_rows(layers, rows), once.mask[rows])
     start = len(opening.ids) if opening else 0
     width = max(map(len, prompts))
     gaps = [width - len(prompt) for prompt in prompts]

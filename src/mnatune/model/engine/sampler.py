@@ -64,11 +64,14 @@ class Draws:
 
         logits = self._penalised(logits.float())
         chosen: list[int] = logits.argmax(-1).tolist()
-        limited = [i for i, s in enumerate(self._sampling) if s.temperature > 0 and s.top_k > 0]
-        free = [i for i, s in enumerate(self._sampling) if s.temperature > 0 and s.top_k == 0]
-        for rows in (limited, free):
+        drawn = [row for row, one in enumerate(self._sampling) if one.temperature > 0]
+        limited = [row for row in drawn if self._sampling[row].top_k > 0]
+        nucleus = [row for row in drawn if self._sampling[row].top_k == 0 and self._sampling[row].top_p < 1]
+        free = [row for row in drawn if self._sampling[row].top_k == 0 and self._sampling[row].top_p >= 1]
+        for rows in (limited, nucleus, free):
             if rows:
-                for row, token in zip(rows, self._sample(logits[rows], rows, bounded=rows is limited), strict=True):
+                places = self._sample(logits[rows], rows) if rows is free else self._sample_sorted(logits[rows], rows)
+                for row, token in zip(rows, places, strict=True):
                     chosen[row] = token
         self._seen.scatter_(1, torch.tensor(chosen, device=self._seen.device)[:, None], True)
         return chosen
@@ -83,31 +86,44 @@ class Draws:
         punished = (logits / self._penalties).where(logits > 0, logits * self._penalties)
         return logits.where(~self._seen, punished)
 
-    def _sample(self, logits: "torch.Tensor", rows: Sequence[int], *, bounded: bool) -> list[int]:
-        """Sampled tokens of rows that all have a top-k (`bounded`), or all have none."""
+    def _sample(self, logits: "torch.Tensor", rows: Sequence[int]) -> list[int]:
+        """Sampled tokens of rows that may draw any: in the vocabulary's order, without sorting it."""
+        best = logits.amax(-1, keepdim=True)  # taken off first: a temperature of 1e-39 must not overflow
+        scores = (logits - best).double() / self._column("temperature", rows, logits.device)
+        return [int(token) for token in self._places(scores.softmax(-1), rows).squeeze(1).tolist()]
+
+    def _sample_sorted(self, logits: "torch.Tensor", rows: Sequence[int]) -> list[int]:
+        """Sampled tokens of rows that all have a top-k, or all a top-p alone."""
         import torch
 
-        wanted = [self._sampling[row] for row in rows]
-
-        def column(values: Sequence[float]) -> "torch.Tensor":
-            return torch.tensor(values, device=logits.device, dtype=torch.float64).unsqueeze(1)
-
-        width = logits.shape[-1]
-        if bounded:
-            width = min(width, max(one.top_k for one in wanted))
-        scores, ids = logits.topk(width, dim=-1)  # descending; width is the vocabulary where there is no top-k
-        scores = scores.double()  # a temperature of 1e-39 must not overflow: the best score is taken off first
-        scores = (scores - scores[:, :1]) / column([one.temperature for one in wanted])
-        if bounded:
-            rank = torch.arange(width, device=logits.device).unsqueeze(0)
-            scores = scores.masked_fill(rank >= column([one.top_k for one in wanted]), float("-inf"))
+        limits = [self._sampling[row].top_k for row in rows]
+        scores, ids = logits.topk(min(logits.shape[-1], max(limits) or logits.shape[-1]), dim=-1)  # descending
+        scores = scores.double()
+        scores = (scores - scores[:, :1]) / self._column("temperature", rows, logits.device)
+        if all(limits):
+            rank = torch.arange(scores.shape[-1], device=logits.device).unsqueeze(0)
+            scores = scores.masked_fill(rank >= self._column("top_k", rows, logits.device), float("-inf"))
         shares = scores.softmax(-1)
         before = shares.cumsum(-1) - shares  # the mass ahead of each token; the first always stays
-        outside = before >= column([one.top_p for one in wanted])
+        outside = before >= self._column("top_p", rows, logits.device)
         outside[:, 0] = False
-        shares = shares.masked_fill(outside, 0.0)
-        mass = shares.cumsum(-1)
-        point = column([self._dice[row].random() for row in rows]) * mass[:, -1:]
-        last = (shares > 0).sum(-1, keepdim=True) - 1  # rounding must not carry the point past the last candidate
-        places = torch.searchsorted(mass, point, right=True).minimum(last)
+        places = self._places(shares.masked_fill(outside, 0.0), rows)
         return [int(token) for token in ids.gather(1, places).squeeze(1).tolist()]
+
+    def _places(self, shares: "torch.Tensor", rows: Sequence[int]) -> "torch.Tensor":
+        """Where each row's next random number falls among its shares, (rows, 1)."""
+        import torch
+
+        mass = shares.cumsum(-1)
+        total = mass[:, -1:].contiguous()
+        dice = [[self._dice[row].random()] for row in rows]
+        point = torch.tensor(dice, device=shares.device, dtype=torch.float64) * total
+        last = torch.searchsorted(mass, total)  # rounding must not carry the point past the last candidate
+        return torch.searchsorted(mass, point, right=True).minimum(last)
+
+    def _column(self, name: str, rows: Sequence[int], device: "torch.device") -> "torch.Tensor":
+        """A setting of these rows, (rows, 1)."""
+        import torch
+
+        values = [[float(getattr(self._sampling[row], name))] for row in rows]
+        return torch.tensor(values, device=device, dtype=torch.float64)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ...runs.job import Job
-from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, RowWriter, write_table
+from ...runs.records import DROPPED_SCHEMA, QA_SCHEMA, RowWriter, question_of, write_table
 from ...runs.workspace import write_json
 from ...text.lexicon import Lexicon
 from .calibrate import calibrate
 from .estimate import estimate, estimate_table
-from .judge_rows import JudgeRows, Row, Verdict, question_of
+from .judge_rows import JudgeRows, Row, Verdict
 from .judge_summary import Summary
 
 __all__ = ["calibrate", "estimate", "estimate_table", "judge"]

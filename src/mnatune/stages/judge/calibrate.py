@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...model.endpoint import Endpoint, Ledger, Outcome
+from ...model.endpoint.rubric import Rubric
 from ...pack import Pack
 from ...runs.errors import DataError, needs
 from ...runs.human_labels import LEAST_ROWS, cohen_kappa, label_rows, with_interval
@@ -14,7 +15,6 @@ from ...runs.records import content_id
 from ...runs.workspace import file_hash
 from ...text.lexicon import Lexicon
 from .judge_rows import Row
-from .rubric import Rubric
 
 COLUMNS = ("question", "answer", "score")
 BANDS = 6  # 0–5, as people and judges score

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from ...runs.job import Job
+from ...runs.records import question_of
 from ...text.lexicon import Lexicon
 from . import canaries
 from .classifier import ScoreModel, read_text
-from .judge_rows import JudgeRows, Row, Verdict, question_of
+from .judge_rows import JudgeRows, Row, Verdict
 from .llm import NOT_ASKED, LlmJudge
 from .recall import audit_strata, interval_of_recall
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...runs.errors import needs
-from .judge_rows import Row, question_of
+from ...runs.records import question_of
+from .judge_rows import Row
 
 FEATURES = 2**18
 NGRAMS = (2, 4)

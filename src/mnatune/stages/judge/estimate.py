@@ -3,14 +3,15 @@
 import random
 from typing import Any
 
+from ...model.endpoint.rubric import Rubric
 from ...model.load import load_tokenizer
 from ...pack import Pack
 from ...runs.errors import EnvironmentFault
 from ...runs.recipe import Recipe
+from ...runs.records import question_of
 from ...runs.workspace import Run
 from ...text.lexicon import Lexicon
-from .judge_rows import JudgeRows, question_of
-from .rubric import Rubric
+from .judge_rows import JudgeRows
 
 SAMPLED = 2000  # rows whose prompts are tokenised
 REPLY_TOKENS = 130  # of a reply in the rubric's shape: reason of 200 characters, evidence of 40, four numbers

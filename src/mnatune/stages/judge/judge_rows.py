@@ -6,15 +6,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from ...runs.records import asked, iter_qa, shards
+from ...runs.records import iter_qa, shards
 from ...runs.workspace import Run
 
 Row = dict[str, Any]
-
-
-def question_of(row: Row) -> str:
-    """The row's question, with the turns before it."""
-    return asked(row.get("history") or (), row["question"])
 
 
 @dataclass(frozen=True, slots=True)

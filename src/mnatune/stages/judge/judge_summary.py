@@ -16,8 +16,9 @@ import heapq
 from collections import Counter
 from typing import Any
 
+from ...runs.records import question_of
 from ...text.lexicon import Lexicon
-from .judge_rows import Row, Verdict, question_of
+from .judge_rows import Row, Verdict
 
 OTHER = "기타"
 EXAMPLES = 4  # of each kind

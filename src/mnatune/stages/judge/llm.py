@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...model.endpoint import Ask, Clock, Endpoint, Outcome, Tally, meter
+from ...model.endpoint.rubric import Rubric
 from ...runs.errors import EnvironmentFault
 from ...runs.job import Job
 from .judge_rows import Row, Verdict
-from .rubric import Rubric
 from .sameness import Sameness
 
 NOT_ASKED = "not-asked"

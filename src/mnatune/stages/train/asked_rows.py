@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...model.evidence_prompt import without_passages
 from ...model.prompt import Message, prompt_ids
 from ...runs.errors import DataError
 from ...runs.recipe import Recipe
+from ...runs.records import asked
 from ...runs.train_options import GrpoOptions
 from ...runs.workspace import Run, read_jsonl
 from ...text.letters import LETTERS
@@ -26,6 +28,7 @@ class AskedQuestion:
     Attributes:
         prompt: token ids up to where the answer begins.
         asked: the last user turn as it is shown, passages included.
+        plain: the question without passages, after the turns before it.
         reference: the answer in the data.
         evidence: names of the passages' articles ("상법 522의3"); None for a question that is asked without evidence.
         day: the day that the question is about; empty where the question says it itself, or means today.
@@ -35,6 +38,7 @@ class AskedQuestion:
     id: str
     prompt: list[int]
     asked: str
+    plain: str
     reference: str
     evidence: frozenset[str] | None = None
     day: str = ""
@@ -91,11 +95,12 @@ def _question(row: dict[str, Any], tokenizer: Any, where: str) -> AskedQuestion:
     letter = str(row.get("letter", ""))
     if letter and letter not in LETTERS:
         raise DataError(f"the letter {letter!r} is none of {', '.join(LETTERS)}", where=where)
-    evidence = row.get("evidence") or {}
+    evidence, question = row.get("evidence") or {}, without_passages(row)[-2]
     return AskedQuestion(
         id=str(row.get("id", where)),
         prompt=prompt_ids(tokenizer, turns[:-1]),
         asked=turns[-2]["content"],
+        plain=asked([t["content"] for t in turns[:-2] if t["role"] != "system"], question["content"]),
         reference=turns[-1]["content"],
         evidence=frozenset(map(str, evidence.get("passages", []))) if evidence else None,
         day=str(evidence.get("day", "")),

@@ -23,6 +23,7 @@ from ...runs.train_options import GrpoOptions
 from ...runs.workspace import file_hash, value_hash, write_json
 from .asked_rows import AskedQuestion, answered_lengths, asked_questions, fitting_questions, grpo_options, question_file
 from .checkpoints import WRITING, CheckpointKeeper
+from .judged_reward import REWARD, RubricJudge
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, to_the_end
 from .method import Method
 from .processes import process_count
@@ -57,18 +58,19 @@ def train_on_rewards(job: Job, method: Method) -> None:
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
     job.manifest.facts["thinking"] = chat_format(tokenizer).policy
     job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
+    judge = RubricJudge(job) if options.rewards.get(REWARD) else None
     pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
-        "rewards": value_hash(job.pack.hashes(*pack_files)),
+        "rewards": value_hash([job.pack.hashes(*pack_files), judge.identity if judge else ""]),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)
     metrics = DrawnMetrics(job.path("metrics.jsonl"), train.epochs, (0,), kept=(*method.figures, *GUARD_FIGURES))
-    trainer, guard = made_trainer(job, setting, tokenizer, questions, [keeper, metrics])
+    trainer, guard = made_trainer(job, setting, questions, Rewarder(job.pack, judge), [keeper, metrics])
     if trainer.held_out:
         trainer.before = marks_before(trainer, keeper, job.path("state") / BEFORE, fresh=resume is None)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
@@ -92,7 +94,7 @@ def answerable(job: Job, path: Path, tokenizer: Any) -> list[AskedQuestion]:
 
 
 def made_trainer(
-    job: Job, setting: Setting, tokenizer: Any, questions: list[AskedQuestion], callbacks: list[Any]
+    job: Job, setting: Setting, questions: list[AskedQuestion], rewarder: Rewarder, callbacks: list[Any]
 ) -> tuple[RewardTrainer, GuardStop]:
     """The trainer, with the model loaded, and what stops it when a guard falls.
 
@@ -100,6 +102,7 @@ def made_trainer(
         callbacks: the keeper of the checkpoints first.
     """
     recipe, options, keeper = job.recipe, grpo_options(job.recipe), callbacks[0]
+    tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer)
     held_out = fitting_questions(valid, options.answer_tokens, recipe.model.max_length)[:HELD_OUT]
     own = grpo_values(recipe, setting, keeper.folder / WRITING, prepare_tracker(recipe.train, job.path("state")))
@@ -114,7 +117,7 @@ def made_trainer(
         guard.trainer = RewardTrainer(
             questions=questions,
             held_out=held_out,
-            rewarder=Rewarder(job.pack),
+            rewarder=rewarder,
             options=options,
             seed=recipe.seed,
             penalty=recipe.generation.repetition_penalty,

@@ -1,6 +1,7 @@
 """GRPO through TRL's GRPOTrainer: answers drawn by the house's engine, marked by the rewards, watched on held-out questions.
 
-Only TRL's public parts are used: `reward_funcs`, `rollout_func`, and a subclass whose `evaluate` asks the held-out questions.
+Of TRL's parts the public ones are used (`reward_funcs`, `rollout_func`, and a subclass whose `evaluate` asks the held-out
+questions), and one that is not: the method by which TRL scores answers is overridden, so that a prompt is run once.
 The engine computes with the model that is being trained, adapter included; nothing is loaded twice. Each answer is drawn
 with a generator of its own, seeded by recipe, step and place, so a resumed training draws what the uninterrupted one drew.
 """
@@ -22,10 +23,12 @@ from ...model.load import LoadedModel
 from ...runs.train_options import REWARD_NAMES, GrpoOptions
 from .asked_rows import AskedQuestion
 from .rewards import TRICKS, DrawnAnswer, Marks, Rewarder
+from .shared_prompts import answer_logps
 
 POLICY = "policy"
 TRICK_SHARE = "tricks/share"
-GUARDS = ("citation_exists", "ends", "korean", "honest")  # parts that must not fall on held-out questions
+# parts that must not fall on held-out questions
+GUARDS = ("citation_exists", "citation_supported", "values_grounded", "ends", "korean", "honest")
 GUARD_FIGURES = tuple(f"eval_guards/{name}" for name in GUARDS)
 LEAST_FALL = 0.02  # of a guard's mean; less is not worth stopping for, however sure
 
@@ -93,10 +96,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
         """The held-out questions answered greedily, and marked."""
         sampling = Sampling(self._options.answer_tokens, repetition_penalty=self._penalty)
         answers = self._answers([Task(POLICY, sampling, prompt=one.prompt) for one in self.held_out])
-        marks = [
-            self._rewarder.mark(one, DrawnAnswer(answer.text, answer.stopped))
-            for one, answer in zip(self.held_out, answers, strict=True)
-        ]
+        marks = self._rewarder.mark_all(self.held_out, [DrawnAnswer(a.text, a.stopped) for a in answers])
         guards = {name: [m.parts[name] for m in marks] for name in GUARDS if name != "honest"}
         known = {name: [v for v in found if v is not None] for name, found in guards.items()}
         return HeldOutMarks(
@@ -105,7 +105,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             {
                 name: _mean(v)
                 for name in REWARD_NAMES
-                if (v := [m.parts[name] for m in marks if m.parts[name] is not None])
+                if (v := [m.parts[name] for m in marks if m.parts.get(name) is not None])
             },
         )
 
@@ -139,21 +139,45 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             for place, one in enumerate(wanted)
         ]
         answers = self._answers(tasks)
-        drawn = [DrawnAnswer(answer.text, answer.stopped) for answer in answers]
-        self._marks = [self._rewarder.mark(one, answer) for one, answer in zip(wanted, drawn, strict=True)]
+        self._marks = self._rewarder.mark_all(wanted, [DrawnAnswer(a.text, a.stopped) for a in answers])
         return {
             "prompt_ids": [one.prompt for one in wanted],
             "completion_ids": [a.ids for a in answers],
             "logprobs": None,
         }
 
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """TRL's one place where policy and reference score answers: each prompt is run once for all its answers.
+
+        TRL's own way where layers are recomputed, which keep no keys and values, and for experts, whose balance is a loss.
+        """
+        if self.args.gradient_checkpointing or kwargs.get("compute_aux_loss"):
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        causal = self.accelerator.unwrap_model(model).get_base_model()
+        width = input_ids.shape[1] - logits_to_keep
+        size = kwargs.get("batch_size") or len(input_ids)
+        with self.accelerator.autocast():
+            parts = [
+                answer_logps(causal, ids, mask, width, self.temperature)
+                for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True)
+            ]
+        return *(torch.cat(found) for found in zip(*parts, strict=True)), None
+
     def _answers(self, tasks: Sequence[Task]) -> list[Answer]:
-        with engine_over(self.accelerator.unwrap_model(self.model), self.processing_class, tasks) as engine:
-            found = engine.answers(tasks)
-        for answer in found:
-            if not isinstance(answer, Answer):
-                raise answer
-        return [answer for answer in found if isinstance(answer, Answer)]
+        found: dict[int, Answer] = {}
+        for batch in like_lengths([len(task.prompt or ()) for task in tasks]):
+            chosen, model = [tasks[at] for at in batch], self.accelerator.unwrap_model(self.model)
+            with engine_over(model, self.processing_class, chosen) as engine:
+                answers = engine.answers(chosen)
+            for at, answer in zip(batch, answers, strict=True):
+                if not isinstance(answer, Answer):
+                    raise answer
+                found[at] = answer
+        return [found[at] for at in range(len(tasks))]
 
     def _reward_functions(self) -> list[Any]:
         """One function a reward with a weight, by its name; the marks were made when the answers were drawn."""
@@ -216,21 +240,36 @@ def hash_seed(*parts: int) -> int:
     return found
 
 
+def like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Places in batches, none more than twice as long as the shortest of its batch: rows are padded to the longest."""
+    batches: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        if batches and lengths[at] <= 2 * lengths[batches[-1][0]]:
+            batches[-1].append(at)
+        else:
+            batches.append([at])
+    return batches
+
+
 @contextmanager
 def engine_over(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> Iterator[LocalEngine]:
     """An engine over a model that is being trained, in evaluation mode for the while, computing as training does.
 
     The size of its batches follows from the tasks alone, never from free memory: the same rows meet in a resumed training.
     """
-    was_training = model.training
+    was_training, causal = model.training, model.get_base_model()
     model.eval()
+    attention = causal.config._attn_implementation
+    if causal.device.type == "cpu":  # one query a row: faster by a third than the fused kernel
+        causal.set_attn_implementation("eager")
     widest = max((len(t.prompt or ()) + (t.sampling.max_tokens or 0) for t in tasks), default=1)
     limits = BatchLimits(rows=len(tasks), cache_tokens=max(1, widest * len(tasks)))
-    loaded = LoadedModel.over(model.get_base_model(), tokenizer)
+    loaded = LoadedModel.over(causal, tokenizer)
     try:
         with torch.autocast(loaded.device.type, torch.bfloat16):
             yield LocalEngine(loaded, POLICY, 1, limits)  # not closed: the model is the trainer's
     finally:
+        causal.set_attn_implementation(attention)
         model.train(was_training)
 
 

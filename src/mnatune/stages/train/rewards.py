@@ -16,11 +16,11 @@ from ...law import LawIndex
 from ...law.fact_date import fact_date
 from ...law.support import SENTENCE_END, CheckedCitation, check_citations
 from ...pack import Pack
-from ...runs.train_options import REWARD_NAMES
 from ...text import language
 from ...text.letters import read_letter
 from ...text.values import Value, shared, unsupported, values
 from .asked_rows import AskedQuestion
+from .judged_reward import REWARD, RubricJudge
 
 Trick = Literal["", "empty", "stuffing", "copying", "hedging", "looping"]
 TRICKS: tuple[Trick, ...] = ("empty", "stuffing", "copying", "hedging", "looping")
@@ -80,10 +80,10 @@ class _Held:
 
 
 class Rewarder:
-    """Marks answers by a pack's law memory and its words."""
+    """Marks answers by a pack's law memory and its words, and by a judge if there is one."""
 
-    def __init__(self, pack: Pack) -> None:
-        self._pack = pack
+    def __init__(self, pack: Pack, judge: RubricJudge | None = None) -> None:
+        self._pack, self._judge = pack, judge
         words: dict[str, Any] = pack.yaml("evaluate.yaml") if (pack.root / "evaluate.yaml").is_file() else {}
         self._hedges = [re.compile(pattern) for pattern in (*words.get("hedges", []), *words.get("refusals", []))]
         self._model: dict[str, list[CheckedCitation]] = {}  # citations of each question's reference
@@ -93,13 +93,24 @@ class Rewarder:
         """The pack's law memory; None without one, and citations are then not rewarded."""
         return LawIndex.open(self._pack.root) if (self._pack.root / "law" / "law.json").is_file() else None
 
+    def mark_all(self, questions: Sequence[AskedQuestion], answers: Sequence[DrawnAnswer]) -> list[Marks]:
+        """All rewards of every answer; the judge is asked about all that play no trick at once."""
+        marks = [self.mark(*pair) for pair in zip(questions, answers, strict=True)]
+        if self._judge:
+            honest = [at for at, found in enumerate(marks) if not found.trick]
+            judged = dict.fromkeys(range(len(marks)), 0.0) | dict(
+                zip(honest, self._judge.marks([(questions[at], answers[at].text) for at in honest]), strict=True)
+            )
+            marks = [Marks({**found.parts, REWARD: judged[at]}, found.trick) for at, found in enumerate(marks)]
+        return marks
+
     def mark(self, question: AskedQuestion, answer: DrawnAnswer) -> Marks:
-        """All rewards of an answer; a trick makes them 0."""
+        """The rewards of an answer that code can verify; a trick makes them 0."""
         if question.id not in self._model:
             self._model[question.id] = self._cited(question, question.reference)
         held = _Held(question, answer, self._cited(question, answer.text), self._model[question.id])
         trick = self.trick_of(held)
-        parts = {name: PARTS[name](held) for name in REWARD_NAMES}
+        parts = {name: part(held) for name, part in PARTS.items()}
         if self.memory is None:
             parts |= {"citation_exists": None, "citation_supported": None}
         return Marks({name: mark and (0.0 if trick else mark) for name, mark in parts.items()}, trick)

@@ -21,6 +21,7 @@ PARTS = {
     "korean": "한국어",
     "length": "길이",
     "polite": "합니다체",
+    "rubric": "심사 모델의 채점",
 }
 FIGURES = {
     "reward": Figure("보상", ".2~f"),
@@ -66,6 +67,12 @@ GRPO = Method(
     _needs,
     _work,
     FIGURES,
-    pack_files=("evaluate.yaml", "citations.yaml", "law/law.json", "law/articles.parquet"),
+    pack_files=(
+        "evaluate.yaml",
+        "rubric.yaml",
+        "citations.yaml",
+        "law/law.json",
+        "law/articles.parquet",
+    ),
     code=("law", "text"),
 )

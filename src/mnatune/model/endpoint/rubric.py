@@ -1,17 +1,21 @@
 """The pack's rubric: the judge's prompt, the checks of its reply, and the score from 0 to 100."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from ...model.endpoint import Ask, BadReply, check_flat, json_in, ledger_key
-from ...model.prompt import Message
 from ...pack import Pack
+from ...runs.records import question_of
 from ...runs.workspace import value_hash
 from ...text.untrusted import InstructionFilter, bare, echoes, fill, quotes, without_markers
-from .judge_rows import Row, question_of
+from ..prompt import Message
+from .dialects import Ask
+from .ledger import ledger_key
+from .replies import BadReply, check_flat, json_in
 
 JUDGED_CHARS = 4000  # of question and of answer each; a longer text is judged by its beginning
 REPLY_TOKENS = 400
 SHORTEST_EVIDENCE = 2
+Judged = Mapping[str, Any]  # a row: id, question, answer, and the turns before the question as history
 PROMPTS = ("judge_system", "judge_user", "judge_repair", "data_begin", "data_end")
 
 
@@ -40,7 +44,7 @@ class Rubric:
         }
         self.fingerprint = value_hash([data, self._prompts, JUDGED_CHARS])
 
-    def ask(self, row: Row, model: str) -> Ask:
+    def ask(self, row: Judged, model: str) -> Ask:
         """The question to the judge about one row."""
         question, answer = self._shown(question_of(row)), self._shown(row["answer"])
         values = {"rubric": self.text, "row_id": row["id"], "question": question, "answer": answer}
@@ -56,7 +60,7 @@ class Rubric:
 
         return Ask(self.key(row, model), messages, self.schema, check, REPLY_TOKENS, self._prompts["judge_repair"])
 
-    def key(self, row: Row, model: str) -> str:
+    def key(self, row: Judged, model: str) -> str:
         """The ledger's key: row, rubric with prompts, and model."""
         return ledger_key("judge", question_of(row), row["answer"], self.fingerprint, model)
 
