@@ -263,7 +263,7 @@ class PointerFollower:
             return
         self._seen = pointer
         model = await asyncio.to_thread(self._registry.production)
-        await self._engine.promote(self._name, model.adapter if model else None)
+        await self._engine.serve_adapter(self._name, model.adapter if model else None, first=True)
 
 
 def _mask(pack: Pack) -> Callable[[str], str]:

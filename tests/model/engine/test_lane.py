@@ -61,6 +61,7 @@ def test_a_row_sees_what_it_sees_alone_whatever_comes_and_goes(engine, name, ope
         return really(self, logits)
 
     monkeypatch.setattr(sampler.Draws, "next_tokens", noting)
+    slot = "slot-1" if name == "tuned" else None
     with engine.variant(name) as model:
         prompts = [prompt_ids(model.tokenizer, [*openings, {"role": "user", "content": q}]) for q in QUESTIONS]
         wanted = [alone(model, prompt, limit) for prompt, limit in zip(prompts, LIMITS, strict=True)]
@@ -72,7 +73,7 @@ def test_a_row_sees_what_it_sees_alone_whatever_comes_and_goes(engine, name, ope
                     break
                 for work, taking in (("join", joining), ("step", None)):
                     if work == "join" and taking:
-                        fresh = {LaneRow(prompts[at], LIMITS[at], Sampling()): at for at in taking}
+                        fresh = {LaneRow(prompts[at], LIMITS[at], Sampling(), slot): at for at in taking}
                         rows |= fresh
                         lane.join(list(fresh), Outgoing())
                         compare(seen.pop(), list(fresh), rows, wanted)
