@@ -88,7 +88,8 @@ def candidates(
         found = session.execute(with_generations().where(FeedbackRow.active.is_(True))).all()
     for row, one, left, right in sorted(found, key=lambda f: (f[0].created, f[0].id)):
         served = [g for g in (one, left, right) if g is not None]
-        reason = _unusable(row, served, system, unreviewed)
+        foreign = any(store.wall not in (None, g.wall) for g in served)
+        reason = "other-wall" if foreign else _unusable(row, served, system, unreviewed)
         rows = [] if reason else _rows(row, served)
         yield from rows
         if not rows:

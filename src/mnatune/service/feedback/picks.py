@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ...model.prompt import NO_THINK
 from ...runs.workspace import write_jsonl
-from .review_items import with_generations
+from .review_items import behind, with_generations
 from .schema_tables import FeedbackRow
 from .store import FeedbackStore
 
@@ -25,7 +25,7 @@ def write_labels(store: FeedbackStore, out: Path) -> int:
     Left out: picks without both consents, rejected in review, of cancelled answers, or in a dialogue of several turns.
     Equal feedback gives equal bytes: rows stand in the order of their feedback's ids.
     """
-    query = with_generations().where(FeedbackRow.active.is_(True), FeedbackRow.kind == "pair")
+    query = behind(with_generations().where(FeedbackRow.active.is_(True), FeedbackRow.kind == "pair"), store.wall)
     with Session(store.engine) as session:
         found = session.execute(query).all()
     rows = []
