@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def test_a_lawyers_day(day):
     admin.get_by_role("button", name="확인", exact=True).click()
     admin.locator("#registry-told", has_text="운영에 올렸습니다").wait_for()
     assert (registry.pointer.model, registry.history()[-1]["reason"]) == (model.name, "두 평가자가 검토함")
-    asyncio.run(app.state.follow.look())  # what the running server does every other second
+    with ThreadPoolExecutor(1) as aside:  # what the running server does every other second
+        aside.submit(asyncio.run, app.state.follow.look()).result()
     page.reload()
     page.locator("#mine", has_text="승인 1").wait_for()
     assert page.locator("#model option").all_text_contents() == ["production", "starter"]

@@ -44,7 +44,7 @@ def models(page):
 def test_a_browser_shows_a_key_only_its_own_matters_dialogues(visit, firm):
     """One browser, three keys in turn: history, search and models are those of the key's wall."""
     app, secrets = firm
-    page, server = visit(app)
+    page, _ = visit(app)
     sign_in(page, secrets["김변호사"])
     assert page.locator("#wall").text_content() == "한빛 인수"
     assert models(page) == ["hanbit", "hanbit-short", "production", "base"]
