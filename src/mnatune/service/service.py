@@ -159,9 +159,7 @@ class Service:
                 return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
             stream, evidence = await GroundedEngine(self.engine, self.law, self.in_background).open(task, evidence)
         except Refusal as error:
-            if (
-                error.code == "model_not_found"
-            ):  # unloaded this moment; the engine's list would name other walls' models
+            if error.code == "model_not_found":  # unloaded just now; the engine would name other walls' models
                 self.walls.find(caller, [other for other in self.engine.models() if other.id != model.id], model.id)
             raise
         answer = ServedAnswer(self, caller, task, stream, record, begun)
