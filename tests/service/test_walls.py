@@ -273,3 +273,27 @@ def test_a_key_of_an_unknown_wall_is_not_made_and_not_let_in(tmp_path):
 def test_a_wall_has_a_name_that_can_be_told(tmp_path, name):
     with pytest.raises(UsageError, match="1 to 80"):
         KeyStore(tmp_path / "keys.json").put_wall(Wall(name))
+
+
+def test_walls_are_set_up_and_listed_from_the_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from mnatune.cli import app
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, ["keys", *arguments, "--file", str(tmp_path / "keys.json")])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.stdout
+
+    with pytest.raises(UsageError, match="there is no wall"):
+        run("create", "kim", "han")
+    document_memory(tmp_path / "han", [("계약", "진술보장 조항")])
+    run("wall", "han", "han-tuned", "han-short", "--documents", str(tmp_path / "han"))
+    secret = run("create", "kim", "han").strip()
+    assert KeyStore(tmp_path / "keys.json").find(secret).wall == "han"
+    listed = run("list")
+    assert "kim  wall han" in listed
+    assert f"wall han: models han-tuned, han-short  documents {tmp_path / 'han'}" in listed
+    with pytest.raises(UsageError, match="holds no documents"):
+        run("wall", "han", "--documents", str(PACK.root / "law"))

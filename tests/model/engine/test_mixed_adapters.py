@@ -83,6 +83,15 @@ def test_a_batch_of_several_adapters_answers_as_each_alone(tiny_model, adapters,
     assert {len(slots) for slots in widths if "slot-4" in slots} == {1}  # DoRA is by itself
 
 
+def test_adapters_mix_over_a_quantised_base(tiny_model, adapters):
+    asked = [(name, question) for question in QUESTIONS for name in ("m0", "m2", "base")]
+    with open_engine(str(tiny_model), adapters, quantize="nf4") as engine:
+        mixed = engine.answers([task(*one) for one in asked])
+        for name in ("m0", "m2", "base"):
+            own = engine.answers([task(name, question) for question in QUESTIONS])
+            assert ids(own) == [one.ids for one, (other, _) in zip(mixed, asked, strict=True) if other == name]
+
+
 def test_one_adapter_after_a_mixed_batch_and_back(tiny_model, adapters, alone):
     """What is on is known after every change: single rows, mixed ones, scoring."""
     with open_engine(str(tiny_model), adapters) as engine:
