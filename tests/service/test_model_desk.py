@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from mnatune.cli import app as cli
 from mnatune.model.registry import Lineage, Registry
+from mnatune.service.evidence import LawEvidence
 from mnatune.service.keys import KeyStore, KeyTerms, Wall
 from mnatune.service.server import ServeOptions, build
 
@@ -15,8 +16,9 @@ HELLO = [{"role": "user", "content": "합병이란?"}]
 
 
 @pytest.fixture
-def house(tiny_model, tiny_adapters, tmp_path):
-    """A registry with two models of the tiny base, and a key over all walls."""
+def house(tiny_model, tiny_adapters, tmp_path, monkeypatch):
+    """A registry with two models of the tiny base, and a key over all walls; no law memory, which takes seconds to warm."""
+    monkeypatch.setattr(LawEvidence, "of", lambda pack: LawEvidence(None, None))
     return House(tiny_model, tiny_adapters, tmp_path)
 
 

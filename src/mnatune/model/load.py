@@ -335,7 +335,12 @@ class LoadedModel:
         Raises:
             DataError: it is unsafe, broken or made for another base; nothing has changed then.
         """
-        self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
+        try:
+            self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
+        except BaseException:
+            if self._wrapped and slot in self._model.peft_config:  # PEFT keeps what it could not fill
+                self.detach(slot)
+            raise
         self._wrapped, self._active = True, UNKNOWN
         self._mixed.build(self._model)
 

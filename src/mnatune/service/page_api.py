@@ -234,7 +234,7 @@ async def edit(generation: Identifier, body: EditBody, service: Serving, caller:
 @router.delete("/me")
 async def forget_me(service: Serving, caller: Calling) -> dict[str, int]:
     """Erase everything that is stored of the caller."""
-    return {"deleted": await in_store(service, lambda sink: sink.delete_user(caller.rater))}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(caller.rater), caller.scope)}
 
 
 @router.post("/citations")
@@ -305,10 +305,10 @@ async def forget_rater(rater: Identifier, service: Serving, admin: Admin) -> dic
     """Erase everything that is stored of a rater."""
     if not service.walls.may_erase(admin, rater):
         return {"deleted": 0}
-    return {"deleted": await in_store(service, lambda sink: sink.delete_user(rater))}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(rater), admin.scope)}
 
 
-async def in_store(service: Service, work: Callable[[FeedbackSink], T], wall: str | None = None) -> T:
+async def in_store(service: Service, work: Callable[[FeedbackSink], T], wall: str | None) -> T:
     """Work with what the feedback store has behind a wall (None: all of it); its errors become API errors."""
     try:
         return await service.in_store(work, wall)

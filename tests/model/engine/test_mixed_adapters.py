@@ -183,6 +183,20 @@ def test_a_model_whose_files_are_gone_fails_alone(tiny_model, tmp_path, alone, a
         assert found[1].ids == alone["m0", QUESTIONS[0]]
 
 
+def test_a_cut_off_adapter_leaves_nothing_behind(tiny_model, adapters, alone, tmp_path):
+    cut = tmp_path / "cut"
+    shutil.copytree(adapters["m1"], cut)
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with open_engine(str(tiny_model), {"m0": adapters["m0"]}) as engine:
+        with pytest.raises(DataError, match="cut off"):
+            engine.attach("m1", cut)
+        engine.attach("m1", adapters["m1"])
+        assert engine._queue.shelf.loaded == list(engine.loaded._model.peft_config)
+        names = ["m0", "m1", "base"]
+        assert ids(engine.answers([task(n, QUESTIONS[0]) for n in names])) == [alone[n, QUESTIONS[0]] for n in names]
+
+
 def test_an_adapter_of_another_base_is_refused_although_no_place_is_free(tiny_model, tiny_adapters, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_adapters[0], other)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from ...runs.errors import MnatuneError, log_failure
+from ...runs.errors import log_failure
 from ..device import GIB, free_gb
 from ..load import LoadedModel
 from .adapter_shelf import AdapterShelf
@@ -205,9 +205,11 @@ class Scheduler:
                 break
             try:
                 ready = self.shelf.ready(row.slot, working)
-            except MnatuneError as error:
-                log.error("an adapter cannot be loaded: %s", error)
-                self._refuse_waiting(row, engine_down("this model cannot be loaded"))
+            except Exception as error:  # whatever its files or the memory lack: nobody else's answer ends with it
+                log_failure(log, "an adapter cannot be loaded", error)
+                with self.wake:
+                    self._waiting.remove(row)
+                self._outgoing.put(row, engine_down("this model cannot be loaded"))
                 continue
             if not ready:
                 held |= {row.slot, next((slot for slot in self.shelf.loaded if slot not in held), row.slot)}
@@ -220,8 +222,3 @@ class Scheduler:
             count, width, budget = count + 1, wide, budget - len(row.prompt)
             working |= {row.slot} if row.slot else set()
         return joining
-
-    def _refuse_waiting(self, row: LaneRow, error: Refusal) -> None:
-        with self.wake:
-            self._waiting.remove(row)
-        self._outgoing.put(row, error)
