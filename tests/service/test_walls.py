@@ -1,6 +1,7 @@
 """Walls between matters: what one key uses, says and stores is not there for a key behind another wall."""
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -297,3 +298,23 @@ def test_walls_are_set_up_and_listed_from_the_command_line(tmp_path):
     assert f"wall han: models han-tuned, han-short  documents {tmp_path / 'han'}" in listed
     with pytest.raises(UsageError, match="holds no documents"):
         run("wall", "han", "--documents", str(PACK.root / "law"))
+
+
+def test_a_store_of_before_keeps_everything_behind_no_wall(firm):
+    """The schema goes back to what it was without walls, with rows in it, and forward again."""
+    from alembic import command
+    from alembic.config import Config
+
+    from mnatune.service.feedback import database
+
+    firm.stored(("", "user"), "합병이란?")
+    before = firm.app.state.service.feedback
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with before.engine.execution_options(writing=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        database.migrate(connection)
+    page = before.within("").review_queue()
+    assert [(item.value, item.comment) for item in page.items] == [("down", "합병이란?")]
+    assert before.within("han").review_queue().total == 0

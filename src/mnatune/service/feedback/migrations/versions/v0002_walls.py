@@ -1,4 +1,7 @@
-"""Walls: a generation belongs to a matter; what was stored before is behind none."""
+"""Walls: a generation belongs to a matter; what was stored before is behind none.
+
+The table is changed in place: were it made anew, its ratings would go with the old one.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,13 +14,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column."""
-    with op.batch_alter_table("generations") as table:
-        table.add_column(sa.Column("wall", sa.String(200), nullable=False, server_default=""))
-        table.create_index("ix_generations_wall", ["wall"])
+    op.add_column("generations", sa.Column("wall", sa.String(200), nullable=False, server_default=""))
+    op.create_index("ix_generations_wall", "generations", ["wall"])
 
 
 def downgrade() -> None:
     """Drop the column."""
-    with op.batch_alter_table("generations") as table:
-        table.drop_index("ix_generations_wall")
-        table.drop_column("wall")
+    op.drop_index("ix_generations_wall", "generations")
+    op.drop_column("generations", "wall")
