@@ -10,7 +10,6 @@ from served_app import make_app, wait_for
 from test_serve_page import Titled
 
 from mnatune.model.engine.echo import EchoEngine
-from mnatune.service.keys import KeyStore, KeyTerms
 from mnatune.service.service import Settings
 
 pytestmark = pytest.mark.browser
@@ -144,50 +143,6 @@ def test_feedback_is_decided_in_bulk_on_the_admin_page(visit, app):
     with admin.expect_download() as download:
         admin.click("#csv")
     assert "질문 1" in download.value.path().read_text(encoding="utf-8-sig")
-
-
-def test_a_lawyers_day(visit, tmp_path):
-    """Ask with a key, correct, see the own progress; two reviewers grade; the administrator sees how far they agree."""
-    store = KeyStore(tmp_path / "keys.json")
-    terms = {
-        "user": KeyTerms(),
-        "kim": KeyTerms(reviewer=True),
-        "lee": KeyTerms(reviewer=True),
-        "boss": KeyTerms(admin=True),
-    }
-    secrets = {name: store.create(name, given)[1] for name, given in terms.items()}
-    engine = EchoEngine(("tuned",), reply=lambda task: ANSWER.format(task.messages[-1]["content"]))
-    app = make_app(engine, keys=store, checker=Titled(), settings=Settings(system="체계", require_keys=True))
-
-    def enter(where, who, path="/"):
-        page, server = visit(where, path)
-        page.fill("#key", secrets[who])
-        page.press("#key", "Enter")
-        return ready(page), server
-
-    page, server = enter(app, "user")
-    assert page.locator("#rate-link").is_hidden()
-    for at, question in enumerate(QUESTIONS):
-        ask(page, question)
-        answered(page, at)
-    page.get_by_role("button", name="답변 고치기").last.click()
-    page.get_by_label("고친 답변", exact=True).fill("고친 답변입니다.")
-    page.get_by_role("button", name="고친 답변 저장").click()
-    page.locator("#mine", has_text="고침 1").wait_for()
-    for who, keys in (("kim", "144"), ("lee", "143")):
-        desk, _ = enter(server, who, "/rate")
-        for at in range(3):
-            desk.get_by_text(f"묶음 {at + 1} / 3").wait_for()
-            desk.keyboard.press(keys[at])
-        desk.get_by_text("3건 가운데 3건을 평가했습니다.").wait_for()
-    admin, _ = enter(server, "boss", "/admin")
-    agreed = admin.locator("#agreement").text_content()
-    assert "둘 이상이 평가한 답변3" in agreed
-    assert "같은 등급" in agreed
-    admin.get_by_role("button", name="승인", exact=True).first.click()
-    assert wait_for(lambda: any(i.kind == "edit" for i in server.store.review_queue("approved").items), 5)
-    page.reload()
-    page.locator("#mine", has_text="승인 1").wait_for()
 
 
 def test_what_users_and_models_write_stays_text(visit):

@@ -14,9 +14,10 @@ from mnatune.model.engine.scheduler import BatchLimits
 from mnatune.model.engine.upstream import Upstream
 from mnatune.model.registry import Lineage, Pointer, Registry
 from mnatune.runs.errors import EnvironmentFault, UsageError
-from mnatune.service import server
+from mnatune.service import model_desk, server
 from mnatune.service.keys import KeyStore
-from mnatune.service.server import PointerFollower, ServeOptions, build, serve
+from mnatune.service.model_desk import PointerFollower
+from mnatune.service.server import ServeOptions, build, serve
 
 
 def options(tmp_path, **more):
@@ -122,8 +123,8 @@ class Follows:
     def __init__(self, *_):
         self.told = []
 
-    async def promote(self, name, adapter):
-        self.told.append((name, adapter))
+    async def serve_adapter(self, name, adapter, *, first=False):
+        self.told.append((name, adapter, first))
 
 
 def registered(registry, folder, weights, recipe=None):
@@ -155,14 +156,14 @@ def test_a_registered_model_is_served_as_its_recipe_says_and_a_promotion_meanwhi
     assert loaded == [("Org/M", {"production": one.adapter}, values)]
     assert seen.settings.generation.temperature == 0.25
     asyncio.run(seen.state.follow.look())
-    assert seen.engine.told == [("production", two.adapter)]
+    assert seen.engine.told == [("production", two.adapter, True)]
 
 
 class Seen:
     """What the application would be made of."""
 
     def __init__(self, engine, settings):
-        self.engine, self.settings, self.state = engine, settings, SimpleNamespace()
+        self.engine, self.settings, self.state = engine, settings, SimpleNamespace(service=SimpleNamespace())
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_names_can_be_typed_and_differ(given, names):
 
 
 def test_following_survives_any_failure(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(server, "POINTER_SECONDS", 0)
+    monkeypatch.setattr(model_desk, "POINTER_SECONDS", 0)
     follower, looks = PointerFollower(Registry(tmp_path), Follows(), "production", Pointer()), []
 
     async def look():

@@ -7,9 +7,13 @@ import typer
 
 Folder = Annotated[Path, typer.Option("--models", envvar="MNATUNE_MODELS", help="Folder of the registered models.")]
 Name = Annotated[str, typer.Argument(help="Name of a model, or the beginning of it.")]
+Server = Annotated[str, typer.Option("--server", envvar="MNATUNE_SERVER", help="Address of the running server.")]
+HERE = "http://127.0.0.1:8000"
 ROOT = Path("models")
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register, promote and roll back trained models.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Register, promote, roll back, load and unload trained models."
+)
 
 
 @app.command("list")
@@ -81,3 +85,55 @@ def rollback(models: Folder = ROOT) -> None:
 
     model = Registry(models).rollback()
     typer.echo(f"{model.name} is in production again" if model else "the base serves alone again")
+
+
+@app.command()
+def load(
+    name: Name,
+    served: Annotated[str, typer.Argument(help="Under which name it is asked for; without it, its own.")] = "",
+    server: Server = HERE,
+) -> None:
+    """Have a running server serve a model beside the others; MNATUNE_KEY holds an administrator's key."""
+    told = _ask_server("PUT", server, served or name, {"model": name})
+    typer.echo(
+        f"{told['model']} is served as {told['served']}; for one matter alone: mnatune keys wall MATTER {told['served']}"
+    )
+
+
+@app.command()
+def unload(
+    served: Annotated[str, typer.Argument(help="The name under which it is served.")], server: Server = HERE
+) -> None:
+    """Have a running server serve a loaded model no more; MNATUNE_KEY holds an administrator's key."""
+    _ask_server("DELETE", server, served)
+    typer.echo(f"{served} is served no more")
+
+
+def _ask_server(method: str, server: str, served: str, body: dict[str, str] | None = None) -> dict[str, str]:
+    """What the server's administration of models answers.
+
+    Raises:
+        UsageError: the server refuses.
+        EnvironmentFault: it cannot be reached.
+    """
+    import os
+    from urllib.parse import quote
+
+    import httpx
+
+    from ..runs.errors import EnvironmentFault, UsageError
+
+    key = os.environ.get("MNATUNE_KEY", "")
+    url = f"{server.rstrip('/')}/api/admin/models/{quote(served, safe='')}"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        reply = httpx.request(method, url, json=body, headers=headers, timeout=300, trust_env=False)
+        told = reply.json() if reply.content else {}
+    except (httpx.HTTPError, ValueError) as error:
+        raise EnvironmentFault(
+            f"the server does not answer: {error}", where=server, next_step="mnatune serve --models"
+        ) from error
+    if reply.is_error:
+        step = "set MNATUNE_KEY to an administrator's key" if reply.status_code in (401, 403) else "mnatune models list"
+        raise UsageError(str(told.get("error", {}).get("message", reply.status_code)), where=server, next_step=step)
+    return dict(told)

@@ -14,13 +14,14 @@ Database = Annotated[
     str, typer.Option("--db", envvar="MNATUNE_FEEDBACK_URL", help="SQLite file, or postgresql://user@host/name.")
 ]
 PackName = Annotated[str, typer.Option("--pack", help="Pack whose patterns mask personal data.")]
+WallName = Annotated[str, typer.Option("--wall", help="The wall whose rows to take; without it, those behind none.")]
 URL = "feedback.db"
 PACK = "mna_ko"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Review, export and erase what users said.")
 
 
-def open_feedback(url: str, pack: str) -> "FeedbackStore":
+def open_feedback(url: str, pack: str = PACK) -> "FeedbackStore":
     """Open an existing store with the pack's masking; names the extra if a library is missing."""
     import importlib.util
 
@@ -43,6 +44,7 @@ def export_feedback(
     out: Annotated[Path, typer.Option("--out", help="Folder for the export.")],
     db: Database = URL,
     pack: PackName = PACK,
+    wall: WallName = "",
     held_out: Annotated[Path | None, typer.Option(help="Run whose held-out rows must not be trained on.")] = None,
     per_rater: Annotated[int, typer.Option(min=1, help="Rows of one rater in one file, at most.")] = 200,
     unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Take thumbs and picks before review too.")] = False,
@@ -52,7 +54,7 @@ def export_feedback(
     from ..runs.workspace import Run
     from ..service.feedback.datasets import Options, export, known_of
 
-    store = open_feedback(db, pack)
+    store = open_feedback(db, pack).within(wall)
     known = known_of(Pack.load(pack), Run(held_out) if held_out else None)
     result = export(store, out, known, Options(per_rater=per_rater, unreviewed=unreviewed))
     for name in ("train.jsonl", "preferences.jsonl", "unpaired.jsonl"):
@@ -66,12 +68,12 @@ def export_feedback(
 def labels(
     out: Annotated[Path, typer.Option("--out", help="JSON Lines file for the labels.")],
     db: Database = URL,
-    pack: PackName = PACK,
+    wall: WallName = "",
 ) -> None:
     """Write blind picks as human labels, for `mnatune evaluate RECIPE --labels`."""
     from ..service.feedback.picks import write_labels
 
-    typer.echo(f"{write_labels(open_feedback(db, pack), out)} labelled pairs  {out}")
+    typer.echo(f"{write_labels(open_feedback(db).within(wall), out)} labelled pairs  {out}")
 
 
 @app.command("list")
@@ -79,14 +81,13 @@ def list_items(
     state: Annotated[str, typer.Option(help="open, approved or rejected.")] = "open",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     db: Database = URL,
-    pack: PackName = PACK,
 ) -> None:
     """List the review queue, oldest first."""
     from ..service.feedback.store import STATES
 
     if state not in STATES:
         raise UsageError(f"--state is one of {', '.join(STATES)}, not {state!r}")
-    page = open_feedback(db, pack).review_queue(state, limit)  # type: ignore[arg-type]
+    page = open_feedback(db).review_queue(state, limit)  # type: ignore[arg-type]
     for item in page.items:
         typer.echo(f"{item.id}  {item.kind:6}  {item.model:16}  {_short(item.value):40}  {_short(item.question)}")
     typer.echo(f"{len(page.items)} of {page.total}" if page.total else f"nothing is {state}")
@@ -112,7 +113,7 @@ def write_annotation_tasks(
     out: Annotated[Path, typer.Option("--out", help="JSON file for the tasks; an existing file is not overwritten.")],
     kind: Annotated[str, typer.Option("--format", help="label-studio or argilla.")] = "label-studio",
     db: Database = URL,
-    pack: PackName = PACK,
+    wall: WallName = "",
 ) -> None:
     """Write stored answers and their grades for Label Studio or Argilla."""
     from ..service.feedback.annotation_formats import FORMATS, write_tasks
@@ -121,7 +122,7 @@ def write_annotation_tasks(
         raise UsageError(f"--format is one of {', '.join(FORMATS)}, not {kind!r}")
     if out.exists():
         raise UsageError("the file is there already", where=str(out), next_step="choose another --out")
-    answers, grades = write_tasks(open_feedback(db, pack), out, kind)  # type: ignore[arg-type]
+    answers, grades = write_tasks(open_feedback(db).within(wall), out, kind)  # type: ignore[arg-type]
     typer.echo(f"{answers} answers, {grades} grades  {out}")
 
 
@@ -142,11 +143,11 @@ def import_grades(
 
 
 @app.command("agreement")
-def print_agreement(db: Database = URL, pack: PackName = PACK) -> None:
+def print_agreement(db: Database = URL) -> None:
     """Print how far reviewers agree: Krippendorff's alpha of their grades."""
     from ..service.feedback.rater_agreement import agreement, grades_by_item
 
-    grades = open_feedback(db, pack).grades()
+    grades = open_feedback(db).grades()
     by_item = grades_by_item([(one.generation, one.rater, one.grade) for one in grades])
     found = agreement([list(given.values()) for given in by_item.values()])
     if found.alpha is None:
@@ -160,10 +161,9 @@ def print_agreement(db: Database = URL, pack: PackName = PACK) -> None:
 def stats(
     days: Annotated[int, typer.Option(min=1, help="Days back from today, UTC.")] = 30,
     db: Database = URL,
-    pack: PackName = PACK,
 ) -> None:
     """Print usage and ratings by day and model."""
-    used = open_feedback(db, pack).usage(days)
+    used = open_feedback(db).usage(days)
     if not used:
         typer.echo(f"no answer in the last {days} days")
         return
@@ -178,10 +178,9 @@ def delete_user(
     rater: Annotated[str, typer.Argument(help="Rater as the server names it, such as key:3f2a.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     db: Database = URL,
-    pack: PackName = PACK,
 ) -> None:
     """Erase everything of a user, and name the exports that were made from it."""
-    store = open_feedback(db, pack)
+    store = open_feedback(db)
     if not yes:
         typer.confirm(f"erase everything of {rater!r}?", abort=True)
     exports = store.exports_with(rater)
@@ -196,10 +195,9 @@ def retain(
     rated_days: Annotated[int, typer.Option(min=1, help="Keep rated answers for so many days.")] = 730,
     everything: Annotated[bool, typer.Option("--everything", help="Even if no answer would be left.")] = False,
     db: Database = URL,
-    pack: PackName = PACK,
 ) -> None:
     """Erase what is older than the retention times; run it daily."""
-    gone = open_feedback(db, pack).retain(days, rated_days, everything=everything)
+    gone = open_feedback(db).retain(days, rated_days, everything=everything)
     typer.echo(f"{gone} answers erased")
 
 

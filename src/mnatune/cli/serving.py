@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
-from ..runs.errors import missing_extra
+from ..runs.errors import UsageError, missing_extra
 
 KeyFile = Annotated[Path, typer.Option("--file", help="The file of keys.")]
 
 KEYS = Path("~/.config/mnatune/keys.json")  # not in the working folder: started elsewhere, a server would stand open
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Create, list and revoke API keys, and set up walls between matters.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def serve(
@@ -39,6 +43,9 @@ def serve(
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Answer with articles unless a request says not to.")
     ] = False,
+    adapters: Annotated[
+        int, typer.Option(min=1, help="Adapters in memory at once; others are loaded at their next request.")
+    ] = 8,
     drain: Annotated[int, typer.Option(min=0, help="Seconds that answers may still take after SIGTERM.")] = 60,
 ) -> None:
     """Serve the API, the chat page at / and the admin page at /admin."""
@@ -58,7 +65,7 @@ def serve(
     options = ServeOptions(
         run=run, registry=models, base=base, upstream=there if upstream else None, echo=echo, pack=pack,
         host=host, port=port, feedback=feedback, keys=keys, keyless=keyless, cache_tokens=cache_tokens, evidence=evidence,
-        drain_seconds=drain,
+        adapters=adapters, drain_seconds=drain,
     )  # fmt: skip
     run_server(options, ready=lambda address: typer.echo(f"serving on {address}"))
 
@@ -66,6 +73,7 @@ def serve(
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    wall: Annotated[str, typer.Argument(help="The matter it is for, for good: a wall; without it, behind none.")] = "",
     file: KeyFile = KEYS,
     days: Annotated[float, typer.Option(min=0, help="Days until it expires; 0 never.")] = 90.0,
     requests: Annotated[int, typer.Option(min=0, help="Requests per minute; 0 no limit.")] = 60,
@@ -78,28 +86,53 @@ def create(
     """Create a key and show it, once."""
     from ..service.keys import KeyStore, KeyTerms
 
-    key, secret = KeyStore(file.expanduser()).create(name, KeyTerms(days, requests, tokens, admin, reviewer))
+    key, secret = KeyStore(file.expanduser()).create(name, KeyTerms(days, requests, tokens, admin, reviewer, wall))
     typer.echo(secret)
     typer.echo(f"key {key.id} for {name}; it is shown this once and stored as a hash only", err=True)
 
 
 @app.command("list")
 def show(file: KeyFile = KEYS) -> None:
-    """List the keys, never the keys themselves."""
+    """List the keys, never the keys themselves, and the walls."""
     import time
     from datetime import UTC, datetime
 
     from ..service.keys import KeyStore
 
-    keys = KeyStore(file.expanduser()).all()
+    store = KeyStore(file.expanduser())
+    keys = store.all()
     if not keys:
         typer.echo(f"no key in {file}; next: mnatune keys create NAME")
     for key in keys:
         until = datetime.fromtimestamp(key.expires, UTC).date().isoformat() if key.expires else "never"
-        role = "admin" if key.admin else "reviewer" if key.reviewer else "user"
         limits = f"{key.requests_per_minute} req/min  {key.tokens_per_minute} tok/min"
-        state = key.state(time.time())
-        typer.echo(f"{key.id}  {key.shown}…  {state:8}  {role:8}  expires {until}  {limits}  {key.name}")
+        typer.echo(
+            f"{key.id}  {key.shown}…  {key.state(time.time()):8}  {key.role:8}  expires {until}  {limits}  {key.name}"
+            + (f"  wall {key.wall}" if key.wall else "")
+        )
+    for wall in store.walls.values():
+        documents = f"  documents {wall.documents}" if wall.documents else ""
+        typer.echo(f"wall {wall.name}: models {', '.join(wall.models) or 'none'}{documents}")
+
+
+@app.command("wall")
+def set_wall(
+    name: Annotated[str, typer.Argument(help="The matter's name.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Served models that are its own; the first is its default.")
+    ] = None,
+    documents: Annotated[Path | None, typer.Option(help="A law memory with its documents (mnatune law build).")] = None,
+    file: KeyFile = KEYS,
+) -> None:
+    """Set up a wall, or say anew what is behind it; a running server follows within a second."""
+    from ..law import LawIndex
+    from ..service.keys import KeyStore, Wall
+
+    if documents is not None and not LawIndex.open(documents).has_documents:
+        raise UsageError("this law memory holds no documents", where=str(documents), next_step="mnatune law build")
+    folder = str(documents.resolve()) if documents else ""
+    KeyStore(file.expanduser()).put_wall(Wall(name, tuple(models or ()), folder))
+    typer.echo(f"wall {name}; next: mnatune keys create NAME '{name}'")
 
 
 @app.command("revoke")

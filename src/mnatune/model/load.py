@@ -6,23 +6,23 @@ Code from a model repository is never run, and weights are safetensors only.
 
 import gc
 import json
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from ..runs.errors import DataError, EnvironmentFault, UsageError, missing_extra
+from ..runs.errors import DataError, EnvironmentFault, UsageError
 from ..runs.recipe import bundled
 from ..runs.workspace import file_hash, fingerprint, value_hash
 from .base_shape import first_line, not_loaded, refuse_unknown_shape
 from .chat_format import answer_ends, chat_format, turn_end_id
 from .chat_template import try_template
+from .mixed_adapters import MixedAdapters
+from .quantized import keep_as_quantised, quantization, refuse_old_torchao
 
 STARTER = "starter"
-OLDEST_TORCHAO = (0, 16)
 FORBIDDEN_CONFIG_KEYS = ("auto_map", "_attn_implementation_internal")
+MIXED = "*"  # in place of a slot: each row has its own adapter
 UNKNOWN = "?"  # PEFT changed which adapter is on; the next `activate` sets it
 
 
@@ -123,7 +123,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     from transformers import AutoModelForCausalLM
 
     cuda = torch.cuda.is_available()
-    _refuse_old_torchao()
+    refuse_old_torchao()
     if quantize == "fp8" and not cuda:
         step = "set train.quantize: none or nf4, or run on a GPU"
         raise EnvironmentFault("train.quantize: fp8 needs a CUDA device", next_step=step)
@@ -132,7 +132,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
     if cuda:
         options["device_map"] = {"": torch.cuda.current_device()}
     if quantize != "none":
-        options["quantization_config"] = _quantization(quantize)
+        options["quantization_config"] = quantization(quantize)
     refuse_unknown_shape(model_path(model_id), revision)
     try:
         model = AutoModelForCausalLM.from_pretrained(model_path(model_id), revision=revision, **options)
@@ -147,7 +147,7 @@ def load_base(model_id: str, revision: str | None = None, *, quantize: str = "no
         ) from error
     except (OSError, ValueError) as error:
         raise not_loaded(f"the model {model_id!r}", error) from error
-    _keep_as_quantised(model)
+    keep_as_quantised(model)
     return model
 
 
@@ -169,14 +169,7 @@ def attach_adapter(
     from peft import PeftModel
     from safetensors import SafetensorError
 
-    refuse_unsafe(adapter)
-    config = adapter / "adapter_config.json"
-    if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
-        raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
-    made_for = str(adapter_facts(adapter).get("base_sha256", ""))
-    if made_for and not _may_be_same(made_for, base_fingerprint(model_id, revision)):
-        step = "give the base it names in mnatune.json"
-        raise DataError("the adapter was made for another base model", where=str(adapter), next_step=step)
+    check_adapter(adapter, model_id, revision)
     try:
         if isinstance(model, PeftModel):
             model.load_adapter(str(adapter), adapter_name=name, is_trainable=trainable)
@@ -190,6 +183,18 @@ def attach_adapter(
         ) from error
     except (RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"the adapter does not fit {model_id}: {first_line(error)}", where=str(adapter)) from error
+
+
+def check_adapter(adapter: Path, model_id: str, revision: str | None = None) -> None:
+    """Raise `DataError` for a folder that holds no adapter, could run code, or belongs to another base."""
+    refuse_unsafe(adapter)
+    config = adapter / "adapter_config.json"
+    if not config.is_file() or not (adapter / "adapter_model.safetensors").is_file():
+        raise DataError("not an adapter folder (adapter_config.json and adapter_model.safetensors)", where=str(adapter))
+    made_for = str(adapter_facts(adapter).get("base_sha256", ""))
+    if made_for and not _may_be_same(made_for, base_fingerprint(model_id, revision)):
+        step = "give the base it names in mnatune.json"
+        raise DataError("the adapter was made for another base model", where=str(adapter), next_step=step)
 
 
 def base_quantization(adapter: Path, stated: str) -> str:
@@ -244,7 +249,7 @@ def _may_be_same(made_for: str, base: str) -> bool:
 
 
 class LoadedModel:
-    """A base model in memory, and any number of adapters over it, of which at most one is on.
+    """A base model in memory, and any number of adapters over it: one is on for all rows, or each row has its own.
 
     Whoever makes one closes it. Attributes of the model itself are those of the causal language model under PEFT's
     wrapping.
@@ -275,13 +280,16 @@ class LoadedModel:
         self._model = model
         self.ends = answer_ends(model, tokenizer)
         self.context = int(model.config.max_position_embeddings)
-        self._count = 0
+        self._wrapped = False  # by PEFT, with the first adapter
+        self._slots = 0
         self._active: str | None = None
+        self._rows: tuple[str | None, ...] = ()  # with several adapters at work: each row's
+        self._mixed = MixedAdapters()
 
     @property
     def causal(self) -> Any:
         """The causal language model; adapters that are on work in it."""
-        return self._model.get_base_model() if self._count else self._model
+        return self._model.get_base_model() if self._wrapped else self._model
 
     @property
     def backbone(self) -> Any:
@@ -311,17 +319,25 @@ class LoadedModel:
         width = int(config.num_hidden_layers * config.num_key_value_heads * size)
         return 2 * width * int(self.causal.dtype.itemsize)
 
-    def attach(self, adapter: Path) -> str:
-        """Load an adapter beside those that are there; returns the slot by which it is put on.
+    def new_slot(self) -> str:
+        """A name that no adapter has had."""
+        self._slots += 1
+        return f"slot-{self._slots}"
+
+    def attach(self, adapter: Path, slot: str) -> None:
+        """Load an adapter beside those that are there, to be put on by its slot.
 
         Raises:
             DataError: it is unsafe, broken or made for another base; nothing has changed then.
         """
-        slot = f"slot-{self._count + 1}"
-        self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
-        self._count += 1
-        self._active = UNKNOWN
-        return slot
+        try:
+            self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
+        except BaseException:
+            if self._wrapped and slot in self._model.peft_config:  # PEFT keeps what it could not fill
+                self.detach(slot)
+            raise
+        self._wrapped, self._active = True, UNKNOWN
+        self._mixed.build(self._model)
 
     def detach(self, slot: str) -> None:
         """Unload an adapter."""
@@ -329,11 +345,13 @@ class LoadedModel:
         self.activate(others[0] if others else None)  # PEFT warns where it deletes what is on
         self._model.delete_adapter(slot)
         self._active = UNKNOWN
+        self._mixed.build(self._model)
 
     def activate(self, slot: str | None) -> None:
-        """Put one adapter on, or all off."""
-        if slot == self._active or not self._count:
+        """Put one adapter on for all rows, or all off."""
+        if self._active == slot or not self._wrapped:
             return
+        self._mixed.rest()
         if slot is None:
             self._model.base_model.disable_adapter_layers()
         else:
@@ -341,9 +359,18 @@ class LoadedModel:
             self._model.set_adapter(slot)
         self._active = slot
 
-    def is_on(self, slot: str | None) -> bool:
-        """True if this adapter (None: the bare base) needs no switching."""
-        return slot == self._active
+    def activate_rows(self, slots: Sequence[str | None]) -> None:
+        """Give each row of the next batches its own adapter, or none; two kinds need `mixes`."""
+        if len(set(slots)) == 1:
+            self.activate(slots[0])
+        elif self._active != MIXED or self._rows != tuple(slots):
+            self.activate(None)
+            self._mixed.name(slots, self.device)
+            self._active, self._rows = MIXED, tuple(slots)
+
+    def mixes(self, slot: str | None) -> bool:
+        """Whether rows of this adapter can share a batch with others."""
+        return slot is None or slot in self._mixed.slots
 
     def close(self) -> None:
         """Give the memory back."""
@@ -358,41 +385,3 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _quantization(kind: str) -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig, TorchAoConfig
-
-    if kind == "nf4":
-        if find_spec("bitsandbytes") is None:
-            raise missing_extra("bitsandbytes", "quantize")
-        form = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, **form)
-    if find_spec("torchao") is None:
-        raise missing_extra("torchao", "quantize")
-    from torchao.quantization import Float8WeightOnlyConfig
-
-    return TorchAoConfig(Float8WeightOnlyConfig())
-
-
-def _keep_as_quantised(model: Any) -> None:
-    """Keep bitsandbytes from repacking nf4 weights at the first forward in evaluation mode on a CPU with AVX512-BF16.
-
-    Repacking rounds the scales to bf16: a training that has evaluated would go on over another base than one that is
-    resumed.
-    """
-    for layer in model.modules():
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
-
-
-def _refuse_old_torchao() -> None:
-    """PEFT raises at any adapter, quantised base or not, where a torchao before 0.16 is installed."""
-    with suppress(PackageNotFoundError):
-        found = version("torchao")
-        if tuple(int(part) for part in found.split("+")[0].split(".")[:2]) < OLDEST_TORCHAO:
-            raise EnvironmentFault(
-                f"torchao {found} is installed, and PEFT does not work with one before 0.16",
-                next_step="pip install --upgrade 'torchao>=0.16', or pip uninstall torchao",
-            )

@@ -2,7 +2,8 @@
 
     models/
       production.json        the pointer: which model serves, and what served before it (written atomically)
-      history.jsonl          every registration, promotion, rollback and hold, appended and flushed
+      served.json            name → further model that a server has loaded beside it, to be served again after a restart
+      history.jsonl          every registration, promotion, rollback, hold, loading and unloading, appended and flushed
       3f2a9c01b7de/          one registered model, named by the hash of its weights and their configuration
         adapter/             the adapter, copied: the run folder may be moved or deleted
         model.json           the hash of every other file here; base, parent, run, feedback export, verdict
@@ -29,6 +30,7 @@ from ..runs.workspace import Run, atomic_path, file_hash, read_jsonl, value_hash
 from .load import adapter_facts, refuse_unsafe
 
 POINTER = "production.json"
+SERVED = "served.json"
 HISTORY = "history.jsonl"
 MODEL = "model.json"
 CONFIG = "adapter_config.json"
@@ -254,6 +256,26 @@ class Registry:
         """Note in the history that a model was not promoted."""
         with self._locked():
             self._log("hold", name, why)
+
+    @property
+    def served(self) -> dict[str, str]:
+        """Served name → model, of those loaded beside the one in production."""
+        path = self.root / SERVED
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {str(served): str(name) for served, name in found.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError) as error:
+            raise DataError(f"{SERVED} is damaged", where=str(path), next_step="remove it and load again") from error
+
+    def note_served(self, served: str, name: str) -> None:
+        """Remember that a model is served under a name; an empty model, that it is no more."""
+        with self._locked():
+            now = self.served
+            before = now.pop(served, "")
+            write_json(self.root / SERVED, now | ({served: name} if name else {}))
+            self._log("load" if name else "unload", name or before, f"as {served}")
 
     def history(self) -> list[dict[str, Any]]:
         """Every event: at, action, model (empty: the base), reason; oldest first."""

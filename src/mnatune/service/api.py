@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..model.engine.protocol import ServedModel, Task, find_model
+from ..model.engine.protocol import ServedModel, Task
 from ..model.engine.refusals import Refusal
 from .api_schema import ChatCompletion, ChatRequest, Completion, CompletionRequest, ErrorBody, ModelCard, ModelList
+from .caller import Caller
 from .envelope import error_body
 from .evidence import Evidence
-from .service import Caller, Record, ServedAnswer, Service, merged
+from .service import Record, ServedAnswer, Service, merged
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -60,17 +61,17 @@ Calling = Annotated[Caller, Depends(caller_of)]
 
 
 @router.get("/models", response_model=ModelList)
-async def models(service: Serving) -> ModelList:
-    """The served models; the first is the default."""
-    return ModelList(data=[_card(model) for model in service.engine.models()])
+async def models(service: Serving, caller: Calling) -> ModelList:
+    """The models that the key may use; the first is the default."""
+    return ModelList(data=[_card(model) for model in service.models(caller)])
 
 
 @router.get("/models/{name:path}", response_model=ModelCard)
-async def model(name: str, service: Serving) -> ModelCard:
-    """One served model."""
+async def model(name: str, service: Serving, caller: Calling) -> ModelCard:
+    """One model that the key may use."""
     if not name:  # /v1/models/
         raise Refusal(404, "name a model, or ask for /v1/models", code="model_not_found", param="model")
-    return _card(find_model(service.engine.models(), name))
+    return _card(service.walls.find(caller, service.engine.models(), name))
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses={200: STREAM})
@@ -87,7 +88,7 @@ async def chat_completions(body: ChatRequest, request: Request, service: Serving
     ]
     conversation = (body.metadata or {}).get("conversation", "")
     records = [Record(reply.id if len(tasks) == 1 else f"{reply.id}-{i}", conversation) for i in range(len(tasks))]
-    evidence = await service.evidence(body, dialogue)
+    evidence = await service.evidence(caller, body, dialogue)
     answers = await _accept(service, caller, tasks, records if body.store else [], evidence)
     return await _respond(request, service, answers, reply, stream=bool(body.stream))
 

@@ -16,7 +16,7 @@ from .. import __version__
 from ..model.engine.protocol import Engine
 from ..model.engine.refusals import Refusal
 from ..runs.errors import MnatuneError
-from . import api, page_api, rating_api
+from . import admin_api, api, page_api, rating_api
 from .envelope import error_body, error_headers, what_is_wrong
 from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
@@ -47,7 +47,7 @@ def create_app(
         checker: marks statute citations in the page; None leaves them unmarked.
         law: what answers with evidence rest on; None answers without.
     """
-    service = Service(engine, feedback, settings or Settings(), checker, law)
+    service = Service(engine, feedback, settings or Settings(), checker, law, keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,6 +71,7 @@ def create_app(
     app.include_router(api.router, dependencies=guard)
     app.include_router(page_api.router, dependencies=guard)
     app.include_router(rating_api.router, dependencies=guard)
+    app.include_router(admin_api.router, dependencies=guard)
     app.include_router(page_api.entry)
     _add_health(app, service)
     _add_pages(app)

@@ -9,10 +9,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from ..law import Hit, LawIndex
-from ..law.evidence_search import articles_for, asked_day, documents_for
+from ..law.evidence_search import OWN_DOCUMENTS, articles_for, asked_day, documents_for
 from ..law.support import CheckedCitation, check_citations
 from ..model.evidence_prompt import EvidenceWords, NumberedPassage, in_force
 from ..model.prompt import Message
@@ -67,6 +68,7 @@ class LawEvidence:
     memory: LawIndex | None
     words: EvidenceWords | None
     fault: str = ""
+    _matters: dict[tuple[str, int], LawIndex] = field(default_factory=dict, repr=False)
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -97,8 +99,12 @@ class LawEvidence:
         if self.memory is not None:
             await self.gather([{"role": "user", "content": "합병"}])
 
-    async def gather(self, messages: Sequence[Message]) -> Evidence:
-        """The passages for the last question, articles as of the day that it or an earlier question names."""
+    async def gather(self, messages: Sequence[Message], matter: str = "") -> Evidence:
+        """The passages for the last question, articles as of the day that it or an earlier question names.
+
+        Args:
+            matter: a law memory whose documents are shown before the common ones; empty for none.
+        """
         questions = [message["content"] for message in messages if message["role"] == "user"]
         memory = self.memory
         if memory is None or self.words is None:
@@ -107,7 +113,10 @@ class LawEvidence:
         asked = Evidence("found", questions[-1], told.day, told.words, memory.as_of)
         try:
             found = await self._apart(
-                lambda: [*articles_for(memory, questions, asked.day), *documents_for(memory, asked.question)]
+                lambda: [
+                    *articles_for(memory, questions, asked.day),
+                    *self._documents(memory, matter, asked.question),
+                ]
             )
         except Exception as error:  # whatever a damaged memory raises: the question is answered without it
             log_failure(log, "the law memory cannot be searched", error)
@@ -142,6 +151,24 @@ class LawEvidence:
             log_failure(log, "the law memory cannot be searched", error)
             found = []
         return list({(hit.name, hit.origin): hit for hit in [*found, *evidence.hits]}.values())
+
+    def _documents(self, memory: LawIndex, matter: str, question: str) -> list[Hit]:
+        """Passages of a matter's own documents, then of the common ones; a matter that cannot be read is logged."""
+        own: list[Hit] = []
+        if matter:
+            try:
+                own = documents_for(self._matter(Path(matter)), question)
+            except Exception as error:  # whatever a damaged folder raises: the question is answered without it
+                log_failure(log, "a matter's documents cannot be searched", error)
+        return [*own, *documents_for(memory, question)][:OWN_DOCUMENTS]
+
+    def _matter(self, folder: Path) -> LawIndex:
+        """The law memory of a folder, opened anew when it was built anew."""
+        key = str(folder), (folder / "law.json").stat().st_mtime_ns
+        if key not in self._matters:
+            self._matters = {other: kept for other, kept in self._matters.items() if other[0] != key[0]}
+            self._matters[key] = LawIndex.open(folder)
+        return self._matters[key]
 
     async def _apart(self, work: Callable[[], T]) -> T:
         def alone() -> T:

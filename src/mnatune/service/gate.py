@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..model.engine.refusals import Refusal
 from ..runs.errors import log_failure
+from .caller import Caller
 from .envelope import error_body, error_headers
 from .keys import KeyStore
-from .service import Caller, Service
+from .service import Service
 
 log = logging.getLogger("mnatune.access")
 

@@ -104,7 +104,9 @@ def improve(
         parent = Run(Path(production.lineage.run))
     current = production.adapter if production else parent.require("train", "adapter")
     pack = Pack.load(recipe.pack)
-    made = export(store, out / "feedback", known_of(pack, parent), terms.export)
+    made = export(
+        store.within(""), out / "feedback", known_of(pack, parent), terms.export
+    )  # of no matter: all will use it
     rows = made.rows[TRAINED_ON[recipe.train.method]]
     tell(f"feedback: {rows} rows for {recipe.train.method}")
     if rows < terms.least:

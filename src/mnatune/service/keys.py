@@ -1,7 +1,7 @@
 """API keys: 256 random bits, shown once, kept as SHA-256 only; limits per key on requests and tokens per minute.
 
 A plain hash suffices because the key itself is random: there is nothing to guess. The file is read again when it
-changes, so that a revoked key is refused within a second, without a restart.
+changes, so that a revoked key is refused within a second, without a restart. It holds the walls between matters too.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "mna_"
 SHOWN = len(PREFIX) + 6  # characters of a key that lists may show
+LONGEST_WALL = 80  # characters of a name
 RECHECK = 1.0  # seconds between looks at the file
 
 
@@ -38,6 +39,7 @@ class Key:
         requests_per_minute, tokens_per_minute: 0 is no limit.
         admin: may see the admin page and review feedback.
         reviewer: may read and grade what others were answered.
+        wall: the matter that the key is for, for good; empty for what is behind no wall.
     """
 
     id: str
@@ -51,12 +53,32 @@ class Key:
     tokens_per_minute: int = 60_000
     admin: bool = False
     reviewer: bool = False
+    wall: str = ""
+
+    @property
+    def role(self) -> str:
+        """ "admin", "reviewer" or "user"."""
+        return "admin" if self.admin else "reviewer" if self.reviewer else "user"
 
     def state(self, now: float) -> str:
         """ "active", "expired" or "revoked"."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """A matter: what only the keys behind it may use and see.
+
+    Attributes:
+        models: served names; other keys are told that there are no such models.
+        documents: a law memory (`mnatune law build`) whose documents only these keys get as evidence; empty for none.
+    """
+
+    name: str
+    models: tuple[str, ...] = ()
+    documents: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,7 @@ class KeyTerms:
     tokens_per_minute: int = 60_000
     admin: bool = False
     reviewer: bool = False
+    wall: str = ""
 
 
 class KeyStore:
@@ -79,13 +102,14 @@ class KeyStore:
         self._looked = float("-inf")
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
+        self._walls: dict[str, Wall] = {}
         self._in_use = False
 
     def create(self, name: str, terms: KeyTerms = KeyTerms()) -> tuple[Key, str]:
         """A new key's record and the key itself, which is never to be seen again.
 
         Raises:
-            UsageError: the name is empty, so that lists and logs could not tell whose key it is.
+            UsageError: the name is empty, so that lists and logs could not tell whose key it is, or there is no such wall.
         """
         if not name.strip():
             raise UsageError("a key needs a name", next_step="mnatune keys create NAME")
@@ -102,25 +126,56 @@ class KeyStore:
             tokens_per_minute=terms.tokens_per_minute,
             admin=terms.admin,
             reviewer=terms.reviewer,
+            wall=terms.wall,
         )
         with self._locked():
-            self._write([*self._read(), key])
+            keys, walls = self._read()
+            if terms.wall and terms.wall not in walls:
+                told = f"there are {', '.join(sorted(walls))}; " if walls else ""
+                raise UsageError(
+                    f"there is no wall {terms.wall!r}", next_step=f"{told}mnatune keys wall {terms.wall} MODEL"
+                )
+            self._write([*keys, key], walls)
         return key, secret
+
+    def put_wall(self, wall: Wall) -> None:
+        """Set up a wall, or say anew what is behind it.
+
+        Raises:
+            UsageError: the name is empty, has blanks at its ends or is too long.
+        """
+        if not wall.name or wall.name != wall.name.strip() or len(wall.name) > LONGEST_WALL:
+            raise UsageError(
+                f"a wall's name has 1 to {LONGEST_WALL} characters", next_step="mnatune keys wall NAME MODEL"
+            )
+        with self._locked():
+            keys, walls = self._read()
+            self._write(keys, {**walls, wall.name: wall})
 
     def revoke(self, key_id: str) -> Key:
         """Refuse a key from now on; raises `UsageError` if there is none of that id."""
         with self._locked():
-            keys = self._read()
+            keys, walls = self._read()
             found = [key for key in keys if key.id == key_id]
             if not found:
                 raise UsageError(f"there is no key {key_id!r}", next_step="mnatune keys list")
             revoked = replace(found[0], revoked=found[0].revoked or self._clock())
-            self._write([revoked if key.id == key_id else key for key in keys])
+            self._write([revoked if key.id == key_id else key for key in keys], walls)
         return revoked
 
     def all(self) -> list[Key]:
         """All keys, oldest first."""
-        return self._read()
+        return self._read()[0]
+
+    def now(self) -> float:
+        """The time by which keys expire."""
+        return self._clock()
+
+    @property
+    def walls(self) -> dict[str, Wall]:
+        """Name → wall; of a file that got lost or damaged the last that could be read."""
+        self._refresh()
+        return self._walls
 
     def in_use(self) -> bool:
         """Whether the file ever held a key while this store watched it; a damaged file counts as one that does.
@@ -131,10 +186,12 @@ class KeyStore:
         return self._in_use
 
     def find(self, secret: str) -> Key | None:
-        """The active key that is this secret; None if it is wrong, expired or revoked."""
+        """The active key that is this secret; None if it is wrong, expired or revoked, or its wall is gone."""
         self._refresh()
         key = self._keys.get(_hash(secret))
-        return key if key and key.state(self._clock()) == "active" else None
+        if key is None or key.state(self._clock()) != "active" or (key.wall and key.wall not in self._walls):
+            return None
+        return key
 
     def _refresh(self) -> None:
         now = time.monotonic()
@@ -149,26 +206,33 @@ class KeyStore:
         stamp = (facts.st_mtime_ns, facts.st_ino)
         if stamp != self._stamp:
             try:
-                self._keys = {key.hash: key for key in self._read()}
+                keys, self._walls = self._read()
+                self._keys = {key.hash: key for key in keys}
                 self._in_use |= bool(self._keys)
             except DataError as error:  # a damaged file lets nobody in
                 log.error("%s", error)
                 self._keys, self._in_use = {}, True
             self._stamp = stamp
 
-    def _read(self) -> list[Key]:
+    def _read(self) -> tuple[list[Key], dict[str, Wall]]:
+        """The file's keys and walls; a file without walls is a list of keys."""
         try:
-            return [Key(**row) for row in json.loads(self.path.read_text(encoding="utf-8"))]
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            held = found if isinstance(found, dict) else {"keys": found, "walls": []}
+            walls = [Wall(**{**row, "models": tuple(row["models"])}) for row in held["walls"]]
+            return [Key(**row) for row in held["keys"]], {wall.name: wall for wall in walls}
         except FileNotFoundError:
-            return []
-        except (ValueError, TypeError) as error:
+            return [], {}
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"not a file of keys: {error}", where=str(self.path)) from error
 
-    def _write(self, keys: list[Key]) -> None:
+    def _write(self, keys: list[Key], walls: dict[str, Wall]) -> None:
+        rows = [asdict(key) for key in keys]
+        held = {"walls": [asdict(wall) for wall in walls.values()], "keys": rows} if walls else rows
         with atomic_path(self.path) as partial:
             handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump([asdict(key) for key in keys], file, ensure_ascii=False, indent=1)
+                json.dump(held, file, ensure_ascii=False, indent=1)
         self._looked = float("-inf")
 
     @contextmanager

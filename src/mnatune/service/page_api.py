@@ -18,6 +18,7 @@ from ..model.engine.refusals import Refusal, bad_request
 from ..runs.errors import log_failure
 from .api import DONE, HEARTBEAT, REFUSALS, STREAM, AnswerStream, Calling, Serving, event
 from .api_schema import Body, ChatRequest, Str
+from .caller import Caller
 from .envelope import error_body
 from .feedback.sink import (
     MAX_COMMENT,
@@ -35,7 +36,7 @@ from .feedback.sink import (
     State,
     UnknownItem,
 )
-from .service import Caller, Record, ServedAnswer, Service, merged
+from .service import Record, ServedAnswer, Service, merged
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,16 @@ async def admin_of(caller: Calling) -> Caller:
 Admin = Annotated[Caller, Depends(admin_of)]
 
 
+async def scope_of(
+    service: Serving, admin: Admin, wall: Annotated[str | None, Query(max_length=MAX_IDENTIFIER)] = None
+) -> str | None:
+    """The wall whose rows an administrator is to see: one that is named ("" is none), or all that the key may see."""
+    return service.walls.narrowed(admin, wall)
+
+
+Scope = Annotated[str | None, Depends(scope_of)]
+
+
 async def filters(
     kind: Kind | Literal[""] = "",
     model: Annotated[str, Query(max_length=MAX_IDENTIFIER)] = "",
@@ -130,7 +141,8 @@ async def page_facts(request: Request, service: Serving) -> dict[str, Any]:
         facts |= {
             "admin": caller.admin,
             "reviewer": caller.reviewer,
-            "models": [model.id for model in service.engine.models()],
+            "wall": caller.wall,
+            "models": [model.id for model in service.models(caller)],
             "tags": REASON_TAGS,
             "examples": list(service.settings.examples),
             "welcome": service.settings.words.welcome.model_dump(),
@@ -149,7 +161,7 @@ async def compare(body: ChatRequest, service: Serving, caller: Calling) -> Respo
     """
     if not body.store:
         raise bad_request("a comparison is stored: store must be true", param="store", code="store_needed")
-    names = [model.id for model in service.engine.models()][:2]
+    names = [model.id for model in service.models(caller)][:2]
     if len(names) < 2:
         raise bad_request("comparing needs two served models", code="one_model")
     random.SystemRandom().shuffle(names)
@@ -184,7 +196,8 @@ async def _pair_events(
             yield event({"side": SIDES[at], "text": piece.text, "finish": piece.finish})
         await asyncio.gather(*(answer.close() for answer in answers))
         left, right = (f"{pair}-{side}" for side in SIDES)
-        await in_store(service, lambda sink: sink.save_pair(BlindPair(pair, caller.rater, left, right, time.time())))
+        blind = BlindPair(pair, caller.rater, left, right, time.time())
+        await in_store(service, lambda sink: sink.save_pair(blind), caller.scope)
         yield event({"complete": pair})
     except Refusal as error:
         yield event(error_body(error))
@@ -195,7 +208,7 @@ async def _pair_events(
 async def choose(pair: Identifier, body: ChoiceBody, service: Serving, caller: Calling) -> dict[str, str]:
     """Pick the better answer of a pair; tells which model was which."""
     choice = PairChoice(pair, caller.rater, body.choice, body.comment, time.time())
-    left, right = await in_store(service, lambda sink: sink.choose(choice))
+    left, right = await in_store(service, lambda sink: sink.choose(choice), caller.scope)
     service.metrics.feedback.labels("pair").inc()
     return {"left": left, "right": right}
 
@@ -204,7 +217,7 @@ async def choose(pair: Identifier, body: ChoiceBody, service: Serving, caller: C
 async def rate(generation: Identifier, body: RatingBody, service: Serving, caller: Calling) -> None:
     """Rate one's own answer; thumb 0 takes the rating back."""
     rating = Rating(generation, caller.rater, body.thumb, tuple(dict.fromkeys(body.tags)), body.comment, time.time())
-    await in_store(service, lambda sink: sink.rate(rating))
+    await in_store(service, lambda sink: sink.rate(rating), caller.scope)
     service.metrics.feedback.labels("rating").inc()
 
 
@@ -214,14 +227,14 @@ async def edit(generation: Identifier, body: EditBody, service: Serving, caller:
     if not body.text.strip():
         raise bad_request("the corrected answer is empty", param="text")
     correction = Edit(generation, caller.rater, body.text, body.comment, time.time())
-    await in_store(service, lambda sink: sink.edit(correction))
+    await in_store(service, lambda sink: sink.edit(correction), caller.scope)
     service.metrics.feedback.labels("edit").inc()
 
 
 @router.delete("/me")
 async def forget_me(service: Serving, caller: Calling) -> dict[str, int]:
     """Erase everything that is stored of the caller."""
-    return {"deleted": await in_store(service, lambda sink: sink.delete_user(caller.rater))}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(caller.rater), caller.scope)}
 
 
 @router.post("/citations")
@@ -247,9 +260,11 @@ async def citations(body: CitationBody, service: Serving) -> dict[str, Any]:
 
 
 @router.get("/admin/usage")
-async def usage(service: Serving, admin: Admin, days: Annotated[int, Query(ge=1, le=366)] = 30) -> dict[str, Any]:
+async def usage(
+    service: Serving, admin: Admin, scope: Scope, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> dict[str, Any]:
     """Usage and ratings by day and model, and the engine's load."""
-    rows = await in_store(service, lambda sink: sink.usage(days))
+    rows = await in_store(service, lambda sink: sink.usage(days), scope)
     load = service.engine.load()
     return {"days": [asdict(row) for row in rows], "waiting": load.waiting, "running": load.running}
 
@@ -258,6 +273,7 @@ async def usage(service: Serving, admin: Admin, days: Annotated[int, Query(ge=1,
 async def review_queue(
     service: Serving,
     admin: Admin,
+    scope: Scope,
     only: Filters,
     state: State = "open",
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
@@ -269,9 +285,9 @@ async def review_queue(
     What was decided already stands oldest first, and so does everything beyond the first `RANKED` items.
     """
     if state != "open" or order == "oldest" or offset + limit > RANKED:
-        return asdict(await in_store(service, lambda sink: sink.review_queue(state, limit, offset, only)))
-    page = await in_store(service, lambda sink: sink.review_queue(state, RANKED, 0, only))
-    decided = await in_store(service, lambda sink: sink.review_queue("approved", RANKED))
+        return asdict(await in_store(service, lambda sink: sink.review_queue(state, limit, offset, only), scope))
+    page = await in_store(service, lambda sink: sink.review_queue(state, RANKED, 0, only), scope)
+    decided = await in_store(service, lambda sink: sink.review_queue("approved", RANKED), scope)
     ranks = await asyncio.to_thread(service.worth.reviews, page.items, decided.items)
     items = {item.id: asdict(item) for item in page.items}
     shown = [items[one.id] | {"reasons": one.reasons, "topic": one.topic} for one in ranks[offset:][:limit]]
@@ -281,19 +297,21 @@ async def review_queue(
 @router.put("/admin/reviews/{item}", status_code=204)
 async def review(item: Identifier, body: ReviewBody, service: Serving, admin: Admin) -> None:
     """Approve or reject a piece of feedback."""
-    await in_store(service, lambda sink: sink.review(item, admin.rater, body.state, body.note, body.text))
+    await in_store(service, lambda sink: sink.review(item, admin.rater, body.state, body.note, body.text), admin.scope)
 
 
 @router.delete("/admin/raters/{rater}")
 async def forget_rater(rater: Identifier, service: Serving, admin: Admin) -> dict[str, int]:
     """Erase everything that is stored of a rater."""
-    return {"deleted": await in_store(service, lambda sink: sink.delete_user(rater))}
+    if not service.walls.may_erase(admin, rater):
+        return {"deleted": 0}
+    return {"deleted": await in_store(service, lambda sink: sink.delete_user(rater), admin.scope)}
 
 
-async def in_store(service: Service, work: Callable[[FeedbackSink], T]) -> T:
-    """Work with the feedback store; its errors become API errors."""
+async def in_store(service: Service, work: Callable[[FeedbackSink], T], wall: str | None) -> T:
+    """Work with what the feedback store has behind a wall (None: all of it); its errors become API errors."""
     try:
-        return await service.in_store(work)
+        return await service.in_store(work, wall)
     except UnknownItem as error:
         raise Refusal(404, error.what, code="unknown_item") from None
     except Exception as error:  # whatever the database raises

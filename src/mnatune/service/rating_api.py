@@ -12,12 +12,13 @@ from pydantic import Field
 from ..model.engine.refusals import Refusal
 from .api import REFUSALS, Calling, Serving
 from .api_schema import Body
+from .caller import Caller
 from .feedback.rater_agreement import LEAST_ITEMS, RELIABLE, TENTATIVE, agreement, grades_by_item
 from .feedback.rating_desk import SKIP
 from .feedback.rating_sheet import grade_sheet, review_sheet
 from .feedback.sink import Answered, FeedbackSink, Grade, State, UnknownItem
-from .page_api import Admin, Comment, Filters, Identifier, in_store
-from .service import Caller, Service
+from .page_api import Admin, Comment, Filters, Identifier, Scope, in_store
+from .service import Service
 
 DESK = 2_000  # newest answers that a desk looks at
 RANKED_ANSWERS = 1_000  # of these put in order at once
@@ -58,7 +59,7 @@ class BulkBody(Body):
 @router.get("/me/progress")
 async def my_progress(service: Serving, caller: Calling) -> dict[str, int]:
     """How much the caller has rated, corrected and graded, and what reviewers decided of it."""
-    return asdict(await in_store(service, lambda sink: sink.progress(caller.rater)))
+    return asdict(await in_store(service, lambda sink: sink.progress(caller.rater), caller.scope))
 
 
 @router.get("/rating")
@@ -72,7 +73,7 @@ async def batch(
     limit: Annotated[int, Query(ge=1, le=50)] = 10,
 ) -> dict[str, Any]:
     """A batch of answers for the caller to grade, those whose grade would change most first, each with the reason."""
-    desk = await in_store(service, lambda sink: sink.answers(reviewer.rater, DESK))
+    desk = await in_store(service, lambda sink: sink.answers(reviewer.rater, DESK), reviewer.scope)
     items, total = await asyncio.to_thread(_ordered, service, desk, (show, model, verdict, words), limit)
     words_of = service.settings.words.rating
     return {
@@ -82,7 +83,7 @@ async def batch(
         "models": sorted({one.model for one in desk}),
         "guideline": words_of.guideline,
         "grades": [grade.model_dump() for grade in words_of.grades],
-        "progress": asdict(await in_store(service, lambda sink: sink.progress(reviewer.rater))),
+        "progress": asdict(await in_store(service, lambda sink: sink.progress(reviewer.rater), reviewer.scope)),
     }
 
 
@@ -131,22 +132,22 @@ def _shown(service: Service, one: Answered, reasons: tuple[str, ...] = (), topic
 async def grade(generation: Identifier, body: GradeBody, service: Serving, reviewer: Reviewer) -> None:
     """Grade or skip an answer, whoever asked for it."""
     given = Grade(generation, reviewer.rater, body.grade, body.comment, time.time())
-    await in_store(service, lambda sink: sink.grade(given))
+    await in_store(service, lambda sink: sink.grade(given), reviewer.scope)
     service.metrics.feedback.labels("grade").inc()
 
 
 @router.get("/rating/sheet.csv", response_class=Response)
 async def my_grades(service: Serving, reviewer: Reviewer) -> Response:
     """The caller's grades as CSV; an administrator gets everybody's."""
-    found = await in_store(service, lambda sink: sink.grades())
+    found = await in_store(service, lambda sink: sink.grades(), reviewer.scope)
     mine = [one for one in found if reviewer.admin or one.rater == reviewer.rater]
     return _sheet(await asyncio.to_thread(grade_sheet, mine), "grades.csv")
 
 
 @router.get("/admin/reviews.csv", response_class=Response)
-async def review_csv(service: Serving, admin: Admin, only: Filters, state: State = "open") -> Response:
+async def review_csv(service: Serving, admin: Admin, scope: Scope, only: Filters, state: State = "open") -> Response:
     """The review queue as CSV."""
-    page = await in_store(service, lambda sink: sink.review_queue(state, MOST_ROWS, 0, only))
+    page = await in_store(service, lambda sink: sink.review_queue(state, MOST_ROWS, 0, only), scope)
     return _sheet(await asyncio.to_thread(review_sheet, page.items), f"reviews-{state}.csv")
 
 
@@ -164,13 +165,13 @@ async def review_several(body: BulkBody, service: Serving, admin: Admin) -> dict
                 told["unknown"].append(item)
         return told
 
-    return await in_store(service, decide)
+    return await in_store(service, decide, admin.scope)
 
 
 @router.get("/admin/agreement")
-async def rater_agreement(service: Serving, admin: Admin) -> dict[str, Any]:
+async def rater_agreement(service: Serving, admin: Admin, scope: Scope) -> dict[str, Any]:
     """How far the reviewers agree, and the answers on which they differ most."""
-    grades = await in_store(service, lambda sink: sink.grades())
+    grades = await in_store(service, lambda sink: sink.grades(), scope)
     by_item = grades_by_item([(one.generation, one.rater, one.grade) for one in grades])
     found = await asyncio.to_thread(agreement, [list(given.values()) for given in by_item.values()])
     apart = sorted(

@@ -23,6 +23,7 @@ from .app import create_app
 from .evidence import LawEvidence
 from .feedback.sink import FeedbackSink
 from .keys import KeyStore
+from .model_desk import ModelDesk, PointerFollower
 from .page_words import PageWords
 from .service import LOOPBACK_HOSTS, Service, Settings
 
@@ -30,12 +31,9 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from ..model.engine.local import LocalEngine
-
 log = logging.getLogger(__name__)
 
 PRODUCTION = "production"  # the name that stays while the models behind it change
-POINTER_SECONDS = 2.0  # between two looks at the production pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,7 @@ class ServeOptions:
         keys: the file of API keys; once it holds one, every request needs a key.
         keyless: open a door without any key to this machine; without it `serve` refuses to start before there is one.
         cache_tokens: tokens of all answers in the making; 0 takes what is free after loading.
+        adapters: adapters in memory at once.
         evidence: answer with evidence unless a request says otherwise.
         drain_seconds: how long answers in flight may take after SIGTERM.
     """
@@ -69,6 +68,7 @@ class ServeOptions:
     keys: Path = field(default_factory=lambda: Path("keys.json"))
     keyless: bool = False
     cache_tokens: int = 0
+    adapters: int = 8
     evidence: bool = False
     drain_seconds: int = 60
 
@@ -118,11 +118,11 @@ def build(options: ServeOptions) -> "FastAPI":
         hosts=LOOPBACK_HOSTS,
         evidence=options.evidence,
     )
-    engine, follow = _engine(options, source, settings.generation)
+    engine, follow, desk = _engine(options, source, settings.generation)
     feedback: FeedbackSink = FeedbackStore(options.feedback or "sqlite://", _mask(pack))
     law = LawEvidence.of(pack)
     app = create_app(engine, feedback, keys, settings, law.memory.checker if law.memory else None, law)
-    app.state.follow = follow
+    app.state.follow, app.state.service.desk = follow, desk
     return app
 
 
@@ -189,11 +189,11 @@ def _source(options: ServeOptions) -> _Source:
 
 def _engine(
     options: ServeOptions, source: _Source, generation: GenerationSection
-) -> "tuple[Engine, PointerFollower | None]":
+) -> tuple[Engine, PointerFollower | None, ModelDesk | None]:
     if options.upstream:
-        return UpstreamEngine(replace(options.upstream, new_tokens=generation.max_new_tokens)), None
+        return UpstreamEngine(replace(options.upstream, new_tokens=generation.max_new_tokens)), None, None
     if options.echo:
-        return EchoEngine(pause=0.02), None
+        return EchoEngine(pause=0.02), None, None
     from ..model.engine.local import open_engine
     from ..model.engine.scheduler import BatchLimits
     from ..model.load import base_quantization
@@ -210,11 +210,14 @@ def _engine(
         quantize=base_quantization(adapter, stated) if adapter else stated,
         name=names.base,
         new_tokens=generation.max_new_tokens,
-        limits=BatchLimits(cache_tokens=options.cache_tokens),
+        limits=BatchLimits(cache_tokens=options.cache_tokens, adapters=options.adapters),
     )
     if options.registry is None:
-        return engine, None
-    return engine, PointerFollower(Registry(options.registry), engine, names.tuned, source.pointer)
+        return engine, None, None
+    registry = Registry(options.registry)
+    desk = ModelDesk(registry, engine, frozenset({names.base, names.tuned}))
+    desk.take_up()
+    return engine, PointerFollower(registry, engine, names.tuned, source.pointer), desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,41 +232,6 @@ def _names(model_id: str, tuned: str) -> Names:
     """Under which names clients ask: "starter" and "starter-tuned", or, where promotions are followed, `PRODUCTION`."""
     base = model_id.rstrip("/").rpartition("/")[2] or model_id
     return Names(base, tuned if tuned and tuned != base else f"{base}-tuned")
-
-
-class PointerFollower:
-    """Watches the registry's production pointer and has the engine follow it.
-
-    Args:
-        name: under which the promoted model is served.
-        seen: the pointer that the engine's model was loaded by; it may have changed while that was being loaded.
-    """
-
-    def __init__(self, registry: Registry, engine: "LocalEngine", name: str, seen: Pointer) -> None:
-        self._registry = registry
-        self._engine = engine
-        self._name = name
-        self._seen = seen
-
-    async def run(self) -> None:
-        """Look every `POINTER_SECONDS` until cancelled; a pointer that cannot be followed leaves the old model on."""
-        while True:
-            await asyncio.sleep(POINTER_SECONDS)
-            try:
-                await self.look()
-            except MnatuneError as error:
-                log.error("the production pointer cannot be followed: %s", error)
-            except Exception:  # whatever it is, the next promotion is to be followed all the same
-                log.exception("the production pointer cannot be followed")
-
-    async def look(self) -> None:
-        """Promote or roll back if the pointer has changed."""
-        pointer = await asyncio.to_thread(lambda: self._registry.pointer)
-        if pointer == self._seen:
-            return
-        self._seen = pointer
-        model = await asyncio.to_thread(self._registry.production)
-        await self._engine.promote(self._name, model.adapter if model else None)
 
 
 def _mask(pack: Pack) -> Callable[[str], str]:

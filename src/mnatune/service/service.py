@@ -5,22 +5,25 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, Stream, Task
+from ..model.engine.protocol import Engine, FinishReason, Piece, Sampling, ServedModel, Stream, Task
 from ..model.engine.refusals import Refusal, bad_request, engine_down
 from ..model.prompt import Message
 from ..runs.errors import EnvironmentFault, log_failure
 from ..runs.recipe import GenerationSection
 from .api_schema import ChatRequest, SamplingFields
+from .caller import Caller
 from .evidence import Evidence, LawEvidence
 from .feedback.sink import FeedbackSink, Generation
 from .gauges import Metrics
-from .keys import Key, Limiter
+from .keys import KeyStore, Limiter
 from .marking import Checker
+from .model_desk import ModelDesk
 from .page_words import PageWords
 from .repair import CheckedPieces, GroundedEngine
+from .walls import Walls
 from .worth import Worth
 
 log = logging.getLogger(__name__)
@@ -68,20 +71,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the holder of a key, or whoever sits at this machine."""
-
-    rater: str = "local"
-    admin: bool = True
-    key: Key | None = None
-
-    @property
-    def reviewer(self) -> bool:
-        """Whether the caller may read and grade the answers that others were given."""
-        return self.admin or bool(self.key and self.key.reviewer)
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """That an answer is to be stored, under which id and in which conversation."""
 
@@ -99,8 +88,11 @@ class Service:
         settings: Settings,
         checker: Checker | None = None,
         law: LawEvidence | None = None,
+        keys: KeyStore | None = None,
     ) -> None:
         self.engine = engine
+        self.walls = Walls(keys)
+        self.desk: ModelDesk | None = None  # where models are loaded and promoted, if there is a registry
         self.feedback = feedback
         self.settings = settings
         self.checker = checker
@@ -141,10 +133,17 @@ class Service:
         if caller.key:
             self.limiter.count(caller.key, answers - 1)
 
-    async def evidence(self, fields: ChatRequest, dialogue: Sequence[Message]) -> Evidence | None:
+    def models(self, caller: Caller) -> list[ServedModel]:
+        """What the caller may use; the first is the default."""
+        return self.walls.models(caller, self.engine.models())
+
+    async def evidence(self, caller: Caller, fields: ChatRequest, dialogue: Sequence[Message]) -> Evidence | None:
         """What the last question of a dialogue can be answered with; None if the request wants no evidence."""
         wanted = self.settings.evidence if fields.evidence is None else fields.evidence
-        return await self.law.gather(dialogue) if wanted else None
+        if not wanted:
+            return None
+        wall = self.walls.of(caller)
+        return await self.law.gather(dialogue, wall.documents if wall else "")
 
     async def open(
         self, caller: Caller, task: Task, record: Record | None = None, evidence: Evidence | None = None
@@ -153,9 +152,16 @@ class Service:
         begun = time.monotonic()
         if self.draining:
             raise Refusal(503, "the server is shutting down", code="draining", retry_after=5.0)
-        if evidence is None:
-            return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
-        stream, evidence = await GroundedEngine(self.engine, self.law, self.in_background).open(task, evidence)
+        model = self.walls.find(caller, self.engine.models(), task.model)
+        task = replace(task, model=model.id, wall=self.walls.home(caller, model.id))
+        try:
+            if evidence is None:
+                return ServedAnswer(self, caller, task, await self.engine.open(task), record, begun)
+            stream, evidence = await GroundedEngine(self.engine, self.law, self.in_background).open(task, evidence)
+        except Refusal as error:
+            if error.code == "model_not_found":  # unloaded just now; the engine would name other walls' models
+                self.walls.find(caller, [other for other in self.engine.models() if other.id != model.id], model.id)
+            raise
         answer = ServedAnswer(self, caller, task, stream, record, begun)
         answer.evidence = evidence
         return answer
@@ -171,14 +177,17 @@ class Service:
         task.add_done_callback(self._background.discard)
         return task
 
-    async def in_store(self, work: Callable[[FeedbackSink], T]) -> T:
-        """Work with the feedback store on its own thread, in the order of the calls: a database that waits for a lock
-        takes no thread from anything else, and a rating is written after its answer."""
+    async def in_store(self, work: Callable[[FeedbackSink], T], wall: str | None = None) -> T:
+        """Work with what the feedback store has behind a wall (None: all of it).
+
+        It has a thread of its own, in the order of the calls: a database that waits for a lock takes no thread from anything
+        else, and a rating is written after its answer.
+        """
         if self._storing >= STORE_QUEUE:
             raise EnvironmentFault("the feedback store does not keep up")
         self._storing += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._store, work, self.feedback)
+            return await asyncio.get_running_loop().run_in_executor(self._store, work, self.feedback.within(wall))
         finally:
             self._storing -= 1
 
@@ -251,7 +260,7 @@ class ServedAnswer:
         return self._closed
 
     def _book(self) -> None:
-        metrics, model = self._service.metrics, self.model.id
+        metrics, model = self._service.metrics, self._service.walls.label(self.model.id)
         metrics.in_flight.dec()
         outcome = "failed" if self._failed else self.finish or "cancelled"
         metrics.answers.labels(model, outcome).inc()
@@ -306,6 +315,7 @@ class ServedAnswer:
             seconds=ended - self._begun,
             first_token=(self._first or ended) - self._begun,
             created=time.time() - (ended - self._begun),
+            wall=self._task.wall,
         )
 
 

@@ -121,8 +121,10 @@ def test_what_prompts_begin_with_alike_is_computed_once_and_changes_no_answer(en
     run, really = [], Lane.join
 
     def join(lane, rows, outgoing):
-        opening = lane._shared_opening([row.prompt for row in rows])
-        run.append((lane, len(opening.ids) if opening else 0))
+        run.extend(
+            (row.slot, len(opening.ids) if opening else 0)
+            for row, opening in zip(rows, lane._openings(rows), strict=True)
+        )
         really(lane, rows, outgoing)
 
     monkeypatch.setattr(Lane, "join", join)
@@ -133,7 +135,7 @@ def test_what_prompts_begin_with_alike_is_computed_once_and_changes_no_answer(en
     for rows in (3, 32):
         run.clear()
         assert serving(engine, work, rows=rows) == wanted
-        assert {lane for lane, kept in run if kept >= SHARED} == {lane for lane, _ in run}
+        assert {slot for slot, kept in run if kept >= SHARED} == {slot for slot, _ in run} == {None, "slot-1"}
 
 
 def test_every_request_has_its_own_limit_and_stop(engine, oracle):
@@ -310,13 +312,13 @@ def test_a_promotion_drops_nothing_and_serves_the_new_adapter(engine, oracle, ti
         before = engine.models()[0].adapter_hash
         streams = [await engine.open(task(q, max_tokens=40)) for q in QUESTIONS]
         first = await anext(streams[0].pieces)
-        await engine.promote("tuned", tiny_adapters[1])
+        await engine.serve_adapter("tuned", tiny_adapters[1], first=True)
         finished = [await drain(stream, first if at == 0 else None) for at, stream in enumerate(streams)]
         after = await asyncio.gather(*(whole(engine, task(q)) for q in QUESTIONS))
         hashes = [before, streams[0].model.adapter_hash, engine.models()[0].adapter_hash]
-        while len(engine._attached) > 1:  # the old adapter is unloaded once nobody needs it
+        while len(engine._queue.shelf.slots) > 1:  # the old adapter is unloaded once nobody needs it
             await asyncio.sleep(0.005)
-        await engine.promote("tuned", None)
+        await engine.serve_adapter("tuned", None)
         return finished, [text for text, _, _ in after], hashes, [m.id for m in engine.models()]
 
     finished, after, hashes, left = serving(engine, work)
@@ -337,7 +339,7 @@ def test_an_unsafe_adapter_is_refused_and_the_old_one_stays(engine, oracle, tmp_
 
     async def work(engine):
         with pytest.raises(DataError):
-            await engine.promote("tuned", tmp_path)
+            await engine.serve_adapter("tuned", tmp_path, first=True)
         return await whole(engine, task(QUESTIONS[2]))
 
     text, _, _ = serving(engine, work)

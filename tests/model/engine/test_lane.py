@@ -9,7 +9,6 @@ from mnatune.model.engine import sampler
 from mnatune.model.engine.lane import Lane
 from mnatune.model.engine.lane_rows import LaneRow, Outgoing
 from mnatune.model.engine.local import open_engine
-from mnatune.model.engine.prefill import prefill
 from mnatune.model.engine.protocol import Sampling
 from mnatune.model.prompt import prompt_ids
 
@@ -62,6 +61,7 @@ def test_a_row_sees_what_it_sees_alone_whatever_comes_and_goes(engine, name, ope
         return really(self, logits)
 
     monkeypatch.setattr(sampler.Draws, "next_tokens", noting)
+    slot = "slot-1" if name == "tuned" else None
     with engine.variant(name) as model:
         prompts = [prompt_ids(model.tokenizer, [*openings, {"role": "user", "content": q}]) for q in QUESTIONS]
         wanted = [alone(model, prompt, limit) for prompt, limit in zip(prompts, LIMITS, strict=True)]
@@ -73,7 +73,7 @@ def test_a_row_sees_what_it_sees_alone_whatever_comes_and_goes(engine, name, ope
                     break
                 for work, taking in (("join", joining), ("step", None)):
                     if work == "join" and taking:
-                        fresh = {LaneRow(prompts[at], LIMITS[at], Sampling()): at for at in taking}
+                        fresh = {LaneRow(prompts[at], LIMITS[at], Sampling(), slot): at for at in taking}
                         rows |= fresh
                         lane.join(list(fresh), Outgoing())
                         compare(seen.pop(), list(fresh), rows, wanted)
@@ -90,21 +90,33 @@ def compare(logits, running, rows, wanted):
         assert float((found - expected).abs().max()) < ROUNDING
 
 
-def test_equal_prompts_are_read_once_and_each_row_has_its_own_answer(engine, monkeypatch):
-    with engine.variant("tuned") as model, torch.inference_mode():
+def test_equal_prompts_of_one_adapter_and_wall_are_read_once_and_each_row_has_its_own_answer(engine, monkeypatch):
+    seen, read = [], []
+    really = sampler.Draws.next_tokens
+
+    def noting(self, logits):
+        seen.append(logits.float().clone())
+        return really(self, logits)
+
+    monkeypatch.setattr(sampler.Draws, "next_tokens", noting)
+    with engine.variant("tuned") as model:
         one, other = (prompt_ids(model.tokenizer, [{"role": "user", "content": q}]) for q in QUESTIONS[:2])
-        prompts, read, forward = [one, other, one, one], [], model.backbone.forward
+        rows = [
+            LaneRow(prompt, 3, Sampling(), "slot-1", wall=wall)
+            for prompt, wall in [(one, ""), (other, ""), (one, ""), (one, "한빛"), (one, "한빛")]
+        ]
+        wanted = {row: alone(model, row.prompt, 2) for row in rows}
+        forward = model.backbone.forward
 
         def counted(*args, **kwargs):
             read.append(tuple(kwargs["input_ids"].shape))
             return forward(*args, **kwargs)
 
         monkeypatch.setattr(model.backbone, "forward", counted)
-        state = prefill(model, prompts)
-        monkeypatch.undo()
-        assert read == [(2, max(len(one), len(other)))]
-        logits = model.head(state.hidden).float()
-        for found, prompt in zip(logits, prompts, strict=True):
-            assert float((found - alone(model, prompt, 1)[0]).abs().max()) < ROUNDING
-        assert state.mask.sum(-1).tolist() == [len(prompt) for prompt in prompts]
-        assert all(layer.keys.shape[0] == len(prompts) for layer in state.cache.layers)
+        lane = Lane(model)
+        lane.join(rows, Outgoing())
+        assert read == [(3, max(len(one), len(other)))]
+        lane.step(Outgoing())
+        for step, logits in enumerate(seen):
+            for row, found in zip(rows, logits, strict=True):
+                assert float((found - wanted[row][step]).abs().max()) < ROUNDING

@@ -181,4 +181,4 @@ def test_no_log_call_of_the_server_takes_an_exceptions_text():
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                     texts = node.func.attr == "exception" or any(word.arg == "exc_info" for word in node.keywords)
                     found += [f"{file.name}:{node.lineno}"] if texts else []
-    assert [place.partition(":")[0] for place in found] == ["server.py"]
+    assert [place.partition(":")[0] for place in found] == ["model_desk.py"]

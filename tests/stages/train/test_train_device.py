@@ -8,7 +8,7 @@ import pytest
 from tiny_run import make_recipe
 
 from mnatune.cli import doctor
-from mnatune.model import device, load
+from mnatune.model import device, quantized
 from mnatune.model.device import Device
 from mnatune.model.memory import shape_of, stage_peaks
 from mnatune.model.prompt import Example
@@ -150,28 +150,28 @@ def test_the_recipe_s_learning_rate_goes_before_the_method_s() -> None:
 
 @pytest.mark.parametrize("kind", ["nf4", "fp8"])
 def test_a_missing_extra_has_its_pip_line(monkeypatch, tiny_model, kind) -> None:
-    monkeypatch.setattr(load, "find_spec", lambda name: None)
+    monkeypatch.setattr(quantized, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFault) as missing:
-        load._quantization(kind)
+        quantized.quantization(kind)
     assert missing.value.next_step == "pip install 'mnatune[quantize]'"
 
 
 @pytest.mark.parametrize(("found", "refused"), [("0.13.0", True), ("0.15.0+cpu", True), ("0.16.0", False)])
 def test_an_old_torchao_is_named_before_peft_raises(monkeypatch, found, refused) -> None:
-    monkeypatch.setattr(load, "version", lambda name: found)
+    monkeypatch.setattr(quantized, "version", lambda name: found)
     if refused:
         with pytest.raises(EnvironmentFault, match=f"torchao {found.split('+')[0]}"):
-            load._refuse_old_torchao()
+            quantized.refuse_old_torchao()
     else:
-        load._refuse_old_torchao()
+        quantized.refuse_old_torchao()
 
 
 def test_a_machine_without_torchao_is_fine(monkeypatch) -> None:
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(load, "version", missing)
-    load._refuse_old_torchao()
+    monkeypatch.setattr(quantized, "version", missing)
+    quantized.refuse_old_torchao()
     assert sys.modules
 
 

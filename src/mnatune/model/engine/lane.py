@@ -1,16 +1,17 @@
 """A running batch of answers over one cache: rows join and leave between steps.
 
 Rows are left-padded to a common width. Joining rows are prefilled together and their cache is set beside the running
-one; a leaving row is cut out, and padding that no row needs any more goes with it. What prompts begin with alike,
-mostly the system prompt, is read once and kept.
+one; a leaving row is cut out, and padding that no row needs any more goes with it. What prompts of one adapter and one wall
+begin with alike, mostly the system prompt, is read once and kept. Rows behind different walls share nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..load import LoadedModel, cache_argument
 from .lane_rows import LaneRow, Outgoing
-from .prefill import Opening, common_opening, prefill
+from .prefill import Opening, Prefilled, common_opening, prefill
 from .protocol import Piece
 from .refusals import Refusal
 from .sampler import Draws
@@ -19,14 +20,21 @@ if TYPE_CHECKING:
     import torch
 
 SHARED = 32  # tokens that prompts must begin with alike before keeping them pays
+KEPT = 16  # openings kept, the oldest going first
+
+Group = tuple[str | None, str]  # adapter and wall
+
+
+@dataclass
+class _Begun:
+    """What the rows of one adapter and one wall have begun with: a prompt, and what is kept of its beginning."""
+
+    before: list[int]
+    opening: Opening | None = None
 
 
 class Lane:
-    """The rows that one variant of the model (the base, or one adapter) is answering.
-
-    Args:
-        model: the caller has put the right adapter on before `join` and `step`.
-    """
+    """The rows that are being answered together, each with the base or an adapter of its own."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -34,8 +42,7 @@ class Lane:
         self._cache: Any = None
         self._mask: torch.Tensor | None = None  # (rows, width) of 0 and 1
         self._draws: Draws | None = None
-        self._opening: Opening | None = None  # kept from prompts that joined before
-        self._before: list[list[int]] = []  # a prompt that joined before
+        self._begun: dict[Group, _Begun] = {}
 
     def join(self, rows: Sequence[LaneRow], outgoing: Outgoing) -> None:
         """Prefill new rows, make their first token, and set them beside the running ones."""
@@ -43,7 +50,7 @@ class Lane:
 
         prompts = [row.prompt for row in rows]
         with torch.inference_mode():
-            state = prefill(self._model, prompts, self._shared_opening(prompts))
+            state = self._read(rows)
             logits = self._model.head(state.hidden)
             draws = Draws([row.sampling for row in rows], prompts, logits.shape[-1], logits.device)
             for at, row in enumerate(rows):
@@ -62,6 +69,7 @@ class Lane:
         assert self._draws is not None
         device = self._mask.device
         with torch.inference_mode():
+            self._model.activate_rows([row.slot for row in self.rows])
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
             hidden = self._model.backbone(
                 input_ids=torch.tensor([[row.ids[-1]] for row in self.rows], device=device),
@@ -88,15 +96,47 @@ class Lane:
             outgoing.put(row, error)
         self.rows, self._cache, self._mask, self._draws = [], None, None, None
 
-    def _shared_opening(self, prompts: list[list[int]]) -> Opening | None:
+    def _read(self, rows: Sequence[LaneRow]) -> Prefilled:
+        """The rows' prompts; several answers to one question, of one adapter and one wall, read it once."""
+        import torch
+
+        asked = [(row.slot, row.wall, tuple(row.prompt)) for row in rows]
+        first = dict(zip(reversed(asked), reversed(rows), strict=True))
+        distinct = [first[key] for key in dict.fromkeys(asked)]
+        openings = self._openings(distinct)
+        self._model.activate_rows([row.slot for row in distinct])
+        state = prefill(self._model, [row.prompt for row in distinct], openings)
+        if len(distinct) == len(rows):
+            return state
+        place = {key: at for at, key in enumerate(dict.fromkeys(asked))}
+        return state.of_rows(torch.tensor([place[key] for key in asked], device=self._model.device))
+
+    def _openings(self, rows: Sequence[LaneRow]) -> list[Opening | None]:
+        """What each row begins with alike with others of its adapter and its wall."""
+        groups: dict[Group, list[list[int]]] = {}
+        for row in rows:
+            groups.setdefault((row.slot, row.wall), []).append(row.prompt)
+        found = {group: self._shared_opening(group, prompts) for group, prompts in groups.items()}
+        return [found[row.slot, row.wall] for row in rows]
+
+    def _shared_opening(self, group: Group, prompts: list[list[int]]) -> Opening | None:
         """What the prompts begin with alike: kept from before, or read now if that pays."""
-        if self._opening and self._opening.begins(prompts):
-            return self._opening
-        found = common_opening(self._model, [*prompts, *self._before], SHARED)
-        self._before = prompts[:1]
+        begun = self._begun.pop(group, None)
+        if begun is None:
+            known, begun = prompts, _Begun(prompts[0])
+        else:
+            known = [*prompts, begun.before]
+        self._begun[group] = begun
+        while len(self._begun) > KEPT:
+            del self._begun[next(iter(self._begun))]
+        if begun.opening and begun.opening.begins(prompts):
+            return begun.opening
+        self._model.activate(group[0])
+        found = common_opening(self._model, known, SHARED)
+        begun.before = prompts[0]
         if found is None or not found.begins(prompts):
             return None
-        self._opening = found
+        begun.opening = found
         return found
 
     def _accept(self, rows: Sequence[LaneRow], tokens: Sequence[int], outgoing: Outgoing) -> None:

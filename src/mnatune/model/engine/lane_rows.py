@@ -27,6 +27,8 @@ class LaneRow:
     Attributes:
         prompt: token ids.
         limit: new tokens at most.
+        slot: of the row's adapter; None for the base.
+        wall: rows behind different walls share nothing of what was read.
         emitter: turns tokens into text as they come; None where only the whole answer is wanted.
         reader: whoever waits for the pieces; None where only the whole answer is wanted.
         watched: tokens whose logits at the first position are wanted, before any penalty, in `first`.
@@ -38,6 +40,8 @@ class LaneRow:
     prompt: list[int]
     limit: int
     sampling: Sampling
+    slot: str | None = None
+    wall: str = ""
     emitter: Emitter | None = None
     reader: PieceReader | None = None
     deadline: float = float("inf")

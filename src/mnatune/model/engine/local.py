@@ -1,8 +1,8 @@
 """The engine of this process: Transformers on this machine, all waiting rows answered in one moving batch.
 
-Rows join and leave between steps, so a short answer never waits for a long one. The base and each adapter have a lane
-of their own; lanes take turns, and the adapter is switched between turns. What could hurt another row is refused
-before it reaches a lane: empty prompts, foreign token ids, prompts beyond the context.
+Rows join and leave between steps, so a short answer never waits for a long one. Each row has the base or an adapter of its
+own; only so many adapters are loaded at once, and one that is not is loaded at its next request. What could hurt another row
+is refused before it reaches a lane: empty prompts, foreign token ids, prompts beyond the context.
 
 For an API one thread of the engine's own does the work (`start`, `open`, `stop`). Plain calls (`answers`,
 `likelihoods`, `choice_costs`) do the same work over the same lanes on the caller's thread.
@@ -83,7 +83,6 @@ class LocalEngine:
         self._models: list[ServedModel] = [self._base]
         self._slots: dict[str, str | None] = {name: None}  # served name → slot of its adapter
         self._queue = Scheduler(loaded, self._limits)
-        self._attached: set[str] = set()
         self._errands: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -97,9 +96,7 @@ class LocalEngine:
 
     def attach(self, name: str, adapter: Path) -> None:
         """Serve an adapter under a name, the first as the default; for an engine that is not started."""
-        slot = self.loaded.attach(adapter)
-        self._attached.add(slot)
-        self._slots[name] = slot
+        self._slots[name] = self._queue.shelf.add(adapter)
         self._models.insert(len(self._models) - 1, self._describe(name, adapter))
 
     def _describe(self, name: str, adapter: Path) -> ServedModel:
@@ -147,7 +144,8 @@ class LocalEngine:
                 found[at] = refusal
                 continue
             row.ended, row.watched = ended(at), watched
-            self._queue.submit(self._slots[model.id], row)
+            row.slot = self._slots[model.id]
+            self._queue.submit(row)
         with memory_faults("answering", ADVICE):
             self._queue.work_off()
         return [found[at] for at in range(len(tasks))]
@@ -168,7 +166,9 @@ class LocalEngine:
     def variant(self, model: str) -> Iterator[LoadedModel]:
         """The loaded model with this one's adapter on, for what computes with it directly."""
         self._alone()
-        self.loaded.activate(self._slots[find_model(self._models, model).id])
+        slot = self._slots[find_model(self._models, model).id]
+        self._queue.shelf.ready(slot)
+        self.loaded.activate(slot)
         with memory_faults("scoring", ADVICE):
             yield self.loaded
 
@@ -228,12 +228,16 @@ class LocalEngine:
             self._queue.refuse_if_full()
             if not self._queue.busy():
                 self._queue.beat = time.monotonic()
-            self._queue.submit(self._slots[model.id], row)
+            row.slot = self._slots[model.id]
+            self._queue.submit(row)
             self._queue.wake.notify_all()
         return Stream(model, len(ids), row.prompt_hash, RowPieces(row, row.reader, self.fault))
 
-    async def promote(self, name: str, adapter: Path | None) -> None:
-        """Serve another adapter under `name` (None: the base alone) from now on; answers being made finish on the old.
+    async def serve_adapter(self, name: str, adapter: Path | None, *, first: bool = False) -> None:
+        """Serve another adapter under `name` (None: none any more) from now on; answers being made finish on the old.
+
+        Args:
+            first: it becomes the default model.
 
         Raises:
             DataError: the adapter is unsafe, broken or made for another base; the old one stays.
@@ -242,7 +246,7 @@ class LocalEngine:
 
         def errand() -> None:
             try:
-                self._swap(name, adapter)
+                self._swap(name, adapter, first=first)
                 done.set_result(None)
             except BaseException as error:
                 done.set_exception(error)
@@ -279,7 +283,7 @@ class LocalEngine:
 
     def _row(self, task: Task, ids: list[int]) -> LaneRow:
         limit = task.sampling.max_tokens or min(self._new_tokens, self.loaded.context - len(ids))
-        row = LaneRow(ids, limit, task.sampling, deadline=task.deadline)
+        row = LaneRow(ids, limit, task.sampling, wall=task.wall, deadline=task.deadline)
         if task.sampling.stop:
             row.emitter = Emitter(self.loaded.tokenizer, task.sampling.stop, trim=task.prompt is None)
         return row
@@ -308,20 +312,17 @@ class LocalEngine:
         while self._errands:
             self._errands.popleft()()
         self._queue.take_turns()
-        for slot in self._queue.idle_slots(self._attached, set(self._slots.values())):
-            self._attached.remove(slot)
-            self.loaded.detach(slot)
+        self._queue.clear_away(set(self._slots.values()))
 
-    def _swap(self, name: str, adapter: Path | None) -> None:
+    def _swap(self, name: str, adapter: Path | None, *, first: bool) -> None:
         described = slot = None
         if adapter:
             described = self._describe(name, adapter)
-            slot = self.loaded.attach(adapter)
-            self._attached.add(slot)
-        others = [model for model in self._models if model.id != name]
+            slot = self._queue.shelf.add(adapter, self._queue.at_work())
+        models = [model for model in self._models if model.id != name]
+        if described:
+            models.insert(0 if first else len(models) - 1, described)
         with self._queue.wake:
-            self._models = [described, *others] if described else others
-            self._slots = {model.id: self._slots.get(model.id) for model in others}
-            if described:
-                self._slots[name] = slot
-        log.info("now serving %s", f"adapter {described.adapter_hash[:12]}" if described else "the base alone")
+            self._models = models
+            self._slots = {model.id: slot if model is described else self._slots[model.id] for model in models}
+        log.info("%s is now %s", name, f"adapter {described.adapter_hash[:12]}" if described else "served no more")

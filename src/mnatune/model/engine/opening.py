@@ -1,5 +1,6 @@
 """The common beginning of prompts, mostly the system prompt, read once: for answering, scoring and training alike."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..load import cache_argument
@@ -38,3 +39,21 @@ def chosen_rows(layers: Layers, rows: "torch.Tensor") -> Any:
     from transformers import DynamicCache
 
     return DynamicCache([(keys[rows], values[rows]) for keys, values in layers])
+
+
+def side_by_side(openings: Sequence[Layers]) -> Any:
+    """A `DynamicCache` whose rows begin with these openings, shorter ones padded on the left; some may be empty."""
+    from torch import cat
+    from torch.nn.functional import pad
+    from transformers import DynamicCache
+
+    if all(one is openings[0] for one in openings):
+        return expanded(openings[0], len(openings))
+    longest = max(filter(None, openings), key=lambda one: one[0][0].shape[2])
+    width = longest[0][0].shape[2]
+
+    def padded(layer: int, part: int) -> "torch.Tensor":
+        own = [one[layer][part] if one else longest[layer][part][:, :, :0] for one in openings]
+        return cat([pad(tensor, (0, 0, width - tensor.shape[2], 0)) for tensor in own])
+
+    return DynamicCache([(padded(layer, 0), padded(layer, 1)) for layer in range(len(longest))])

@@ -1,4 +1,4 @@
-"""Reading the prompts of a batch: left-padded to one width, what they begin with alike read once."""
+"""Reading the prompts of a batch: left-padded to one width, what some of them begin with alike read once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..load import LoadedModel, cache_argument
 from ..prompt import common_prefix
-from .opening import Layers, chosen_rows, expanded, read_opening
+from .opening import Layers, chosen_rows, read_opening, side_by_side
 
 if TYPE_CHECKING:
     import torch
+
+NOTHING: Layers = []
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Prefilled:
     cache: Any
     mask: "torch.Tensor"
 
+    def of_rows(self, rows: "torch.Tensor") -> "Prefilled":
+        """Rows by their numbers; a number may stand more than once."""
+        layers = [(layer.keys, layer.values) for layer in self.cache.layers]
+        return Prefilled(self.hidden[rows], chosen_rows(layers, rows), self.mask[rows])
+
 
 def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int = 1) -> Opening | None:
     """What the prompts begin with alike, read; None for one prompt, or if it has fewer than `least` tokens.
@@ -57,41 +64,41 @@ def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int 
     return Opening(ids, read_opening(model.backbone, torch.tensor([ids], device=model.device)))
 
 
-def prefill(model: LoadedModel, prompts: Sequence[list[int]], opening: Opening | None = None) -> Prefilled:
-    """Read prompts after their opening, if they have one in common; equal prompts are read once."""
+def prefill(model: LoadedModel, prompts: Sequence[list[int]], openings: Sequence[Opening | None]) -> Prefilled:
+    """Read prompts, each after its opening if it has one."""
     import torch
 
-    distinct = list(dict.fromkeys(map(tuple, prompts)))
-    if len(distinct) < len(prompts):  # several answers to one question
-        once = prefill(model, [list(prompt) for prompt in distinct], opening)
-        place = {prompt: at for at, prompt in enumerate(distinct)}
-        rows = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device)
-        layers = [(layer.keys, layer.values) for layer in once.cache.layers]
-        return Prefilled(once.hidden[rows], chosen_rows(layers, rows), once.mask[rows])
-    start = len(opening.ids) if opening else 0
-    width = max(map(len, prompts))
-    gaps = [width - len(prompt) for prompt in prompts]
-    ids = [[model.pad] * gap + prompt[start:] for gap, prompt in zip(gaps, prompts, strict=True)]
-    mask = torch.tensor([[1] * start + [0] * gap + [1] * (width - start - gap) for gap in gaps], device=model.device)
-    cache = expanded(opening.layers if opening else [], len(prompts))
+    starts = [len(opening.ids) if opening else 0 for opening in openings]
+    own = [prompt[start:] for prompt, start in zip(prompts, starts, strict=True)]
+    start, width = max(starts), max(map(len, own))
+    gaps = [width - len(ids) for ids in own]
+    rows = [[0] * (start - s) + [1] * s + [0] * gap + [1] * (width - gap) for s, gap in zip(starts, gaps, strict=True)]
+    mask = torch.tensor(rows, device=model.device)
+    cache = side_by_side([opening.layers if opening else NOTHING for opening in openings])
     hidden = model.backbone(
-        input_ids=torch.tensor(ids, device=model.device),
+        input_ids=torch.tensor(
+            [[model.pad] * gap + ids for gap, ids in zip(gaps, own, strict=True)], device=model.device
+        ),
         attention_mask=mask,
         position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, start:],
         **{cache_argument(): cache},
         use_cache=True,
     ).last_hidden_state[:, -1]
     if start and any(gaps):
-        mask = _gaps_first(cache, mask, gaps, start)
+        mask = _gaps_first(cache, mask, gaps, starts)
     return Prefilled(hidden, cache, mask)
 
 
-def _gaps_first(cache: Any, mask: "torch.Tensor", gaps: Sequence[int], start: int) -> "torch.Tensor":
-    """Move each row's padding from behind its `start` first tokens to before them, in the cache and in the mask."""
+def _gaps_first(cache: Any, mask: "torch.Tensor", gaps: Sequence[int], starts: Sequence[int]) -> "torch.Tensor":
+    """Move each row's padding from behind its opening to before it, in the cache and in the mask."""
     import torch
 
-    width = mask.shape[1]
-    places = [[*range(start, start + gap), *range(start), *range(start + gap, width)] for gap in gaps]
+    width, longest = mask.shape[1], max(starts)
+    places = [
+        [*range(longest - start), *range(longest, longest + gap), *range(longest - start, longest),
+         *range(longest + gap, width)]
+        for start, gap in zip(starts, gaps, strict=True)
+    ]  # fmt: skip
     order = torch.tensor(places, device=mask.device)
     rows = torch.arange(len(gaps), device=mask.device).unsqueeze(1)
     for layer in cache.layers:

@@ -72,6 +72,7 @@ class Task:
 
     Attributes:
         deadline: `time.monotonic()` after which the answer is given up; infinity means never.
+        wall: of whoever asks; tasks behind different walls share nothing that is read of their prompts.
     """
 
     model: str
@@ -79,6 +80,7 @@ class Task:
     messages: Sequence[Message] = ()
     prompt: str | list[int] | None = None
     deadline: float = float("inf")
+    wall: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ def choice_costs(
     flat = [choice for row in choices for choice in row]
     width = max(map(len, flat))
     with torch.inference_mode():
-        state = prefill(model, prompts, common_opening(model, prompts))
+        state = prefill(model, prompts, [common_opening(model, prompts)] * len(prompts))
         state.cache.batch_repeat_interleave(each)
         target = torch.tensor([row + [model.pad] * (width - len(row)) for row in flat], device=model.device)
         real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in flat], device=model.device)

@@ -81,8 +81,9 @@ def candidates(
         unreviewed: take thumbs and picks before review too. Edits always need approval.
         refuse: told of each piece of feedback that gives no row.
     """
-    for row, served in store.active():
-        reason = _unusable(row, served, system, unreviewed)
+    for row, served in store.within(None).active():
+        foreign = any(store.wall not in (None, g.wall) for g in served)
+        reason = "other-wall" if foreign else _unusable(row, served, system, unreviewed)
         rows = [] if reason else _rows(row, served)
         yield from rows
         if not rows:

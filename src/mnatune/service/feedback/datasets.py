@@ -116,9 +116,10 @@ def export(store: FeedbackStore, folder: Path, known: Known, options: Options | 
     hashes = {name: file_hash(folder / name) for name in names}
     result = Export(value_hash(hashes), folder, counts, dict(sorted(Counter(r.reason for r in refused).items())))
     balance = Counter(row.desirable for row in rows if row.file == "unpaired")
+    told = asdict(options) | {"wall": store.wall}
     facts = {
         "export": result.id,
-        "options": asdict(options),
+        "options": told,
         "rows": result.rows,
         "desirable": balance[True],
         "undesirable": balance[False],
@@ -126,7 +127,7 @@ def export(store: FeedbackStore, folder: Path, known: Known, options: Options | 
         "files": hashes,
     }
     write_json(folder / "manifest.json", facts)
-    store.note_export(result.id, asdict(options), counts, _items(rows))
+    store.note_export(result.id, told, counts, _items(rows))
     return result
 
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from ...model.prompt import Message, unmarked
@@ -15,9 +15,14 @@ from .sink import Answered, GradeFact, RaterProgress
 SKIP = "skip"
 
 
-def answers(session: Session, rater: str, most: int) -> list[Answered]:
+def inside(wall: str | None) -> ColumnElement[bool]:
+    """The generations that belong to a wall; None takes all."""
+    return true() if wall is None else GenerationRow.wall == wall
+
+
+def answers(session: Session, rater: str, most: int, wall: str | None) -> list[Answered]:
     """The newest answers that may be used, with what this rater and others said of them; the newest first."""
-    usable = (GenerationRow.consent.is_(True), GenerationRow.finish_reason != "cancelled")
+    usable = (GenerationRow.consent.is_(True), GenerationRow.finish_reason != "cancelled", inside(wall))
     rows = session.scalars(
         select(GenerationRow).where(*usable).order_by(GenerationRow.created.desc(), GenerationRow.id).limit(most)
     ).all()
@@ -31,12 +36,12 @@ def answers(session: Session, rater: str, most: int) -> list[Answered]:
     ]
 
 
-def grades(session: Session) -> list[GradeFact]:
+def grades(session: Session, wall: str | None) -> list[GradeFact]:
     """Every active grade with what it is about, oldest first."""
     query = (
         select(FeedbackRow, GenerationRow)
         .join(GenerationRow, FeedbackRow.generation == GenerationRow.id)
-        .where(FeedbackRow.active.is_(True), FeedbackRow.kind == "grade", FeedbackRow.value != SKIP)
+        .where(FeedbackRow.active.is_(True), FeedbackRow.kind == "grade", FeedbackRow.value != SKIP, inside(wall))
         .order_by(FeedbackRow.created, FeedbackRow.id)
     )
     return [

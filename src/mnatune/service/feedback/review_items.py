@@ -23,6 +23,11 @@ def with_generations() -> Any:
     )
 
 
+def behind(query: Any, wall: str | None) -> Any:
+    """A query of `with_generations` cut down to what belongs to a wall; None leaves all."""
+    return query if wall is None else query.where(or_(ONE.wall == wall, LEFT.wall == wall))
+
+
 def filtered(query: Any, only: ReviewFilter) -> Any:
     """A query of `with_generations` cut down to what is asked for."""
     if only.kind:

@@ -58,6 +58,7 @@ class GenerationRow(Base):
     first_token: Mapped[float] = mapped_column(Float(53))
     created: Mapped[float] = mapped_column(Float(53), index=True)
     day: Mapped[str] = mapped_column(String(10), index=True)
+    wall: Mapped[str] = mapped_column(String(ID), index=True)
 
 
 class PairRow(Base):

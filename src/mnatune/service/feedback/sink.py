@@ -44,6 +44,7 @@ class Generation:
         id: the API's completion id.
         conversation: identifier that the page gives to a dialogue; generations of one dialogue share it.
         rater: whose request it was: "key:<key id>", or "local" on an open loopback server.
+        wall: the matter that it belongs to; empty for what is behind no wall.
         model: served name, such as "starter-tuned".
         revision: base model id with its revision, or the upstream's address and model name.
         adapter_hash: SHA-256 of the adapter's weights; empty for the base.
@@ -75,6 +76,7 @@ class Generation:
     seconds: float
     first_token: float
     created: float
+    wall: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,9 @@ class FeedbackSink(Protocol):
 
     Unknown ids raise `UnknownItem`; so does another rater's generation.
     """
+
+    def within(self, wall: str | None) -> "FeedbackSink":
+        """The same store for whoever is behind this wall: what is behind another is not there. None sees over all."""
 
     def save_generation(self, generation: Generation) -> None: ...
     def save_pair(self, pair: BlindPair) -> None: ...

@@ -7,8 +7,9 @@ written. What a user replaces or withdraws stays, no longer active; what a user 
 import time
 import unicodedata
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Engine, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,7 +22,7 @@ from ...text.normalize import SURROGATES
 from ...text.personal import Personal
 from . import rating_desk
 from .database import connect
-from .review_items import filtered, review_item, with_generations
+from .review_items import behind, filtered, review_item, with_generations
 from .schema_tables import ID, ExportItemRow, ExportRow, FeedbackRow, GenerationRow, PairRow
 from .sink import (
     Answered,
@@ -67,6 +68,13 @@ class FeedbackStore:
         self.engine: Engine = connect(url)
         self._writing = self.engine.execution_options(writing=True)
         self._mask = mask
+        self.wall: str | None = None  # whose rows are there; None for all
+
+    def within(self, wall: str | None) -> Self:
+        """The same store for whoever is behind this wall: what is behind another is not there. None sees over all."""
+        view = copy(self)
+        view.wall = wall
+        return view
 
     def save_generation(self, generation: Generation) -> None:
         """Store a served answer, masked; saving the same id again changes nothing.
@@ -94,7 +102,7 @@ class FeedbackStore:
         """Store a blind pair of the rater's own generations; saving the same id again changes nothing."""
         with Session(self.engine) as session:
             for side in (pair.left, pair.right):
-                _own_generation(session, side, pair.rater)
+                self._own_generation(session, side, pair.rater)
         _identifier(pair.id)
         self._add_once(PairRow(**{**asdict(pair), "created": pair.created or time.time()}))
 
@@ -130,12 +138,12 @@ class FeedbackStore:
     def answers(self, rater: str, most: int) -> list[Answered]:
         """The newest answers that may be used, as they lie on this rater's desk; the newest first."""
         with Session(self.engine) as session:
-            return rating_desk.answers(session, rater, most)
+            return rating_desk.answers(session, rater, most, self.wall)
 
     def grades(self) -> list[GradeFact]:
         """Every active grade that was not rejected, oldest first."""
         with Session(self.engine) as session:
-            return rating_desk.grades(session)
+            return rating_desk.grades(session, self.wall)
 
     def progress(self, rater: str) -> RaterProgress:
         """What a rater has done."""
@@ -148,7 +156,7 @@ class FeedbackStore:
         """Active feedback in that state, oldest first; what a reviewer skipped is no feedback."""
         wanted = (FeedbackRow.active.is_(True), FeedbackRow.state == state, FeedbackRow.value != rating_desk.SKIP)
         with Session(self.engine) as session:
-            query = filtered(with_generations().where(*wanted), only)
+            query = filtered(behind(with_generations().where(*wanted), self.wall), only)
             total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
             query = query.order_by(FeedbackRow.created, FeedbackRow.id)
             found = session.execute(query.limit(limit).offset(offset)).all()
@@ -160,7 +168,7 @@ class FeedbackStore:
             raise UsageError(f"a review state is one of {', '.join(STATES)}, not {state!r}")
         with Session(self._writing) as session, session.begin():
             row = session.get(FeedbackRow, item)
-            if row is None or not row.active:
+            if row is None or not row.active or not self._sees(session, row):
                 raise UnknownItem("there is no such item in the review queue", where=item[:ID])
             if text is not None and (row.kind != "edit" or not text.strip()):
                 raise UsageError("only an edit's text can be corrected, and not to nothing", where=item)
@@ -171,7 +179,7 @@ class FeedbackStore:
 
     def active(self, *kinds: Kind) -> list[tuple[FeedbackRow, list[GenerationRow]]]:
         """Active feedback of these kinds, or all, oldest first, with its generation or its pair's left and right one."""
-        wanted = with_generations().where(FeedbackRow.active.is_(True))
+        wanted = behind(with_generations().where(FeedbackRow.active.is_(True)), self.wall)
         with Session(self.engine) as session:
             found = session.execute(wanted.where(FeedbackRow.kind.in_(kinds)) if kinds else wanted).all()
         found = sorted(found, key=lambda one: (one[0].created, one[0].id))
@@ -180,7 +188,7 @@ class FeedbackStore:
     def usage(self, days: int = 30) -> list[DayUsage]:
         """Usage and feedback by UTC day and model, oldest day first."""
         with Session(self.engine) as session:
-            return usage_since(session, _day(time.time() - (days - 1) * DAY))
+            return usage_since(session, _day(time.time() - (days - 1) * DAY), self.wall)
 
     def delete_user(self, rater: str) -> int:
         """Erase a rater's generations, pairs and feedback; returns how many generations went.
@@ -254,9 +262,9 @@ class FeedbackStore:
                 if pair is None or pair.rater != rater:
                     raise UnknownItem("there is no such pair of yours", where=target[:ID])
             elif kind == "grade":
-                _usable_generation(session, target)
+                self._usable_generation(session, target)
             else:
-                _own_generation(session, target, rater, lock=True)
+                self._own_generation(session, target, rater, lock=True)
             mine = (FeedbackRow.kind == kind, FeedbackRow.target == target, FeedbackRow.rater == rater)
             before = session.scalar(select(FeedbackRow).where(*mine, FeedbackRow.active.is_(True)))
             said = {"tags": [], **said}
@@ -278,6 +286,27 @@ class FeedbackStore:
                     note="", reviewed_text=None, **decided, **said,
                 )
             )  # fmt: skip
+
+    def _own_generation(self, session: Session, generation: str, rater: str, *, lock: bool = False) -> GenerationRow:
+        """The row; `lock` makes other writers of the same target wait (SQLite's writers wait anyway)."""
+        row = session.get(GenerationRow, generation, with_for_update=lock)
+        if row is None or row.rater != rater or self.wall not in (None, row.wall):
+            raise UnknownItem("there is no such answer of yours", where=generation[:ID])
+        return row
+
+    def _usable_generation(self, session: Session, generation: str) -> GenerationRow:
+        """The row of an answer that a reviewer may grade, locked as in `_own_generation`."""
+        row = session.get(GenerationRow, generation, with_for_update=True)
+        usable = row is not None and row.consent and row.finish_reason != "cancelled" and self.wall in (None, row.wall)
+        if row is None or not usable:
+            raise UnknownItem("there is no such answer to grade", where=generation[:ID])
+        return row
+
+    def _sees(self, session: Session, row: FeedbackRow) -> bool:
+        """Whether a piece of feedback belongs to this store's wall."""
+        if self.wall is None:
+            return True
+        return session.scalar(behind(with_generations().where(FeedbackRow.id == row.id), self.wall)) is not None
 
     def _add_once(self, head: GenerationRow | PairRow | ExportRow, *more: ExportItemRow) -> None:
         """Insert `head` and what belongs to it, unless its id is there already, or is just being written by another."""
@@ -313,22 +342,6 @@ class FeedbackStore:
                     where=str(self.engine.url.database),
                     next_step="end that process and erase again",
                 )
-
-
-def _own_generation(session: Session, generation: str, rater: str, *, lock: bool = False) -> GenerationRow:
-    """The row; `lock` makes other writers of the same target wait (SQLite's writers wait anyway)."""
-    row = session.get(GenerationRow, generation, with_for_update=lock)
-    if row is None or row.rater != rater:
-        raise UnknownItem("there is no such answer of yours", where=generation[:ID])
-    return row
-
-
-def _usable_generation(session: Session, generation: str) -> GenerationRow:
-    """The row of an answer that a reviewer may grade, locked as in `_own_generation`."""
-    row = session.get(GenerationRow, generation, with_for_update=True)
-    if row is None or not row.consent or row.finish_reason == "cancelled":
-        raise UnknownItem("there is no such answer to grade", where=generation[:ID])
-    return row
 
 
 def _plain(text: str) -> str:

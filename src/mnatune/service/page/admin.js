@@ -3,6 +3,7 @@
 import { $, el, say } from "./dom.js";
 import { download, explain, guarded, request, signIn } from "./client.js";
 import { earlierTurns, labelled, reasonChips } from "./said.js";
+import { chosenWall, showModels, showWalls } from "./walls.js";
 
 const PAGE = 20;
 const DAY = 86_400_000; // milliseconds
@@ -24,7 +25,7 @@ function svg(tag, attributes, ...children) {
 }
 
 async function showUsage() {
-  const { days, waiting, running } = await request("GET", `/api/admin/usage?days=${$("days").value}`);
+  const { days, waiting, running } = await request("GET", `/api/admin/usage?${new URLSearchParams({ days: $("days").value, ...chosenWall() })}`);
   const up = sum(days, "up");
   const down = sum(days, "down");
   const figures = [
@@ -70,7 +71,7 @@ function chart(rows, count) {
     svg("line", { x1: left, x2: 720, y1: half + 11, y2: half + 11 }), ...bars, ...marks, ...labels);
 }
 
-const filters = () => ({ state: $("state").value, kind: $("kind").value, model: $("model").value, words: $("words").value.trim() });
+const filters = () => ({ ...chosenWall(), state: $("state").value, kind: $("kind").value, model: $("model").value, words: $("words").value.trim() });
 
 async function showQueue() {
   const query = new URLSearchParams({ ...filters(), order: $("order").value, limit: PAGE, offset });
@@ -103,7 +104,7 @@ async function decideAll(state) {
 }
 
 async function showAgreement() {
-  const told = await request("GET", "/api/admin/agreement");
+  const told = await request("GET", `/api/admin/agreement?${new URLSearchParams(chosenWall())}`);
   const early = told.items < told.least; // too few for an interval, or for a word on it
   const decimal = (value) => value.toFixed(2);
   const figures = [
@@ -173,6 +174,8 @@ async function begin() {
   $("csv").addEventListener("click", guarded(() => download(`/api/admin/reviews.csv?${new URLSearchParams(filters())}`, `reviews-${$("state").value}.csv`)));
   $("before").addEventListener("click", turn(-PAGE));
   $("after").addEventListener("click", turn(PAGE));
+  await guarded(() => showWalls(guarded(async () => { offset = 0; await showUsage(); await showAgreement(); await showQueue(); })))();
+  await guarded(showModels)();
   await guarded(showUsage)();
   await guarded(showAgreement)();
   await queue();

@@ -5,7 +5,7 @@ import { dropKey, events, explain, hasKey, request, signIn } from "./client.js";
 import { answerBody, answerTools } from "./answer.js";
 import { pairTools, streamPair } from "./compare.js";
 import { save as saveFile } from "./dialogue_file.js";
-import { chats, forget, keep, newChat, UNNAMED } from "./history.js";
+import { behind, chats, forget, forgetEverything, keep, newChat, UNNAMED } from "./history.js";
 import { askDelete, askName, showSide } from "./side.js";
 import { fillAnswer, fillPair, questionNode, showEvidence } from "./turns.js";
 
@@ -380,7 +380,7 @@ function listen() {
   $("sign-out").addEventListener("click", () => {
     for (const { asked } of writing.values()) asked.gone = true;
     busy?.abort();
-    forget(); // whoever signs in next at this machine reads nothing of it
+    forgetEverything(); // whoever signs in next at this machine reads nothing of it
     dropKey();
     location.reload();
   });
@@ -413,7 +413,10 @@ async function begin() {
     $("turns").append(el("p", { class: "error", role: "alert" }, explain(error)));
     return;
   }
+  behind(facts.wall);
   document.title = $("brand").textContent = facts.title;
+  $("wall").textContent = facts.wall;
+  $("wall").hidden = !facts.wall;
   $("model").replaceChildren(...facts.models.map((name) => el("option", { value: name }, name)));
   $("welcome-title").textContent = facts.welcome.title;
   $("welcome-text").textContent = facts.welcome.text;

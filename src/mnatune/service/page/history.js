@@ -1,6 +1,13 @@
-// The dialogues of this browser. They live in localStorage and go to the server only as part of a question.
+// The dialogues of this browser. They live in localStorage and go to the server only as part of a question. Each wall has its
+// own: whoever signs in with a key of another matter sees nothing of them.
 
-const PLACE = "mnatune.chats";
+const ALL = "mnatune.chats";
+let place = ALL;
+
+/** From now on the dialogues are those of this wall; an empty name is no wall. */
+export function behind(wall) {
+  place = wall ? `${ALL}.${wall}` : ALL;
+}
 const MOST = 60;
 
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
@@ -8,7 +15,7 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) =
 /** All dialogues, newest first. */
 export function chats() {
   try {
-    const stored = JSON.parse(localStorage.getItem(PLACE) || "[]");
+    const stored = JSON.parse(localStorage.getItem(place) || "[]");
     return Array.isArray(stored) ? stored : [];
   } catch {
     return [];
@@ -26,7 +33,7 @@ export function keep(chat) {
   let all = [chat, ...chats().filter((other) => other.id !== chat.id)].slice(0, MOST);
   for (;;) {
     try {
-      localStorage.setItem(PLACE, JSON.stringify(all));
+      localStorage.setItem(place, JSON.stringify(all));
       return;
     } catch {
       if (all.length <= 1) return;
@@ -35,8 +42,13 @@ export function keep(chat) {
   }
 }
 
-/** Forget one dialogue, or all. */
+/** Forget the dialogues of every wall. */
+export function forgetEverything() {
+  for (const key of Object.keys(localStorage)) if (key === ALL || key.startsWith(`${ALL}.`)) localStorage.removeItem(key);
+}
+
+/** Forget one dialogue, or all of this wall. */
 export function forget(id) {
-  if (id === undefined) localStorage.removeItem(PLACE);
-  else localStorage.setItem(PLACE, JSON.stringify(chats().filter((chat) => chat.id !== id)));
+  if (id === undefined) localStorage.removeItem(place);
+  else localStorage.setItem(place, JSON.stringify(chats().filter((chat) => chat.id !== id)));
 }
