@@ -17,6 +17,7 @@ command goes on where it was stopped. `--quick` takes 24 rows and 8 questions.
 
 import argparse
 import json
+import math
 import subprocess
 import time
 from dataclasses import replace
@@ -161,9 +162,10 @@ def columns(examined: dict[str, Examined]) -> dict[tuple[str, str], Column]:
 
 
 def told(estimate: Estimate) -> dict[str, Any]:
-    """An estimate in percent."""
-    low, high = (None if end is None else round(100 * end, 1) for end in (estimate.low, estimate.high))
-    return {"value": round(100 * estimate.value, 1), "low": low, "high": high, "n": estimate.n}
+    """An estimate in percent; None where nothing was cited."""
+    found = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (None if one is None or math.isnan(one) else round(100 * one, 1) for one in found)
+    return {"value": value, "low": low, "high": high, "n": estimate.n}
 
 
 def main() -> None:
@@ -210,7 +212,7 @@ def main() -> None:
         if first in made and second in made
     }
     for metric, by_model in metrics.items():
-        cells = [f"{model} {one['value']:.1f} ({one['low']}–{one['high']})" for model, one in by_model.items()]
+        cells = [f"{model} {one['value']} ({one['low']}–{one['high']})" for model, one in by_model.items()]
         print(f"{metric:<22} {'  '.join(cells)}")
     f1 = {key: compared(book, column, column).base.value for key, column in made.items() if key[1].endswith("_f1")}
     ours, *others = CONTRASTS["base, with articles - without"] if args.untrained else OURS

@@ -155,6 +155,25 @@ def test_a_row_too_long_with_passages_is_asked_without_and_counted(tmp_path):
     assert manifest.dropped == {}
 
 
+def test_passages_are_cut_to_what_fits_and_never_below_what_the_answer_rests_on(twenty, tmp_path, monkeypatch):
+    _, _, written = twenty
+    tokenizer = load_tokenizer("starter")
+
+    def lengths(rows):
+        return [len(examples(tokenizer, row["messages"])[-1]) for row in rows if "evidence" in row]
+
+    limit = max(lengths(written["train"])) - 1
+    rows = [qa(n) for n in range(20)]
+    _, _, cut = composed(tmp_path / "cut", rows, max_length=limit)
+    shortened = ["(이하 생략)" in row["messages"][1]["content"] for row in cut["train"] if "evidence" in row]
+    assert (any(shortened), len(shortened)) == (True, len(lengths(written["train"])))
+    assert max(lengths(cut["train"])) <= limit
+    monkeypatch.setattr(grounded_rows, "SHOWN", 1.01)  # no cut is good enough
+    _, manifest, strict = composed(tmp_path / "strict", rows, max_length=limit)
+    assert not any("(이하 생략)" in row["messages"][1]["content"] for row in strict["train"])
+    assert manifest.facts["evidence"]["left_as_they_are"]["too-long"]
+
+
 def test_nothing_changes_without_the_key(tmp_path, memory):
     _, manifest, written = composed(tmp_path, [qa(n) for n in range(10)], evidence=0.0)
     assert "evidence" not in manifest.facts
