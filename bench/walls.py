@@ -56,7 +56,7 @@ def adapters(folder: Path, count: int) -> dict[str, Path]:
         with torch.no_grad():
             for name, weight in tuned.named_parameters():
                 if "lora_B" in name:
-                    weight.normal_(std=0.02)
+                    weight.normal_(std=0.05)
         tuned.save_pretrained(folder / f"matter-{seed}")
         made[f"matter-{seed}"] = folder / f"matter-{seed}"
     return made

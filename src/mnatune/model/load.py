@@ -277,7 +277,7 @@ class LoadedModel:
     def _take(self, model: Any, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.pad = int(tokenizer.pad_token_id)
-        self._model = model
+        self._model = self._causal = model  # PEFT wraps the first; adapters are put into the second
         self.ends = answer_ends(model, tokenizer)
         self.context = int(model.config.max_position_embeddings)
         self._wrapped = False  # by PEFT, with the first adapter
@@ -289,7 +289,7 @@ class LoadedModel:
     @property
     def causal(self) -> Any:
         """The causal language model; adapters that are on work in it."""
-        return self._model.get_base_model() if self._wrapped else self._model
+        return self._causal
 
     @property
     def backbone(self) -> Any:
@@ -332,12 +332,13 @@ class LoadedModel:
         """
         try:
             self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
+            self._wrapped, self._active = True, UNKNOWN
+            self._mixed.take_up(self._model)
+            self._mixed.refuse_spoilt(slot)
         except BaseException:
             if self._wrapped and slot in self._model.peft_config:  # PEFT keeps what it could not fill
                 self.detach(slot)
             raise
-        self._wrapped, self._active = True, UNKNOWN
-        self._mixed.build(self._model)
 
     def detach(self, slot: str) -> None:
         """Unload an adapter."""
@@ -345,7 +346,7 @@ class LoadedModel:
         self.activate(others[0] if others else None)  # PEFT warns where it deletes what is on
         self._model.delete_adapter(slot)
         self._active = UNKNOWN
-        self._mixed.build(self._model)
+        self._mixed.take_up(self._model)
 
     def activate(self, slot: str | None) -> None:
         """Put one adapter on for all rows, or all off."""
@@ -374,7 +375,8 @@ class LoadedModel:
 
     def close(self) -> None:
         """Give the memory back."""
-        self._model = None
+        self._model = self._causal = None
+        self._mixed = MixedAdapters()
         release()
 
 

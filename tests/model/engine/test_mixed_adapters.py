@@ -197,6 +197,23 @@ def test_a_cut_off_adapter_leaves_nothing_behind(tiny_model, adapters, alone, tm
         assert ids(engine.answers([task(n, QUESTIONS[0]) for n in names])) == [alone[n, QUESTIONS[0]] for n in names]
 
 
+def test_weights_that_are_no_numbers_are_refused(tiny_model, adapters, tmp_path):
+    """One product serves all rows: a NaN of one adapter would spoil the others' answers."""
+    from safetensors.torch import load_file, save_file
+
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(adapters["m1"], spoilt)
+    weights = load_file(spoilt / "adapter_model.safetensors")
+    next(tensor for name, tensor in weights.items() if "lora_B" in name)[0, 0] = float("nan")
+    save_file(weights, spoilt / "adapter_model.safetensors")
+    for others in ({}, {"m0": adapters["m0"]}):
+        with open_engine(str(tiny_model), others) as engine:
+            with pytest.raises(DataError, match="no finite numbers"):
+                engine.attach("m1", spoilt)
+            assert [model.id for model in engine.models()] == [*others, "base"]
+            assert engine.answers([task("base", QUESTIONS[0])])[0].ids
+
+
 def test_an_adapter_of_another_base_is_refused_although_no_place_is_free(tiny_model, tiny_adapters, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_adapters[0], other)
