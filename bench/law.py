@@ -296,7 +296,7 @@ def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
     opened = time.perf_counter() - start
     asked = [q.question for q in from_decisions(args.questions)][:200]
     median, slow = timed(lambda q: names(memory, q), asked)
-    worked, most = timed(lambda q: names(memory, q), asked, time.process_time)
+    busy, most = timed(lambda q: names(memory, q), asked, time.process_time)
     size = sum(path.stat().st_size for path in (work / "law").rglob("*") if path.is_file())
     return {
         "articles": articles,
@@ -307,7 +307,7 @@ def scale(args: argparse.Namespace, work: Path) -> dict[str, float]:
         "open_and_first_search_s": round(opened, 2),
         "search_ms_p50": round(1000 * median, 1),
         "search_ms_p95": round(1000 * slow, 1),
-        "search_cpu_ms_p50": round(1000 * worked, 1),
+        "search_cpu_ms_p50": round(1000 * busy, 1),
         "search_cpu_ms_p95": round(1000 * most, 1),
     }
 
