@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def _day(text: Any, name: str) -> str:
 def _sections(body: str) -> Iterator[tuple[str, str]]:
     """(title, text) of what stands under each heading."""
     marks = list(HEADING.finditer(body))
-    for here, after in zip(marks, [*marks[1:], None], strict=True):
+    for here, after in zip_longest(marks, marks[1:]):
         yield here[1].strip(), plain(body[here.end() : after.start() if after else len(body)])
 
 
