@@ -142,3 +142,13 @@ def test_the_command_line_says_what_differs(recipe: Recipe, done: Run, tmp_path:
     with pytest.raises(UsageError, match="keep_above is 30 there, 31 now"):
         CliRunner().invoke(app, [*options, "--set", "judge.keep_above=31"], catch_exceptions=False)
     assert CliRunner().invoke(app, [*options, "--set", "judge.keep_above=31", "--force"]).exit_code == 0
+
+
+def test_training_depends_on_the_endpoint_only_where_a_judge_pays(recipe: Recipe) -> None:
+    def section(model: str, **rewards: float) -> dict:
+        given = changed(changed(recipe, "endpoint", base_url="http://127.0.0.1:1/v1", model=model), "train", epochs=1)
+        return _section("train", changed(given, "train", method="grpo", options={"rewards": {"ends": 1.0, **rewards}}))
+
+    assert section("one") == section("other")
+    assert section("one", rubric=0.0) == section("other", rubric=0.0)
+    assert section("one", rubric=1.0) != section("other", rubric=1.0)

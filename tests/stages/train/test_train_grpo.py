@@ -14,6 +14,7 @@ from tiny_run import adapter_bytes, compose, make_recipe, train_job
 from transformers import TrainerCallback
 
 from mnatune.pack import Pack
+from mnatune.reports.training import GUARDS as LABELS
 from mnatune.runs.errors import DataError, Interrupted, UsageError
 from mnatune.stages.train import grpo_loop, loop, reward_trainer, train
 from mnatune.stages.train.rewards import Rewarder
@@ -173,3 +174,7 @@ def test_batches_hold_every_place_once_and_lengths_that_are_alike(lengths) -> No
     assert all(max(lengths[at] for at in batch) <= 2 * min(lengths[at] for at in batch) for batch in batches)
     firsts = [min(lengths[at] for at in batch) for batch in batches]
     assert all(after > 2 * before for before, after in pairwise(firsts)), "no more batches than needed"
+
+
+def test_the_report_has_a_name_for_every_guard() -> None:
+    assert list(LABELS) == list(reward_trainer.GUARDS)
