@@ -1,6 +1,6 @@
 """Facts of the statutes, asked closed-book after distillation, against plain fine-tuning on the same passages.
 
-    python bench/distill.py --out FOLDER [--base starter] [--facts 200] [--epochs 3] [--rate 3e-3] [--reader ROWS] [--quick]
+    python bench/distill.py --out FOLDER [--base starter] [--facts 200] [--epochs 3] [--rate 3e-3] [--reader ROWS] [--teacher] [--quick]
 
 A fact is an article of the pack's law memory that states one period or share; the test asks for it in a wording that no
 training row has, without the passage, and an answer is right if it gives that value. Facts that the base answers right are
@@ -9,7 +9,7 @@ same settings: `passages` writes the article's text from its name, `views` learn
 `synthesize` makes of the passages by their tokens, `distill` learns the same rows from the teacher that reads the passage.
 The guard is how many tokens of the pack's 100 general dialogues, on which nothing is trained, a model predicts right.
 
-A base that cannot read has nothing to teach: `open_book` is its accuracy with the passage. `--reader ROWS` first trains the base
+A base that cannot read has nothing to teach: `open_book` is its accuracy with the passage, and `--teacher` stops there. `--reader ROWS` first trains the base
 on so many questions about articles of other laws with their passage, in which the value is replaced by another number each time,
 so that it can only be read; merges that into it, and takes the result as the base of all that follows. `ratio`: closed-book accuracy of `distill` over each of the others. Intervals: 95 %, paired, by fact.
 
@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=640)
     parser.add_argument("--reader", type=int, default=0, metavar="ROWS")
     parser.add_argument("--reader-epochs", type=float, default=2)
+    parser.add_argument("--teacher", action="store_true", help="only ask the base, with and without the passages")
     parser.add_argument("--quick", action="store_true", help="12 facts, one epoch: shows that it runs, proves nothing")
     args = parser.parse_args()
     if args.quick:
@@ -254,6 +255,9 @@ def main() -> None:
     base = reader(args, pack) if args.reader else args.base
     tokenizer = load_tokenizer(base)
     chosen, told = unknown_facts(base, pack, args.facts)
+    if args.teacher:
+        print(json.dumps({"bench": "distill", "facts": len(chosen), "base": told, "ratio": {"seed": None}}))
+        return
     rows = {arm: rows_of(arm, pack, chosen) for arm in ARMS}
     budget = args.epochs * tokens_in(rows["distill"], tokenizer)
     runs = {}
