@@ -147,7 +147,9 @@ def test_the_command_line_says_what_differs(recipe: Recipe, done: Run, tmp_path:
 def test_training_depends_on_the_endpoint_only_where_a_judge_pays(recipe: Recipe) -> None:
     def section(model: str, **rewards: float) -> dict:
         given = changed(changed(recipe, "endpoint", base_url="http://127.0.0.1:1/v1", model=model), "train", epochs=1)
-        return _section("train", changed(given, "train", method="grpo", options={"rewards": {"ends": 1.0, **rewards}}))
+        return section_of(
+            "train", changed(given, "train", method="grpo", options={"rewards": {"ends": 1.0, **rewards}})
+        )
 
     assert section("one") == section("other")
     assert section("one", rubric=0.0) == section("other", rubric=0.0)

@@ -361,11 +361,10 @@ class LoadedModel:
         self._active = slot
 
     def activate_rows(self, slots: Sequence[str | None]) -> None:
-        """Give each row of the next batches its own adapter, or none; two kinds need `mixes`."""
-        if len(set(slots)) == 1:
-            self.activate(slots[0])
-        elif self._active != MIXED or self._rows != tuple(slots):
-            self.activate(None)
+        """Give each row of the next batches its own adapter, or none; all of them must be such that `mixes`."""
+        if self._active != MIXED or self._rows != tuple(slots):
+            if self._active != MIXED:
+                self.activate(None)
             self._mixed.name(slots, self.device)
             self._active, self._rows = MIXED, tuple(slots)
 

@@ -43,6 +43,7 @@ class Lane:
         self._mask: torch.Tensor | None = None  # (rows, width) of 0 and 1
         self._draws: Draws | None = None
         self._begun: dict[Group, _Begun] = {}
+        self._mixed = False  # rows of several adapters
 
     def join(self, rows: Sequence[LaneRow], outgoing: Outgoing) -> None:
         """Prefill new rows, make their first token, and set them beside the running ones."""
@@ -50,6 +51,7 @@ class Lane:
 
         prompts = [row.prompt for row in rows]
         with torch.inference_mode():
+            self._mixed = len({row.slot for row in [*self.rows, *rows]}) > 1
             state = self._read(rows)
             logits = self._model.head(state.hidden)
             draws = Draws([row.sampling for row in rows], prompts, logits.shape[-1], logits.device)
@@ -69,7 +71,8 @@ class Lane:
         assert self._draws is not None
         device = self._mask.device
         with torch.inference_mode():
-            self._model.activate_rows([row.slot for row in self.rows])
+            self._mixed = len({row.slot for row in self.rows}) > 1
+            self._put_on([row.slot for row in self.rows])
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
             hidden = self._model.backbone(
                 input_ids=torch.tensor([[row.ids[-1]] for row in self.rows], device=device),
@@ -104,12 +107,19 @@ class Lane:
         first = dict(zip(reversed(asked), reversed(rows), strict=True))
         distinct = [first[key] for key in dict.fromkeys(asked)]
         openings = self._openings(distinct)
-        self._model.activate_rows([row.slot for row in distinct])
+        self._put_on([row.slot for row in distinct])
         state = prefill(self._model, [row.prompt for row in distinct], openings)
         if len(distinct) == len(rows):
             return state
         place = {key: at for at, key in enumerate(dict.fromkeys(asked))}
         return state.of_rows(torch.tensor([place[key] for key in asked], device=self._model.device))
+
+    def _put_on(self, slots: Sequence[str | None]) -> None:
+        """Give the rows of the next pass their adapters. PEFT switches slowly: in a mixed lane it is left alone."""
+        if self._mixed:
+            self._model.activate_rows(slots)
+        else:
+            self._model.activate(slots[0])
 
     def _openings(self, rows: Sequence[LaneRow]) -> list[Opening | None]:
         """What each row begins with alike with others of its adapter and its wall."""
@@ -131,7 +141,7 @@ class Lane:
             del self._begun[next(iter(self._begun))]
         if begun.opening and begun.opening.begins(prompts):
             return begun.opening
-        self._model.activate(group[0])
+        self._put_on([group[0]])
         found = common_opening(self._model, known, SHARED)
         begun.before = prompts[0]
         if found is None or not found.begins(prompts):

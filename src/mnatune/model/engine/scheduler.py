@@ -187,15 +187,16 @@ class Scheduler:
     def _admit(self, name: str, lane: Lane, limits: BatchLimits) -> list[LaneRow]:
         """Waiting rows of this lane that fit now, in order of arrival.
 
-        A row whose adapter finds all places taken by adapters at work waits, and so do the later rows of the adapter that
-        was used longest ago: it makes room when its last answer is done.
+        A row whose adapter finds all places taken by adapters that are at work or wanted waits, and so do the later rows of
+        the adapter that was used longest ago: it makes room when its last answer is done.
         """
         count, width = len(lane.rows), max((row.room for row in lane.rows), default=0)
         joining: list[LaneRow] = []
-        held: set[str | None] = set()
+        held: set[str] = set()
         budget, working = limits.prefill_tokens, self.at_work()
         with self.wake:
             waiting = [row for row in self._waiting if self._lane_of(row) == name]
+            wanted = {row.slot for row in self._waiting if row.slot}
         for row in waiting:
             if row.slot in held:
                 continue
@@ -204,17 +205,14 @@ class Scheduler:
             if (count and not fits) or (joining and budget < len(row.prompt)):
                 break
             try:
-                ready = self.shelf.ready(row.slot, working)
+                ready = self._ready(row.slot, working, wanted, held)
             except Exception as error:  # whatever its files or the memory lack: nobody else's answer ends with it
                 log_failure(log, "an adapter cannot be loaded", error)
                 with self.wake:
                     self._waiting.remove(row)
                 self._outgoing.put(row, engine_down("this model cannot be loaded"))
                 continue
-            if not ready:
-                held |= {row.slot, next((slot for slot in self.shelf.loaded if slot not in held), row.slot)}
-                continue
-            if self._lane_of(row) != name:  # loading has shown that it needs a lane of its own
+            if not ready or self._lane_of(row) != name:  # loading may show that it needs a lane of its own
                 continue
             with self.wake:
                 self._waiting.remove(row)
@@ -222,3 +220,19 @@ class Scheduler:
             count, width, budget = count + 1, wide, budget - len(row.prompt)
             working |= {row.slot} if row.slot else set()
         return joining
+
+    def _ready(self, slot: str | None, working: set[str], wanted: set[str], held: set[str]) -> bool:
+        """Have an adapter loaded, in the place of one that nobody wants, else of the one used longest ago once it is idle.
+
+        Args:
+            held: gets the adapter that is to make room, and this one while it waits for that.
+        """
+        if slot is None or self.shelf.ready(slot, working | wanted):
+            return True
+        leaving = next((other for other in self.shelf.loaded if other not in held), None)
+        if leaving is not None:
+            held.add(leaving)
+            if leaving not in working and self.shelf.ready(slot, (working | wanted) - {leaving}):
+                return True
+        held.add(slot)
+        return False
