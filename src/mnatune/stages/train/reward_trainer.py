@@ -23,7 +23,6 @@ from ...model.load import LoadedModel
 from ...runs.train_options import REWARD_NAMES, GrpoOptions
 from .asked_rows import AskedQuestion
 from .rewards import TRICKS, DrawnAnswer, Marks, Rewarder
-from .shared_prompts import answer_logps
 
 POLICY = "policy"
 TRICK_SHARE = "tricks/share"
@@ -145,27 +144,6 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
             "completion_ids": [a.ids for a in answers],
             "logprobs": None,
         }
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
-    ) -> Any:
-        """TRL's one place where policy and reference score answers: each prompt is run once for all its answers.
-
-        TRL's own way where layers are recomputed, which keep no keys and values, and for experts, whose balance is a loss.
-        """
-        if self.args.gradient_checkpointing or kwargs.get("compute_aux_loss"):
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-        causal = self.accelerator.unwrap_model(model).get_base_model()
-        width = input_ids.shape[1] - logits_to_keep
-        size = kwargs.get("batch_size") or len(input_ids)
-        with self.accelerator.autocast():
-            parts = [
-                answer_logps(causal, ids, mask, width, self.temperature)
-                for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True)
-            ]
-        return *(torch.cat(found) for found in zip(*parts, strict=True)), None
 
     def _answers(self, tasks: Sequence[Task]) -> list[Answer]:
         found: dict[int, Answer] = {}
