@@ -32,6 +32,7 @@ import torch
 from simulated import CASES, simulate
 from transformers import PrinterCallback, Qwen3Config, Qwen3ForCausalLM, set_seed
 
+from mnatune.law import LawIndex
 from mnatune.model.load import load_tokenizer
 from mnatune.model.memory import CONTEXT_GIB, GIB, shape_of
 from mnatune.model.prompt import Example, dialogue, prompt_ids
@@ -41,8 +42,6 @@ from mnatune.runs.recipe import Recipe
 from mnatune.runs.workspace import Run, Stage, read_jsonl, write_jsonl
 from mnatune.stages.train import train as train_stage
 from mnatune.stages.train.loop import adapted, collator, trl_config
-from mnatune.stages.train.plan import HEAD_CHUNK_ELEMENTS
-from mnatune.stages.train.rewards import Rewarder
 from mnatune.stages.train.setting import Setting, decide, fitted
 from mnatune.stages.train.token_rows import TokenRows, as_dataset
 from mnatune.stages.train.trainer import AnswerTrainer
@@ -61,9 +60,6 @@ METHOD_CASES = {
     "grpo": {"epochs": 0.25, "options": {"generations": 4, "answer_tokens": 192}},
     "distill": {},
 }
-# Where TRL computes the loss (dpo, kto, grpo): logits of a tile of its head, and the bytes that torch takes for each on a CPU, bf16 and
-# seven fp32 copies; on CUDA a kernel works in place in 2 bytes, less than what is planned.
-TILE, TILE_BYTES = (4096, 32_768), 30
 CUDA_CASES = {
     "lora": (None, {"quantize": "none", "extra": {"per_device_train_batch_size": 1}}),
     "qlora": (None, {"quantize": "nf4", "memory_gb": 10}),
@@ -171,10 +167,12 @@ def measure_method(folder: str, method: str, train: dict[str, object]) -> dict[s
     start = {} if method == "distill" else {"from_adapter": f"{folder}/adapter"}
     recipe = method_recipe(Path(folder), {"method": method, **start, **train})
     pack, run = Pack.load("mna_ko"), Run(Path(folder) / "run")
-    if method == "grpo":
-        Rewarder(pack)  # the law memory is no part of the training
     torch.ones(64, 64) @ torch.ones(64, 64)
     before, facts = psutil.Process().memory_info().rss, {}
+    if method == "grpo":  # the law memory with its analyser is no part of the training
+        law = LawIndex.open(pack.root)
+        law.search("합병")
+        before = psutil.Process().memory_info().rss
 
     def work(stage: Stage) -> None:
         train_stage(Job(recipe, pack, run, stage))
@@ -183,10 +181,6 @@ def measure_method(folder: str, method: str, train: dict[str, object]) -> dict[s
     run.perform("train", {}, {"method": method}, 42, "", work, force=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     planned = facts["plan"]["total_gb"] - CONTEXT_GIB
-    if method != "distill" and not torch.cuda.is_available():
-        vocabulary, tokens = shape_of(folder).vocabulary, facts["plan"]["tokens"] // facts["plan"]["steps"]
-        tile = min(tokens, TILE[0]) * min(vocabulary, TILE[1]) * TILE_BYTES
-        planned += (tile - min(tokens * vocabulary, HEAD_CHUNK_ELEMENTS) * 12) / GIB
     return {
         "planned_gib": planned,
         "measured_gib": peak / GIB,

@@ -25,7 +25,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mnatune.model.memory import CONTEXT_GIB, GIB, QWEN3, Shape, shape_of
 from mnatune.runs.recipe import TrainSection
-from mnatune.stages.train.plan import memory_parts
+from mnatune.stages.train.plan import Needs, memory_parts
 from mnatune.stages.train.trainer import answer_states, head_loss
 
 PROMPT = 100  # tokens of a row without loss
@@ -215,7 +215,7 @@ def simulate(case: Case) -> dict[str, float]:
             optimizer.zero_grad()
     count = sum(p.numel() for p in trainable)
     tokens = case.rows * (case.length - case.prefix) + case.prefix
-    parts = memory_parts(shape, train, count, tokens, case.quantize, checkpointing=case.checkpointing)
+    parts = memory_parts(shape, train, count, tokens, case.quantize, Needs(), checkpointing=case.checkpointing)
     planned = (sum(parts.values()) - parts["overhead"]) / GIB
     simulated = live.peak / GIB
     return {

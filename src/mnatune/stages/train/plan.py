@@ -6,8 +6,8 @@ Memory is counted part by part:
 * adapter, gradient and AdamW state: 16 bytes per trainable parameter (fp32 weight, gradient, two moments);
 * activations: what the backward pass keeps per token and layer, counted tensor by tensor in `activation_bytes`;
 * working: the wider of two moments. The head holds the logits of the answer tokens (at most HEAD_CHUNK_ELEMENTS at
-  once), 12 bytes each: log-probabilities, their gradient and that of the logits, all fp32. A layer's backward pass holds
-  gradients as wide as its MLP;
+  once), 12 bytes each: log-probabilities, their gradient and that of the logits, all fp32; where TRL computes the loss on a
+  CPU, 30 bytes for each logit of a tile. A layer's backward pass holds gradients as wide as its MLP;
 * rollout, for a method that answers while it trains: what drawing the answers of a step takes (their keys and values, a
   layer's widest point while the prompts are read, the logits of one step with the sampler's copies) beyond what a
   training step takes in the same memory;
@@ -42,6 +42,9 @@ from .checkpoints import KEPT_CHECKPOINTS
 from .processes import share_of_step
 
 HEAD_CHUNK_ELEMENTS = 1 << 26
+# TRL's own head on a CPU: tokens and vocabulary of a tile, and bf16 with seven fp32 copies of each of its logits, measured by
+# bench/memory.py. Its kernel on CUDA works in place in 2 bytes, less than what is planned there.
+TRL_TILE, TRL_LOGIT_BYTES = (4096, 32_768), 30
 ASSUMED_MFU = 0.35
 CARD_SHARE = 0.92  # of a card's memory that is planned with; the rest is for fragmentation
 RAM_SHARE = 0.5  # of the machine's memory, where the CPU trains and other programs live too
@@ -96,6 +99,7 @@ class Needs:
         rollout: answers drawn while training.
         reading: what a teacher reads.
         logit_bytes: held for each logit while the head's loss is computed.
+        trl_loss: TRL computes the loss.
     """
 
     learning_rate: float = 1e-4
@@ -104,6 +108,13 @@ class Needs:
     rollout: Rollout | None = None
     reading: TeacherReading | None = None
     logit_bytes: int = 3 * 4
+    trl_loss: bool = False
+
+    def head_bytes(self, shape: Shape, tokens: int) -> int:
+        """Bytes held while the loss of so many tokens is computed from their logits."""
+        if self.trl_loss and not find_device().cuda:
+            return min(tokens, TRL_TILE[0]) * min(shape.vocabulary, TRL_TILE[1]) * TRL_LOGIT_BYTES
+        return min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * self.logit_bytes
 
 
 @dataclass(frozen=True)
@@ -195,9 +206,7 @@ def make_plan(
     generated = needs.rollout.answer_tokens * rows_per_step * steps if needs.rollout else 0
     # a forward pass is a third of 6 · parameters: over each drawn token, each row for the reference, what a teacher reads
     flop += (generated + read + tokens * needs.reference) * (6 * matmul + attention) / 3
-    memory = memory_parts(
-        shape, train, trainable, batch * widest, quantize, checkpointing=checkpointing, logit_bytes=needs.logit_bytes
-    )
+    memory = memory_parts(shape, train, trainable, batch * widest, quantize, needs, checkpointing=checkpointing)
     step = memory["activations"] + memory["working"]
     if needs.reference:
         memory["adapter"] += 4 * trainable
@@ -238,15 +247,15 @@ def memory_parts(
     trainable: int,
     tokens: int,
     quantize: str,
+    needs: Needs,
     *,
     checkpointing: bool,
-    logit_bytes: int = 3 * 4,
 ) -> dict[str, int]:
     """Peak bytes by part for a micro-batch of `tokens` tokens, padding included."""
     weights = weight_bytes(shape, quantize)
     layer = activation_bytes(shape, train) * tokens
     gradients = 13 * shape.intermediate * tokens  # of one layer's MLP, in the backward pass; bench/memory.py --simulate
-    head = min(tokens * shape.vocabulary, HEAD_CHUNK_ELEMENTS) * logit_bytes
+    head = needs.head_bytes(shape, tokens)
     if checkpointing:  # the head is done before a layer is recomputed
         activations = layer + shape.layers * 2 * shape.hidden * tokens
         working = max(gradients, head - layer)

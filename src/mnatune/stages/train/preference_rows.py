@@ -120,4 +120,4 @@ def preference_lengths(recipe: Recipe, run: Run, form: PreferenceForm) -> list[i
 
 def preference_needs(form: PreferenceForm) -> Needs:
     """A reference beside the trained adapter, and as many rows at once as the loss is estimated from."""
-    return Needs(learning_rate=LEARNING_RATE, least=form.least, reference=True)
+    return Needs(learning_rate=LEARNING_RATE, least=form.least, reference=True, trl_loss=True)

@@ -49,7 +49,7 @@ def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:
     options = grpo_options(recipe)
     widest = max(lengths, default=recipe.model.max_length) - options.answer_tokens
     rollout = Rollout(recipe.train.rows_per_step, options.answer_tokens, max(1, widest))
-    return Needs(learning_rate=1e-5, reference=options.kl > 0, rollout=rollout)
+    return Needs(learning_rate=1e-5, reference=options.kl > 0, rollout=rollout, trl_loss=True)
 
 
 def _work(job: Job) -> None:
