@@ -83,7 +83,7 @@ def test_the_guide_names_commands_that_exist():
     for line in lines:
         if line.startswith("mnatune "):
             words = shlex.split(line, comments=True)[1:]
-            depth = 2 if words[0] in ("export", "feedback", "models", "keys") else 1
+            depth = 2 if words[0] in ("export", "feedback", "models", "keys", "law") else 1
             assert {w for w in words[depth:] if w.startswith("--")} <= options_of(*words[:depth]), line
 
 

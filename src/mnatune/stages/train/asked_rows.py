@@ -15,10 +15,8 @@ from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.records import asked
 from ...runs.train_options import GrpoOptions
-from ...runs.workspace import Run, read_jsonl
+from ...runs.workspace import read_jsonl
 from ...text.letters import LETTERS
-
-ROWS = "train.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +48,6 @@ def grpo_options(recipe: Recipe) -> GrpoOptions:
     options = recipe.train.own
     assert isinstance(options, GrpoOptions)
     return options
-
-
-def question_file(recipe: Recipe, run: Run) -> Path:
-    """The file of questions: what the recipe names, or the run's own training rows.
-
-    Raises:
-        DataError: there is none.
-    """
-    named = grpo_options(recipe).rows
-    if not named:
-        return run.require("compose", ROWS)
-    path = Path(named) / ROWS if Path(named).is_dir() else Path(named)
-    if not path.is_file():
-        raise DataError(
-            "there is no question to answer: no such file", where=str(path), next_step="set train.options.rows"
-        )
-    return path
 
 
 def asked_questions(path: Path, tokenizer: Any) -> list[AskedQuestion]:

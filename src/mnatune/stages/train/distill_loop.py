@@ -36,11 +36,11 @@ from .distill_rows import (
     known_facts,
     mixed,
     reading_of,
-    taught_file,
 )
 from .loop import adapted, adapter_hash, collator, find_resume, keep_tally, recipe_hash, to_the_end, trl_config
+from .method import rows_file
+from .policy_engine import POLICY, engine_over
 from .processes import process_count
-from .reward_trainer import POLICY, engine_over
 from .setting import TRLS_LOSS, Setting, fitted
 from .token_rows import IGNORED, step_order, tokens_by_step
 from .tracking import MetricsFile, prepare_tracker
@@ -60,7 +60,7 @@ def train_on_passages(job: Job) -> None:
     if process_count() > 1 or TRLS_LOSS & recipe.train.extra.keys():
         raise UsageError("train.method: distill trains in one process and with its own loss", where="train.extra")
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    path, words = taught_file(recipe, job.run), EvidenceWords.of(job.pack.prompts)
+    path, words = rows_file(job.run, distill_options(recipe).rows), EvidenceWords.of(job.pack.prompts)
     rows = distill_rows(path, tokenizer, words, recipe.model.max_length)
     if not any(row.teacher for row in rows):
         raise DataError(

@@ -13,15 +13,13 @@ from typing import Any
 
 from ...model.evidence_prompt import EvidenceWords, NumberedPassage, without_passages
 from ...model.prompt import Example, prompt_ids
-from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.train_options import DistillOptions
-from ...runs.workspace import Run, read_jsonl
+from ...runs.workspace import read_jsonl
 from ...text.values import shared, values
 from .plan import Needs, Rollout, TeacherReading
 from .token_rows import row_examples
 
-ROWS = "train.jsonl"
 # Bytes of a logit while the head's loss is computed: of the student its value, log-probability and gradient, of the teacher
 # its value and log-probability, and the product of both, all fp32.
 LOGIT_BYTES = 6 * 4
@@ -71,21 +69,6 @@ def distill_options(recipe: Recipe) -> DistillOptions:
     options = recipe.train.own
     assert isinstance(options, DistillOptions)
     return options
-
-
-def taught_file(recipe: Recipe, run: Run) -> Path:
-    """The file of rows: what the recipe names, or the run's own training rows.
-
-    Raises:
-        DataError: there is none.
-    """
-    named = distill_options(recipe).rows
-    if not named:
-        return run.require("compose", ROWS)
-    path = Path(named) / ROWS if Path(named).is_dir() else Path(named)
-    if not path.is_file():
-        raise DataError("there is nothing to teach: no such file", where=str(path), next_step="set train.options.rows")
-    return path
 
 
 def distill_rows(path: Path, tokenizer: Any, words: EvidenceWords, max_length: int) -> list[DistillRow]:

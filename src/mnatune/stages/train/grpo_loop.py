@@ -21,11 +21,11 @@ from ...runs.job import Job
 from ...runs.recipe import Recipe
 from ...runs.train_options import GrpoOptions
 from ...runs.workspace import file_hash, value_hash, write_json
-from .asked_rows import AskedQuestion, answered_lengths, asked_questions, fitting_questions, grpo_options, question_file
+from .asked_rows import AskedQuestion, answered_lengths, asked_questions, fitting_questions, grpo_options
 from .checkpoints import WRITING, CheckpointKeeper
 from .judged_reward import REWARD, RubricJudge
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, to_the_end
-from .method import Method
+from .method import Method, rows_file
 from .processes import process_count
 from .reward_trainer import GUARD_FIGURES, GuardStop, HeldOutMarks, RewardTrainer, weighted
 from .rewards import Rewarder
@@ -51,7 +51,7 @@ def train_on_rewards(job: Job, method: Method) -> None:
     if process_count() > 1:
         raise UsageError("train.method: grpo trains in one process", next_step="start it without torchrun")
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    path = question_file(recipe, job.run)
+    path = rows_file(job.run, grpo_options(recipe).rows)
     questions = answerable(job, path, tokenizer)
     lengths = answered_lengths(questions, options)
     setting = Setting(*fitted(recipe, lengths, method.needs(recipe, lengths)))

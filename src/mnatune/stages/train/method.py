@@ -5,11 +5,31 @@ The methods themselves are one module each in `methods/`; nothing else asks whic
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ...runs.errors import DataError
 from ...runs.job import Job
 from ...runs.recipe import Recipe
 from ...runs.workspace import Run
 from .plan import Needs, TeacherReading
+
+TRAIN_ROWS = "train.jsonl"
+
+
+def rows_file(run: Run, named: str | None) -> Path:
+    """The file of rows that a method learns from: what its option `rows` names, or the run's own training rows.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not named:
+        return run.require("compose", TRAIN_ROWS)
+    path = Path(named) / TRAIN_ROWS if Path(named).is_dir() else Path(named)
+    if not path.is_file():
+        raise DataError(
+            "there are no rows to learn from: no such file", where=str(path), next_step="set train.options.rows"
+        )
+    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,19 @@ with a generator of its own, seeded by recipe, step and place, so a resumed trai
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
-from ...model.engine.local import LocalEngine
 from ...model.engine.protocol import Answer, Sampling, Task
-from ...model.engine.scheduler import BatchLimits
-from ...model.load import LoadedModel
 from ...runs.train_options import REWARD_NAMES, GrpoOptions
 from .asked_rows import AskedQuestion
+from .policy_engine import POLICY, engine_over
 from .rewards import TRICKS, DrawnAnswer, Marks, Rewarder
 
-POLICY = "policy"
 TRICK_SHARE = "tricks/share"
 # parts that must not fall on held-out questions
 GUARDS = ("citation_exists", "citation_supported", "values_grounded", "ends", "korean", "honest")
@@ -227,28 +222,6 @@ def like_lengths(lengths: Sequence[int]) -> list[list[int]]:
         else:
             batches.append([at])
     return batches
-
-
-@contextmanager
-def engine_over(model: Any, tokenizer: Any, tasks: Sequence[Task]) -> Iterator[LocalEngine]:
-    """An engine over a model that is being trained, in evaluation mode for the while, computing as training does.
-
-    The size of its batches follows from the tasks alone, never from free memory: the same rows meet in a resumed training.
-    """
-    was_training, causal = model.training, model.get_base_model()
-    model.eval()
-    attention = causal.config._attn_implementation
-    if causal.device.type == "cpu":  # one query a row: faster by a third than the fused kernel
-        causal.set_attn_implementation("eager")
-    widest = max((len(t.prompt or ()) + (t.sampling.max_tokens or 0) for t in tasks), default=1)
-    limits = BatchLimits(rows=len(tasks), cache_tokens=max(1, widest * len(tasks)))
-    loaded = LoadedModel.over(causal, tokenizer)
-    try:
-        with torch.autocast(loaded.device.type, torch.bfloat16):
-            yield LocalEngine(loaded, POLICY, 1, limits)  # not closed: the model is the trainer's
-    finally:
-        causal.set_attn_implementation(attention)
-        model.train(was_training)
 
 
 def _falls(before: Sequence[float], after: Sequence[float]) -> bool:

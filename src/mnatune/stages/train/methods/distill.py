@@ -10,7 +10,6 @@ from ....runs.recipe import Recipe
 from ....runs.workspace import Run
 from ..distill_rows import (
     AT_ONCE,
-    ROWS,
     SPARE,
     DistillRow,
     distill_needs,
@@ -18,9 +17,8 @@ from ..distill_rows import (
     distill_rows,
     mixed,
     reading_of,
-    taught_file,
 )
-from ..method import Method
+from ..method import TRAIN_ROWS, Method, rows_file
 from ..plan import Needs, Rollout, TeacherReading
 
 LONGEST_READ = 750  # tokens that a passage and the words around it take at most
@@ -30,7 +28,7 @@ def _rows(recipe: Recipe, run: Run) -> list[DistillRow]:
     """The rows of a training whose model knows no fact yet: nobody has asked it."""
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     words = EvidenceWords.of(Pack.load(recipe.pack).prompts)
-    rows = distill_rows(taught_file(recipe, run), tokenizer, words, recipe.model.max_length)
+    rows = distill_rows(rows_file(run, distill_options(recipe).rows), tokenizer, words, recipe.model.max_length)
     return mixed(rows, frozenset(), distill_options(recipe).unknown, recipe.seed)
 
 
@@ -51,7 +49,7 @@ def _work(job: Job) -> None:
 DISTILL = Method(
     "distill",
     "글을 보고 한 답을 글 없이 배움",
-    ROWS,
+    TRAIN_ROWS,
     from_feedback=False,
     lengths=lambda recipe, run: [len(row.example) for row in _rows(recipe, run)],
     needs=_needs,

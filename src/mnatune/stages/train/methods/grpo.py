@@ -7,8 +7,8 @@ from ....runs.job import Job
 from ....runs.recipe import Recipe
 from ....runs.train_options import REWARD_NAMES
 from ....runs.workspace import Run
-from ..asked_rows import ROWS, answered_lengths, asked_questions, fitting_questions, grpo_options, question_file
-from ..method import Figure, Method
+from ..asked_rows import answered_lengths, asked_questions, fitting_questions, grpo_options
+from ..method import TRAIN_ROWS, Figure, Method, rows_file
 from ..plan import Needs, Rollout
 
 # Korean names of the rewards
@@ -40,7 +40,7 @@ assert PARTS.keys() == set(REWARD_NAMES)
 
 def _lengths(recipe: Recipe, run: Run) -> list[int]:
     tokenizer, options = load_tokenizer(recipe.model.id, recipe.model.revision), grpo_options(recipe)
-    asked = asked_questions(question_file(recipe, run), tokenizer)
+    asked = asked_questions(rows_file(run, grpo_options(recipe).rows), tokenizer)
     return answered_lengths(fitting_questions(asked, options.answer_tokens, recipe.model.max_length), options)
 
 
@@ -61,7 +61,7 @@ def _work(job: Job) -> None:
 GRPO = Method(
     "grpo",
     "검증되는 보상으로 배움",
-    ROWS,
+    TRAIN_ROWS,
     False,
     _lengths,
     _needs,
