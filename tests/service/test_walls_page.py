@@ -94,5 +94,12 @@ def test_walls_and_keys_are_shown_to_who_sees_over_all(visit, firm, scheme, view
     chat, _ = visit(server, viewport=viewport, color_scheme=scheme)
     sign_in(chat, secrets["김변호사"])
     assert axe_findings(chat) == []
+    heights = chat.evaluate(
+        """() => {
+            for (const id of ["evidence", "chat-menu"]) document.getElementById(id).hidden = false;
+            return [...document.querySelectorAll(".top-tools button, #model")].map((one) => one.getBoundingClientRect().height);
+        }"""
+    )
+    assert max(heights) < 60  # every label on one line, beside a matter's name too
     if SHOTS:
         chat.screenshot(path=Path(SHOTS) / f"walls-chat-{viewport['width']}.png")
