@@ -196,3 +196,9 @@ def test_what_is_no_recipe_is_said_so(text: str, tmp_path: Path) -> None:
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError):
         load_recipe(file)
+
+
+def test_an_earlier_recipe_that_says_thinking_off_still_loads():
+    assert load_recipe("quickstart", ["model.thinking=off"]) == load_recipe("quickstart", [])
+    with pytest.raises(UsageError, match="chat template decides"):
+        load_recipe("quickstart", ["model.thinking=none"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import UsageError, did_you_mean
 from .recipe_text import explain, read_tree
@@ -76,6 +76,14 @@ class ModelSection(Section):
     """Commit of the hub repository to pin."""
     max_length: int = Field(384, ge=16)
     """Longest row in tokens, prompt and answer together; longer rows are dropped with a reason, never cut."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _thinking_off(cls, values: Any) -> Any:
+        """Earlier recipes say `thinking: off`, which is what happens in any case."""
+        if isinstance(values, dict) and values.get("thinking") == "off":
+            return {key: value for key, value in values.items() if key != "thinking"}
+        return values
 
 
 class SourceSection(Section):
