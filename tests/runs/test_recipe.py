@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mnatune.runs.errors import UsageError
-from mnatune.runs.recipe import REMOVED, Recipe, bundled, load_recipe, save_lock
+from mnatune.runs.recipe import Recipe, bundled, load_recipe, save_lock
 from mnatune.runs.recipe_text import HABITS
+from mnatune.runs.removed_keys import REMOVED
 
 RECIPES = sorted(p.name for p in bundled("recipes").glob("*.yaml"))
 

@@ -81,18 +81,7 @@ def build(
     Raises:
         DataError: nothing to build from, or a source that is none.
     """
-    files = LawFiles()
-    documents: list[Row] = []
-    for source in sources:
-        if source.suffix == ".parquet":
-            documents += _documents(source)
-        else:
-            files.read(source)
-    if not files.articles and not files.history and not documents:
-        told = f" ({files.faults[0]})" if files.faults else ""
-        raise DataError(
-            f"no law found{told}", where=", ".join(map(str, sources)), next_step="give a legalize-kr checkout"
-        )
+    files, documents = _read(sources)
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
     articles = list(_article_rows(files))
@@ -123,6 +112,22 @@ def build(
         json.dump(facts, handle, ensure_ascii=False, indent=1)
         handle.write("\n")
     return built
+
+
+def _read(sources: Sequence[Path]) -> tuple[LawFiles, list[Row]]:
+    files = LawFiles()
+    documents: list[Row] = []
+    for source in sources:
+        if source.suffix == ".parquet":
+            documents += _documents(source)
+        else:
+            files.read(source)
+    if not files.articles and not files.history and not documents:
+        told = f" ({files.faults[0]})" if files.faults else ""
+        raise DataError(
+            f"no law found{told}", where=", ".join(map(str, sources)), next_step="give a legalize-kr checkout"
+        )
+    return files, documents
 
 
 def _index(articles: list[Row], as_of: str) -> StatuteIndex:

@@ -117,17 +117,13 @@ def _hash(term: str) -> int:
 
 def _morphemes(words: list[str]) -> list[tuple[str, ...]]:
     """Content morphemes of each word."""
-    return (
-        [tuple(token.form for token in tokens if token.tag.startswith(CONTENT)) for tokens in _kiwi().tokenize(words)]
-        if words
-        else []
-    )
+    analysed = _kiwi().tokenize(words) if words else []
+    return [tuple(token.form for token in tokens if token.tag.startswith(CONTENT)) for tokens in analysed]
 
 
 @cache
 def _kiwi() -> Any:
     from kiwipiepy import Kiwi
 
-    return Kiwi(
-        num_workers=min(2, os.cpu_count() or 1), load_multi_dict=False
-    )  # proper names: half of the time to load
+    # without its proper names, which take half of the time to load
+    return Kiwi(num_workers=min(2, os.cpu_count() or 1), load_multi_dict=False)

@@ -334,7 +334,7 @@ class LoadedModel:
             self._model = attach_adapter(self._model, adapter, self.model_id, slot, revision=self.revision).eval()
             self._wrapped, self._active = True, UNKNOWN
             self._mixed.take_up(self._model)
-            self._mixed.refuse_spoilt(slot)
+            self._mixed.refuse_spoilt(slot, adapter)
         except BaseException:
             if self._wrapped and slot in self._model.peft_config:  # PEFT keeps what it could not fill
                 self.detach(slot)

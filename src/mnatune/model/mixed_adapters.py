@@ -7,6 +7,7 @@ loses what belongs to other adapters.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runs.errors import DataError
@@ -63,12 +64,17 @@ class MixedAdapters:
         self.slots = [slot for slot, config in model.peft_config.items() if mixes(config) and slot not in other]
         self._places, self._stale = None, True
 
-    def refuse_spoilt(self, slot: str) -> None:
-        """Raise `DataError` for weights that are no finite numbers: they would spoil the rows of other adapters."""
+    def refuse_spoilt(self, slot: str, adapter: Path) -> None:
+        """Refuse weights that are no finite numbers: they would spoil the rows of other adapters.
+
+        Raises:
+            DataError: the adapter, which was read from this folder, has such weights.
+        """
         for layer in self._layers:
             for held in (layer.lora_A, layer.lora_B):
                 if slot in held and not held[slot].weight.isfinite().all():
-                    raise DataError("the adapter's weights are no finite numbers", next_step="train it again")
+                    told = "the adapter's weights are no finite numbers"
+                    raise DataError(told, where=str(adapter), next_step="train it again")
 
     def name(self, rows: Sequence[str | None], device: "torch.device") -> None:
         """From now on the rows of a batch have these adapters; PEFT's own are to be off."""

@@ -1,4 +1,4 @@
-"""A pack's rows, checked against `pack.schema`; each fault is reported with file and line."""
+"""A pack's rows, checked against `schema` and `exam_items`; each fault is reported with file and line."""
 
 from collections.abc import Iterator
 from typing import TypeVar
@@ -8,20 +8,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from ..runs.errors import DataError
 from ..runs.workspace import read_jsonl
 from . import Pack
-from .schema import (
-    ChoiceItem,
-    EssayItem,
-    ExamItem,
-    FalsePremiseItem,
-    GeneralRow,
-    GlossaryRow,
-    LabelledRow,
-    PackFacts,
-    PairForm,
-    QARow,
-    SampleRowForm,
-    TwinRow,
-)
+from .exam_items import ChoiceItem, EssayItem, ExamItem, FalsePremiseItem
+from .schema import GeneralRow, GlossaryRow, LabelledRow, PackFacts, PairForm, QARow, SampleRowForm, TwinRow
 
 F = TypeVar("F")
 R = TypeVar("R", bound=BaseModel)

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ..law.citations import CitationChecker
+from ..text.letters import LETTERS
 from ..text.shingles import shingles, spaceless
 from .data import PackData
-from .schema import LETTERS, ChoiceItem, OpenBookItem
+from .exam_items import ChoiceItem, OpenBookItem
 
 SIGMAS = 3  # how far a blind strategy may stray from chance before the exam counts as unbalanced
 FOLDS = 5

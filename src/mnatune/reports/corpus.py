@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median_low
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,7 +56,7 @@ def composition(run: Run) -> Composition | None:
         kept,
         dropped,
         {name: _bars(counter, LENGTH_STEPS[name]) for name, counter in lengths.items()},
-        {name: median_low([*counter.elements()] or [0]) for name, counter in lengths.items()},
+        {name: _median(counter) for name, counter in lengths.items()},
     )
 
 
@@ -76,3 +75,13 @@ def _bars(lengths: Counter[int], step: int) -> list[int]:
     for length, rows in lengths.items():
         bars[min(length // step, LENGTH_BARS - 1)] += rows
     return bars
+
+
+def _median(lengths: Counter[int]) -> int:
+    """The lower median of counted values; 0 without any."""
+    half, running = sum(lengths.values()) / 2, 0
+    for length in sorted(lengths):
+        running += lengths[length]
+        if running >= half:
+            return length
+    return 0

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..model.load import load_tokenizer
 from ..model.prompt import examples
-from ..model.registry import PROMOTE, Lineage, Registry
+from ..model.registry import PROMOTE, Lineage, Model, Registry
 from ..pack import Pack
 from ..runs.errors import UsageError
 from ..runs.journey import perform
@@ -98,15 +98,11 @@ def improve(
             next_step=f"set train.method to one of {', '.join(TRAINED_ON)}",
         )
     production = registry.production()
-    if parent is None:
-        if production is None:
-            raise UsageError("no model is in production", next_step="name the run to start from: --from RUN")
-        parent = Run(Path(production.lineage.run))
+    parent = parent or _run_of(production)
     current = production.adapter if production else parent.require("train", "adapter")
     pack = Pack.load(recipe.pack)
-    made = export(
-        store.within(""), out / "feedback", known_of(pack, parent), terms.export
-    )  # of no matter: all will use it
+    everyone = store.within("")  # of no matter: all will use the model
+    made = export(everyone, out / "feedback", known_of(pack, parent), terms.export)
     rows = made.rows[TRAINED_ON[recipe.train.method]]
     tell(f"feedback: {rows} rows for {recipe.train.method}")
     if rows < terms.least:
@@ -142,6 +138,12 @@ def compare(recipe: Recipe, new: Sheet, current: Sheet) -> dict[str, Any]:
     rows = table(shared_samples(current, new, pack), recipe.seed, guards)
     verdict = decide(rows, recipe.evaluate.primary, recipe.evaluate.guard_margin)
     return {**verdict, "against": "current", "metrics": rows}
+
+
+def _run_of(production: Model | None) -> Run:
+    if production is None:
+        raise UsageError("no model is in production", next_step="name the run to start from: --from RUN")
+    return Run(Path(production.lineage.run))
 
 
 def _continuing(recipe: Recipe, adapter: Path, feedback: Path, run: Run) -> Recipe:

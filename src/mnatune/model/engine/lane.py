@@ -104,14 +104,13 @@ class Lane:
         import torch
 
         asked = [(row.slot, row.wall, tuple(row.prompt)) for row in rows]
-        first = dict(zip(reversed(asked), reversed(rows), strict=True))
-        distinct = [first[key] for key in dict.fromkeys(asked)]
+        place = {key: at for at, key in enumerate(dict.fromkeys(asked))}
+        distinct = [rows[asked.index(key)] for key in place]
         openings = self._openings(distinct)
         self._put_on([row.slot for row in distinct])
         state = prefill(self._model, [row.prompt for row in distinct], openings)
         if len(distinct) == len(rows):
             return state
-        place = {key: at for at, key in enumerate(dict.fromkeys(asked))}
         return state.of_rows(torch.tensor([place[key] for key in asked], device=self._model.device))
 
     def _put_on(self, slots: Sequence[str | None]) -> None:

@@ -8,21 +8,20 @@ from ..load import cache_argument
 if TYPE_CHECKING:
     import torch
 
-Layers = list[tuple["torch.Tensor", "torch.Tensor"]]  # keys and values, each (openings, heads, tokens, size)
+Layers = list[tuple["torch.Tensor", "torch.Tensor"]]  # keys and values, each (1, heads, tokens, size)
 
 
-def read_opening(backbone: Any, ids: "torch.Tensor", mask: "torch.Tensor | None" = None) -> Layers:
+def read_opening(backbone: Any, ids: "torch.Tensor") -> Layers:
     """Keys and values of `ids` in every layer; gradients flow through them where they are on.
 
     Args:
         backbone: the decoder without its LM head.
-        ids: token ids, shape (openings, tokens).
-        mask: 0 for padding, of the same shape; None where there is none.
+        ids: token ids, shape (1, tokens).
     """
     from transformers import DynamicCache
 
     cache = DynamicCache()  # whole, also in layers that look at a window: rows are cut and joined by place
-    backbone(input_ids=ids, attention_mask=mask, **{cache_argument(): cache}, use_cache=True)
+    backbone(input_ids=ids, **{cache_argument(): cache}, use_cache=True)
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
@@ -32,13 +31,6 @@ def expanded(layers: Layers, rows: int) -> Any:
 
     shared = [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in layers]
     return DynamicCache(shared) if shared else DynamicCache()
-
-
-def chosen_rows(layers: Layers, rows: "torch.Tensor") -> Any:
-    """A `DynamicCache` whose rows begin with the openings of these numbers."""
-    from transformers import DynamicCache
-
-    return DynamicCache([(keys[rows], values[rows]) for keys, values in layers])
 
 
 def side_by_side(openings: Sequence[Layers]) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..load import LoadedModel, cache_argument
 from ..prompt import common_prefix
-from .opening import Layers, chosen_rows, read_opening, side_by_side
+from .opening import Layers, read_opening, side_by_side
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +43,10 @@ class Prefilled:
 
     def of_rows(self, rows: "torch.Tensor") -> "Prefilled":
         """Rows by their numbers; a number may stand more than once."""
-        layers = [(layer.keys, layer.values) for layer in self.cache.layers]
-        return Prefilled(self.hidden[rows], chosen_rows(layers, rows), self.mask[rows])
+        from transformers import DynamicCache
+
+        cache = DynamicCache([(layer.keys[rows], layer.values[rows]) for layer in self.cache.layers])
+        return Prefilled(self.hidden[rows], cache, self.mask[rows])
 
 
 def common_opening(model: LoadedModel, prompts: Sequence[list[int]], least: int = 1) -> Opening | None:

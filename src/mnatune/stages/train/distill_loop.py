@@ -60,7 +60,7 @@ def train_on_passages(job: Job) -> None:
     if process_count() > 1 or TRLS_LOSS & recipe.train.extra.keys():
         raise UsageError("train.method: distill trains in one process and with its own loss", where="train.extra")
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    path, words = rows_file(job.run, distill_options(recipe).rows), EvidenceWords.of(job.pack.prompts)
+    path, words = rows_file(job.run, options.rows), EvidenceWords.of(job.pack.prompts)
     rows = distill_rows(path, tokenizer, words, recipe.model.max_length)
     if not any(row.teacher for row in rows):
         raise DataError(

@@ -51,7 +51,7 @@ def train_on_rewards(job: Job, method: Method) -> None:
     if process_count() > 1:
         raise UsageError("train.method: grpo trains in one process", next_step="start it without torchrun")
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    path = rows_file(job.run, grpo_options(recipe).rows)
+    path = rows_file(job.run, options.rows)
     questions = answerable(job, path, tokenizer)
     lengths = answered_lengths(questions, options)
     setting = Setting(*fitted(recipe, lengths, method.needs(recipe, lengths)))

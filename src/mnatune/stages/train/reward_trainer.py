@@ -1,7 +1,6 @@
 """GRPO through TRL's GRPOTrainer: answers drawn by the house's engine, marked by the rewards, watched on held-out questions.
 
-Of TRL's parts the public ones are used (`reward_funcs`, `rollout_func`, and a subclass whose `evaluate` asks the held-out
-questions), and one that is not: the method by which TRL scores answers is overridden, so that a prompt is run once.
+Only TRL's public parts are used: `reward_funcs`, `rollout_func`, and a subclass whose `evaluate` asks the held-out questions.
 The engine computes with the model that is being trained, adapter included; nothing is loaded twice. Each answer is drawn
 with a generator of its own, seeded by recipe, step and place, so a resumed training draws what the uninterrupted one drew.
 """

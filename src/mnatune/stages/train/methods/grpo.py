@@ -40,7 +40,7 @@ assert PARTS.keys() == set(REWARD_NAMES)
 
 def _lengths(recipe: Recipe, run: Run) -> list[int]:
     tokenizer, options = load_tokenizer(recipe.model.id, recipe.model.revision), grpo_options(recipe)
-    asked = asked_questions(rows_file(run, grpo_options(recipe).rows), tokenizer)
+    asked = asked_questions(rows_file(run, options.rows), tokenizer)
     return answered_lengths(fitting_questions(asked, options.answer_tokens, recipe.model.max_length), options)
 
 

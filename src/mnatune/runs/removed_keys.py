@@ -1,0 +1,31 @@
+"""Keys that earlier recipes have and this one does not: what an error message offers instead."""
+
+# Removed key → its replacement.
+REMOVED = {
+    "collect.allow": "collect.follow",
+    "collect.deny": "collect.follow, with ! before the pattern",
+    "collect.private_hosts": "collect.sites.HOST.private: true",
+    "collect.sitemaps": "collect.start_urls, for sitemaps too",
+    "curate.engine": "curate.ray, empty for this machine",
+    "curate.mask_personal_data": "curate.mask: [personal-data], or [] for none",
+    "curate.ray_address": "curate.ray",
+    "endpoint.max_tokens": "endpoint.max_cost; with endpoint.prices [1, 1] it counts millions of tokens",
+    "endpoint.price_in": "endpoint.prices, first of two",
+    "endpoint.price_out": "endpoint.prices, second of two",
+    "endpoint.requests_per_minute": "endpoint.per_minute, first of two",
+    "endpoint.tokens_per_minute": "endpoint.per_minute, second of two",
+    "evaluate.guard_items": "evaluate.guards, as a number or all",
+    "judge.sample": "fixed at 6 % of the rows, 20,000 at most",
+    "model.thinking": "nothing in its place: the base's own chat template decides (off for Qwen3, none for a base that does not think)",
+    "synthesize.passage_tokens": "fixed at 600 tokens",
+    "train.accumulate": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.batch": "train.rows_per_step (batch x accumulate; how many rows are computed at once is derived)",
+    "train.keep_checkpoints": "nothing in its place: the two newest checkpoints and the best one are kept",
+    "train.margin": "train.options: {margin: N}",
+    "train.preferences": "train.options: {rows: PATH}",
+    "train.project": "train.track_as (project/run name)",
+    "train.run_name": "train.track_as (project/run name)",
+    "train.save_every": "train.log_every and train.checkpoint_every",
+    "train.scheduler": "train.extra: {lr_scheduler_type: cosine}; linear is the default",
+    "train.warmup": "fixed at 3 % of the steps; train.extra: {warmup_steps: N} sets another number",
+}
