@@ -234,8 +234,8 @@ def unknown_facts(base: str, pack: Pack, count: int) -> tuple[list[Fact], dict[s
     return chosen, told
 
 
-def main() -> None:
-    """Choose the facts, train, ask, compare, print one JSON line."""
+def arguments() -> argparse.Namespace:
+    """The command line; `--quick` makes it small."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", default="starter")
@@ -251,6 +251,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.facts, args.epochs, args.reader = 12, 1, min(args.reader, 48)
+    return args
+
+
+def main() -> None:
+    """Choose the facts, train, ask, compare, print one JSON line."""
+    args = arguments()
     pack, began = Pack.load("mna_ko"), time.perf_counter()
     base = reader(args, pack) if args.reader else args.base
     tokenizer = load_tokenizer(base)

@@ -4,8 +4,8 @@
 
 `mnatune train --prove-resume N` on a random Qwen3 of two layers with the starter's tokenizer, or on the model of FOLDER, over rows
 of the pack: 20 steps, a checkpoint every second one, each training a process of its own that is killed once at a random moment,
-saving included. Methods that start from an adapter start from one that `sft` made. `ratio`: resumed trainings that equal the
-one left alone, over all. The last line is JSON.
+saving included. Methods that start from an adapter start from one that `sft` made. `ratio`: 1 for a method of which every
+resumed training equals the one left alone, else 0. The last line is JSON.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import dialogue
 from mnatune.pack import Pack
+from mnatune.runs.errors import EnvironmentFault
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.workspace import Run, Stage, read_jsonl, write_jsonl
@@ -100,13 +101,16 @@ def main() -> None:
         run.perform("train", {}, {}, 42, "", lambda stage: train(Job(first, pack, run, stage)))
         for method in args.methods:
             began = time.perf_counter()
-            said = prove(recipe_of(model, method, run.folder("train") / "adapter"), run.root, times)
-            told[method] = {"seconds": round(time.perf_counter() - began, 1), "said": said}
+            try:
+                said, equal = prove(recipe_of(model, method, run.folder("train") / "adapter"), run.root, times), 1
+            except EnvironmentFault as error:
+                said, equal = str(error), 0
+            told[method] = {"seconds": round(time.perf_counter() - began, 1), "equal": equal, "said": said}
             print(f"{method}: {said}", flush=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
     record = {
         "bench": "methods", "commit": commit.strip(), "device": f"{platform.machine()} CPU, one thread",
-        "ratio": dict.fromkeys(told, 1.0), "times": times, "ours": told, "baseline": {"uninterrupted": 1.0},
+        "ratio": {"uninterrupted": {name: one["equal"] for name, one in told.items()}}, "times": times, "ours": told, "baseline": {"uninterrupted": 1},
     }  # fmt: skip
     print(json.dumps(record, ensure_ascii=False))
 

@@ -51,17 +51,17 @@ def test_desktop(browser: Any, page_path: Path) -> None:
         drawn = "[...document.querySelectorAll('.plot')].filter(p => p.querySelector('svg.main-svg')).length"
         assert visit.ask(drawn) == visit.ask("document.querySelectorAll('.plot').length") > 10
         found, articles = visit.page.locator("#found"), visit.page.locator("#items article")
-        assert found.inner_text() == "62문항 가운데 10개를 보입니다."
+        sync_api.expect(found).to_have_text("62문항 가운데 10개를 보입니다.")
         visit.page.click("#more")
-        assert articles.count() == 20
+        sync_api.expect(articles).to_have_count(20)
         visit.page.fill("#filter-text", "window.hacked")
-        assert articles.count() == 1
-        assert "<script>window.hacked = 1</script>" in articles.first.inner_text()
+        sync_api.expect(articles).to_have_count(1)
+        sync_api.expect(articles.first).to_contain_text("<script>window.hacked = 1</script>")
         visit.page.fill("#filter-text", "이런 말은 없음")
-        assert found.inner_text() == "맞는 문항이 없습니다."
+        sync_api.expect(found).to_have_text("맞는 문항이 없습니다.")
         visit.page.fill("#filter-text", "")
         visit.page.select_option("#filter-sort", "객관식")
-        assert articles.count() == 1
+        sync_api.expect(articles).to_have_count(1)
         visit.page.select_option("#filter-sort", "")
         visit.page.select_option("#filter-kind", "worse")
         assert visit.page.locator("#items .tag.bad", has_text="변화").count() == articles.count() > 0

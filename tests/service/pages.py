@@ -8,6 +8,13 @@ import pytest
 DESK, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 800}
 
 
+def expect(locator):
+    """Playwright's assertions: they look again until what they expect is there, or five seconds have gone."""
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
 def ready(page):
     page.wait_for_selector("body[data-ready]")
     return page

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_adapter import make_adapter
-from pages import DESK, answered, ask, ready
+from pages import DESK, answered, ask, expect, ready
 from served_app import live, wait_for
 
 from mnatune.model.registry import Lineage, Registry
@@ -60,8 +60,8 @@ def shoot(page, name):
 def test_a_lawyers_day(day):
     app, registry, model, server, enter = day
     page = enter("kim")
-    assert page.locator("#wall").text_content() == MATTER
-    assert page.locator("#rate-link").is_hidden()
+    expect(page.locator("#wall")).to_have_text(MATTER)
+    expect(page.locator("#rate-link")).to_be_hidden()
     page.get_by_role("button", name="법령 근거").click()
     for at, question in enumerate(QUESTIONS):  # ask with evidence
         ask(page, question)

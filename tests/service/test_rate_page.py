@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from pages import DESK, PHONE, answered, ask, axe_findings, ready
+from pages import DESK, PHONE, answered, ask, axe_findings, expect, ready
 from served_app import make_app, wait_for
 from test_serve_page import Titled
 
@@ -50,7 +50,7 @@ def shoot(page, name):
 def test_a_batch_is_graded_by_keys(visit, app):
     page, server = visit(app, "/rate")
     ready(page)
-    assert page.locator("#count").text_content() == "묶음 1 / 3"
+    expect(page.locator("#count")).to_have_text("묶음 1 / 3")
     shown = [page.locator(".review h3").text_content()]
     page.get_by_label("의견", exact=True).fill("4 요건 확인")  # a digit in the comment is no grade
     page.locator(".review h3").focus()
@@ -92,8 +92,8 @@ def test_a_grade_that_did_not_arrive_is_told_and_sent_again(visit, app):
     page.route("**/api/rating/*", lambda route: route.abort())
     page.keyboard.press("2")
     page.locator("#told", has_text="저장되지 않았습니다").wait_for()
-    assert "‘없음’" in page.locator("#told").text_content()
-    assert page.locator("#count").text_content() == "묶음 1 / 3"
+    expect(page.locator("#told")).to_contain_text("‘없음’")
+    expect(page.locator("#count")).to_have_text("묶음 1 / 3")
     assert grades(server) == []
     page.unroute("**/api/rating/*")
     page.keyboard.press("2")
@@ -111,7 +111,7 @@ def test_reasons_the_whole_dialogue_and_filters(visit, app):
     earlier = page.locator(".earlier")
     assert "앞선 대화 2개" in earlier.text_content()
     earlier.locator("summary").click()
-    assert page.get_by_text("앞선 답변").is_visible()
+    expect(page.get_by_text("앞선 답변")).to_be_visible()
     assert page.locator(".cite.valid").count() > 0
     page.select_option("#verdict", "none")
     page.get_by_text("조건에 맞는 답변이 없습니다").wait_for()
@@ -153,12 +153,12 @@ def test_what_users_and_models_write_stays_text(visit):
     page.get_by_label("의견", exact=True).fill(ATTACK)
     page.get_by_role("button", name="틀림").click()
     page.get_by_text("묶음 2 / 2").wait_for()
-    assert page.locator("main :is(script, img)").count() == 0
+    expect(page.locator("main :is(script, img)")).to_have_count(0)
     admin, _ = visit(server, "/admin")
     ready(admin).select_option("#state", "approved")
     admin.get_by_text("1건 가운데").wait_for()
-    assert ATTACK in admin.locator(".review").text_content()
-    assert admin.locator("main :is(script, img)").count() == 0
+    expect(admin.locator(".review")).to_contain_text(ATTACK)
+    expect(admin.locator("main :is(script, img)")).to_have_count(0)
     assert page.evaluate("window.hit") is None
     assert admin.evaluate("window.hit") is None
 

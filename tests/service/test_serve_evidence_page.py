@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pages import DESK, PHONE, answered, ask, axe_findings, ready
+from pages import DESK, PHONE, answered, ask, axe_findings, expect, ready
 from served_app import make_app
 from test_serve_evidence import GOOD, MISSING, PACK, WORDS, Finds, says
 
@@ -76,17 +76,17 @@ def test_articles_stand_beside_the_answer_with_their_dates_and_marks(visit, app,
     assert page.locator(".articles li.cited .article-name").all_text_contents() == [
         "상법 제522조의3(합병반대주주의 주식매수청구권)"
     ]
-    assert "시행" in panel.locator(".article-facts").first.text_content()
+    expect(panel.locator(".article-facts").first).to_contain_text("시행")
     text = panel.locator(".article-text").first
-    assert text.is_hidden()
+    expect(text).to_be_hidden()
     panel.locator("summary").first.click()
     assert "20일 이내" in text.text_content()
-    assert text.is_visible()
+    expect(text).to_be_visible()
     assert page.locator(".cite.valid.supported .sr").text_content().startswith(" (실재 · 근거 확인")
     assert page.locator(".cite.valid.supported .mark").all_text_contents() == ["실재", "근거 확인"]
-    assert page.locator(".not-checked").count() == 0  # the panel says it
-    assert page.locator("del .cite.invalid").count() == 1
-    assert page.locator(".cite.unresolved").count() == 1
+    expect(page.locator(".not-checked")).to_have_count(0)  # the panel says it
+    expect(page.locator("del .cite.invalid")).to_have_count(1)
+    expect(page.locator(".cite.unresolved")).to_have_count(1)
     answer, beside = page.locator(".answer").bounding_box(), panel.bounding_box()
     if viewport is DESK:
         assert beside["x"] >= answer["x"] + answer["width"]
@@ -110,19 +110,19 @@ def test_the_switch_is_off_by_default_kept_and_follows_the_servers_default(visit
     page, _ = visit(app())
     ask(page)
     answered(page)
-    assert page.locator(".evidence").count() == 0
+    expect(page.locator(".evidence")).to_have_count(0)
     switch = page.get_by_role("button", name="법령 근거")
     switch.click()
     page.reload()
-    assert ready(page).get_by_role("button", name="법령 근거").get_attribute("aria-pressed") == "true"
+    expect(ready(page).get_by_role("button", name="법령 근거")).to_have_attribute("aria-pressed", "true")
     other, _ = visit(app(default=True))
-    assert ready(other).get_by_role("button", name="법령 근거").get_attribute("aria-pressed") == "true"
+    expect(ready(other).get_by_role("button", name="법령 근거")).to_have_attribute("aria-pressed", "true")
 
 
 def test_the_day_that_the_question_names_is_shown(visit, app):
     page, _ = visit(app())
     asked(page, "2019년에 체결한 합병계약에 반대한 주주는?")
-    assert "기준일 2019-12-31 (질문의 ‘2019년’에 따름)" in page.locator(".evidence").text_content()
+    expect(page.locator(".evidence")).to_contain_text("기준일 2019-12-31 (질문의 ‘2019년’에 따름)")
 
 
 def test_a_reload_and_another_dialogue_keep_the_articles_with_their_answer(visit, app):
@@ -130,25 +130,25 @@ def test_a_reload_and_another_dialogue_keep_the_articles_with_their_answer(visit
     asked(page)
     page.reload()
     answered(ready(page))
-    assert page.locator(".articles li.cited").count() == 1
-    assert page.locator(".cite.valid.supported").count() == 1
+    expect(page.locator(".articles li.cited")).to_have_count(1)
+    expect(page.locator(".cite.valid.supported")).to_have_count(1)
     page.click("#new-chat")
-    assert page.locator(".evidence").count() == 0
+    expect(page.locator(".evidence")).to_have_count(0)
 
 
 def test_text_of_the_law_cannot_attack_the_page(visit, app):
     page, _ = visit(app(f"{ATTACK} {GOOD}", Hostile))
     asked(page, ATTACK)
     page.locator(".articles summary").first.click()
-    assert ATTACK in page.locator(".article-text").text_content()
-    assert ATTACK in page.locator(".article-name").text_content()
-    assert page.locator(".turns img, .turns script").count() == 0
+    expect(page.locator(".article-text")).to_contain_text(ATTACK)
+    expect(page.locator(".article-name")).to_contain_text(ATTACK)
+    expect(page.locator(".turns img, .turns script")).to_have_count(0)
     assert page.evaluate("window.hit") is None
 
 
 def test_without_a_law_memory_the_page_says_so(visit, app):
     page, _ = visit(app(default=True, law=False))
-    assert ready(page).locator("#evidence").is_hidden()
+    expect(ready(page).locator("#evidence")).to_be_hidden()
     ask(page)
     answered(page)
-    assert "근거 없이 답했습니다" in page.locator(".evidence").text_content()
+    expect(page.locator(".evidence")).to_contain_text("근거 없이 답했습니다")

@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from pages import DESK, PHONE, answered, ask, axe_findings, ready
+from pages import DESK, PHONE, answered, ask, axe_findings, expect, ready
 from served_app import make_app, wait_for
 
 from mnatune.model.engine.echo import EchoEngine
@@ -48,22 +48,28 @@ def app_saying(answer=ANSWER, pause=0.0, **more):
     return make_app(EchoEngine(names, pause=pause, reply=lambda task: answer), checker=Titled(), **more)
 
 
+def stored(page):
+    """Title → texts of every dialogue that this browser keeps."""
+    chats = json.loads(page.evaluate("localStorage.getItem('mnatune.chats')") or "[]")
+    return {chat["title"]: [turn["content"] for turn in chat["turns"]] for chat in chats}
+
+
 def test_ask_and_read_an_answer_with_markdown_and_citation(visit):
     page, _ = visit(app_saying())
     ask(page)
     answered(page)
-    assert page.locator(".answer strong").text_content() == "합병"
+    expect(page.locator(".answer strong")).to_have_text("합병")
     assert page.locator(".answer ol li").all_text_contents() == ["첫째", "둘째"]
     assert page.locator(".answer td").all_text_contents() == ["1", "2"]
     cite = page.locator(".cite.valid")
     assert cite.locator(".mark").all_text_contents() == ["실재", "근거 미확인"]
-    assert "확인하지 않았습니다" in page.locator(".not-checked").text_content()
-    assert page.locator(".tip").is_hidden()
+    expect(page.locator(".not-checked")).to_contain_text("확인하지 않았습니다")
+    expect(page.locator(".tip")).to_be_hidden()
     cite.hover()
-    assert page.locator(".tip").text_content() == "실재 · 근거는 확인하지 않음: 상법 합병계약서와 그 승인결의"
+    expect(page.locator(".tip")).to_have_text("실재 · 근거는 확인하지 않음: 상법 합병계약서와 그 승인결의")
     page.mouse.move(0, 0)
     page.locator(".tip").wait_for(state="hidden")
-    assert page.locator("#chat-title").text_content() == "합병이란?"
+    expect(page.locator("#chat-title")).to_have_text("합병이란?")
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
@@ -75,7 +81,7 @@ def test_the_title_of_an_article_is_shown_wherever_the_citation_stands(visit, vi
     within = """e => { const b = e.getBoundingClientRect();
         return !e.hidden && b.left >= 0 && b.top >= 0 && b.right <= innerWidth && b.bottom <= innerHeight }"""
     cites = page.locator(".cite")
-    assert cites.count() == 40
+    expect(cites).to_have_count(40)
     for at in range(0, 40, 3):
         cites.nth(at).focus()
         assert page.locator(".tip").evaluate(within), at
@@ -93,12 +99,12 @@ def test_text_streams_and_the_stop_button_ends_it_for_the_engine_too(visit):
     page, server = visit(app_saying(LONG, pause=0.02))
     ask(page)
     page.get_by_text("낱말3 낱말4").wait_for()
-    assert page.locator("#send").is_hidden()
+    expect(page.locator("#send")).to_be_hidden()
     page.click("#stop")
     page.get_by_text("답변을 중지했습니다.").first.wait_for()
     assert wait_for(lambda: server.gauge("mnatune_answers_in_flight") == 0, 5)
-    assert "낱말399" not in page.locator(".answer .text").text_content()
-    assert page.locator("#send").is_visible()
+    expect(page.locator(".answer .text")).not_to_contain_text("낱말399")
+    expect(page.locator("#send")).to_be_visible()
 
 
 def test_escape_stops_too_and_a_stopped_answer_can_be_rated(visit):
@@ -124,7 +130,7 @@ def test_rate_with_reasons_and_comment(visit):
     (item,) = server.store.review_queue().items
     assert (item.value, set(item.tags), item.comment) == ("down", {"wrong_fact", "wrong_citation"}, "요건이 빠졌습니다")
     pressed = page.get_by_role("button", name="아쉬워요")
-    assert pressed.get_attribute("aria-pressed") == "true"
+    expect(pressed).to_have_attribute("aria-pressed", "true")
     pressed.click()  # takes the rating back
     assert wait_for(lambda: server.store.review_queue().total == 0, 5)
 
@@ -134,7 +140,7 @@ def test_correct_an_answer(visit):
     ask(page)
     page.get_by_role("button", name="답변 고치기").click()
     area = page.get_by_label("고친 답변", exact=True)
-    assert area.input_value() == ANSWER
+    expect(area).to_have_value(ANSWER)
     area.fill("바른 답변입니다.")
     page.get_by_role("button", name="고친 답변 저장").click()
     page.get_by_text("고친 답변을 저장했습니다").first.wait_for()
@@ -161,118 +167,6 @@ def test_compare_blind_and_see_the_names_only_after_the_choice(visit):
     assert [said[name.partition(" · ")[2]] for name in names] == texts
 
 
-def delete(page, title):
-    page.get_by_role("button", name=f"‘{title}’ 삭제").click()
-    page.get_by_role("button", name="삭제", exact=True).click()
-    page.locator("#delete-dialog").wait_for(state="hidden")
-
-
-def test_a_reload_keeps_the_dialogue_and_its_ratings(visit):
-    page, _ = visit(app_saying())
-    ask(page, "첫 질문")
-    answered(page)
-    page.get_by_role("button", name="좋아요").click()
-    page.get_by_text("어떤 점이 좋았나요?").wait_for()
-    page.reload()
-    answered(ready(page))
-    assert page.locator(".question .text").text_content() == "첫 질문"
-    assert page.get_by_role("button", name="좋아요").get_attribute("aria-pressed") == "true"
-    page.click("#new-chat")
-    assert page.locator("#welcome").is_visible()
-    page.locator(".entry").first.click()
-    answered(page)
-    delete(page, "첫 질문")
-    assert page.locator(".entry").count() == 0
-
-
-def test_a_dialogue_is_sent_with_its_earlier_turns(visit):
-    app = make_app(EchoEngine(reply=lambda task: " | ".join(m["content"] for m in task.messages)))
-    page, _ = visit(app)
-    ask(page, "하나")
-    answered(page)
-    ask(page, "둘")
-    answered(page, 1)
-    assert page.locator(".answer .text").nth(1).text_content() == "체계 | 하나 | 체계 | 하나 | 둘"
-
-
-def app_that_takes_its_time(seen):
-    """Answers with the question, many times over; `seen` gets what each request carried."""
-
-    def reply(task):
-        seen.append([message["content"] for message in task.messages if message["role"] != "system"])
-        return f"{task.messages[-1]['content']}의답 " * 200
-
-    return make_app(EchoEngine(("tuned", "base"), pause=0.02, reply=reply))
-
-
-def stored(page):
-    """Title → texts of every dialogue that this browser keeps."""
-    chats = json.loads(page.evaluate("localStorage.getItem('mnatune.chats')") or "[]")
-    return {chat["title"]: [turn["content"] for turn in chat["turns"]] for chat in chats}
-
-
-def writing(page, question):
-    ask(page, question)
-    page.get_by_text(f"{question}의답").first.wait_for()
-
-
-def entry(page, title):
-    return page.locator("#history .entry", has_text=title)
-
-
-def test_an_answer_stays_in_its_own_dialogue_whatever_is_opened_meanwhile(visit):
-    seen = []
-    page, _ = visit(app_that_takes_its_time(seen))
-    writing(page, "가사건")
-    page.click("#new-chat")
-    writing(page, "나사건")
-    entry(page, "가사건").click()
-    page.locator("#chat-title", has_text="가사건").wait_for()
-    writing(page, "다질문")
-    page.click("#stop")
-    page.locator(".tools").last.wait_for()
-    kept = stored(page)
-    assert set(kept) == {"가사건", "나사건"}
-    assert all("나사건" not in text for text in kept["가사건"])
-    assert all("가사건" not in text and "다질문" not in text for text in kept["나사건"])
-    assert [text[:3] for text in kept["가사건"]] == ["가사건", "가사건", "다질문", "다질문"]
-    assert seen[1] == ["나사건"]
-    assert all("나사건" not in text for text in seen[2])
-
-
-def test_who_comes_back_in_mid_answer_finds_what_had_come(visit):
-    page, _ = visit(app_that_takes_its_time([]))
-    writing(page, "가사건")
-    page.click("#new-chat")
-    entry(page, "가사건").click()
-    page.locator(".answer", has_text="가사건의답").wait_for()
-    page.locator(".tools").wait_for()
-    assert [text[:3] for text in stored(page)["가사건"]] == ["가사건", "가사건"]
-    assert page.locator(".answer").count() == 1
-
-
-def test_a_dialogue_deleted_in_mid_answer_does_not_come_back(visit):
-    page, server = visit(app_that_takes_its_time([]))
-    writing(page, "가사건")
-    delete(page, "가사건")
-    assert wait_for(lambda: server.gauge("mnatune_engine_running") == 0, 10)
-    ask(page, "나사건")
-    page.get_by_text("나사건의답").first.wait_for()
-    assert set(stored(page)) == {"나사건"}
-
-
-def test_a_reload_in_mid_answer_is_told_and_the_question_can_be_asked_again(visit):
-    seen = []
-    page, _ = visit(app_that_takes_its_time(seen))
-    writing(page, "가사건")
-    page.reload()
-    ready(page).get_by_text("끝까지 오지 않았습니다").wait_for()
-    page.get_by_role("button", name="다시 시도").click()
-    page.get_by_text("가사건의답").first.wait_for()
-    assert seen == [["가사건"], ["가사건"]]
-    assert page.locator(".question").count() == 1
-
-
 def test_a_rating_that_did_not_arrive_is_not_shown_as_given(visit):
     page, _ = visit(app_saying())
     ask(page)
@@ -281,12 +175,12 @@ def test_a_rating_that_did_not_arrive_is_not_shown_as_given(visit):
     good = page.get_by_role("button", name="좋아요", exact=True)
     good.click()
     page.locator(".tools [role=alert]").wait_for()
-    assert good.get_attribute("aria-pressed") == "false"
-    assert "서버에 있는 것은 지금도 평가 ‘없음’" in page.locator(".tools [role=alert]").text_content()
+    expect(good).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".tools [role=alert]")).to_contain_text("서버에 있는 것은 지금도 평가 ‘없음’")
     page.unroute("**/rating")
     page.get_by_role("button", name="다시 보내기").click()
     page.get_by_text("어떤 점이 좋았나요?").wait_for()
-    assert good.get_attribute("aria-pressed") == "true"
+    expect(good).to_have_attribute("aria-pressed", "true")
 
 
 def test_what_was_typed_stays_until_the_server_has_it(visit):
@@ -297,7 +191,7 @@ def test_what_was_typed_stays_until_the_server_has_it(visit):
     page.get_by_label("고친 답변", exact=True).fill("길게 고친 답변")
     page.get_by_role("button", name="고친 답변 저장").click()
     page.locator(".panel [role=alert]", has_text="저장되지 않았습니다").wait_for()
-    assert page.get_by_label("고친 답변", exact=True).input_value() == "길게 고친 답변"
+    expect(page.get_by_label("고친 답변", exact=True)).to_have_value("길게 고친 답변")
     assert server.store.review_queue().total == 0
     page.unroute("**/edit")
     page.get_by_role("button", name="다시 보내기").click()
@@ -319,13 +213,13 @@ def test_a_corrected_answer_is_what_the_next_question_follows(visit):
     page.get_by_label("고친 답변", exact=True).fill("옳은 답변")
     page.get_by_role("button", name="고친 답변 저장").click()
     page.locator(".note", has_text="고친 답변을 저장했습니다").wait_for()
-    assert page.locator(".answer .text").text_content() == "옳은 답변"
+    expect(page.locator(".answer .text")).to_have_text("옳은 답변")
     page.get_by_role("button", name="원래 답변 보기").click()
     page.get_by_role("button", name="고친 답변 보기").wait_for()
-    assert page.locator(".answer .text").text_content() == "틀린 답변"
+    expect(page.locator(".answer .text")).to_have_text("틀린 답변")
     page.reload()
     answered(ready(page))
-    assert page.locator(".answer .text").text_content() == "옳은 답변"
+    expect(page.locator(".answer .text")).to_have_text("옳은 답변")
     ask(page, "둘째 질문")
     answered(page, 1)
     assert seen[1] == ["첫 질문", "옳은 답변", "둘째 질문"]
@@ -350,7 +244,7 @@ def test_what_user_and_model_write_stays_text(visit):
         ask(page, attack)  # the engine answers with the attack itself
         answered(page, at)
     assert page.evaluate("window.hit") is None
-    assert page.locator("#turns :is(script, img, iframe, svg, [onerror], [onmouseover])").count() == 0
+    expect(page.locator("#turns :is(script, img, iframe, svg, [onerror], [onmouseover])")).to_have_count(0)
     links = page.locator("#turns a").evaluate_all("nodes => nodes.map(node => node.href)")
     assert all(link.startswith(("http://", "https://")) for link in links)
 
@@ -360,9 +254,9 @@ def test_hangul_composition_does_not_send_half_a_question(visit):
     ready(page).fill("#question", "합")
     fire = "new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true, cancelable: true})"
     page.evaluate(f"document.getElementById('question').dispatchEvent({fire})")
-    assert page.locator(".question").count() == 0
+    expect(page.locator(".question")).to_have_count(0)
     page.press("#question", "Shift+Enter")
-    assert page.locator("#question").input_value() == "합\n"
+    expect(page.locator("#question")).to_have_value("합\n")
 
 
 def test_without_consent_nothing_is_stored_and_rating_is_not_offered(visit):
@@ -370,8 +264,8 @@ def test_without_consent_nothing_is_stored_and_rating_is_not_offered(visit):
     ready(page).click("#consent-no")
     ask(page)
     answered(page)
-    assert page.locator(".thumb").count() == 0
-    assert page.locator("#compare").is_hidden()
+    expect(page.locator(".thumb")).to_have_count(0)
+    expect(page.locator("#compare")).to_be_hidden()
     assert server.store.usage() == []
 
 
@@ -412,7 +306,7 @@ def test_a_key_is_asked_for_and_a_wrong_one_is_told(visit, tmp_path):
     page.press("#key", "Enter")
     ask(page)
     answered(page)
-    assert page.locator("#admin-link").is_hidden()
+    expect(page.locator("#admin-link")).to_be_hidden()
     admin = page.context.new_page()
     admin.goto(server.url + "/admin")
     admin.get_by_text("관리자 권한이 있는 키").wait_for()
@@ -422,7 +316,7 @@ def test_errors_are_told_in_words(visit):
     page, _ = visit(make_app(EchoEngine(("only",), capacity=0)))
     ask(page)
     page.get_by_text("대기열이 가득").wait_for()
-    assert page.locator("#compare").is_hidden()
+    expect(page.locator("#compare")).to_be_hidden()
 
 
 def test_review_on_the_admin_page(visit):
@@ -438,8 +332,8 @@ def test_review_on_the_admin_page(visit):
     assert admin_page.locator("#chart svg rect.up title").all_text_contents() == [
         f"{datetime.now(UTC):%Y-%m-%d} 좋아요 1"
     ]
-    assert admin_page.locator("#chart svg rect.down").count() == 0
-    assert "검토할 질문" in admin_page.locator(".review h3").first.text_content()
+    expect(admin_page.locator("#chart svg rect.down")).to_have_count(0)
+    expect(admin_page.locator(".review h3").first).to_contain_text("검토할 질문")
     card = admin_page.locator(".review").filter(has_text="고친 답변")
     card.get_by_label("고친 답변", exact=True).fill("다듬은 답")
     card.get_by_role("button", name="승인").click()
@@ -489,7 +383,7 @@ def test_the_theme_is_chosen_and_kept(visit):
     assert dark != light
     page.reload()
     assert ready(page).evaluate("getComputedStyle(document.body).backgroundColor") == dark
-    assert page.locator("#theme").text_content() == "밝은 화면"
+    expect(page.locator("#theme")).to_have_text("밝은 화면")
 
 
 def test_the_page_loads_nothing_from_elsewhere(visit):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pages import DESK, PHONE, answered, ask, axe_findings, ready
+from pages import DESK, PHONE, answered, ask, axe_findings, expect, ready
 from served_app import make_app
 
 from mnatune.model.engine.echo import EchoEngine
@@ -46,7 +46,7 @@ def test_a_browser_shows_a_key_only_its_own_matters_dialogues(visit, firm):
     app, secrets = firm
     page, _ = visit(app)
     sign_in(page, secrets["김변호사"])
-    assert page.locator("#wall").text_content() == "한빛 인수"
+    expect(page.locator("#wall")).to_have_text("한빛 인수")
     assert models(page) == ["hanbit", "hanbit-short", "production", "base"]
     ask(page, "한빛의 비밀 질문")
     answered(page)
@@ -54,20 +54,20 @@ def test_a_browser_shows_a_key_only_its_own_matters_dialogues(visit, firm):
         page.evaluate("sessionStorage.clear()")  # the browser was closed; nobody signed out
         page.reload()
         sign_in(page, secrets[who])
-        assert page.locator("#wall").text_content() == wall
+        expect(page.locator("#wall")).to_have_text(wall)
         assert models(page)[0] == named
         assert "hanbit" not in models(page)
-        assert page.locator("#history li").count() == 0
+        expect(page.locator("#history li")).to_have_count(0)
         assert "비밀 질문" not in page.locator("body").text_content()
         ask(page, f"{who}의 질문")
         answered(page)
         page.fill("#search", "한빛")
-        assert page.locator("#history li").count() == 0
+        expect(page.locator("#history li")).to_have_count(0)
     page.evaluate("sessionStorage.clear()")
     page.reload()
     sign_in(page, secrets["김변호사"])
-    assert page.locator("#history li").count() == 1
-    assert "한빛의 비밀 질문" in page.locator("#turns").text_content()
+    expect(page.locator("#history li")).to_have_count(1)
+    expect(page.locator("#turns")).to_contain_text("한빛의 비밀 질문")
     page.click("#sign-out")  # takes every matter's dialogues from this browser
     page.locator("#key-dialog").wait_for()
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('mnatune.chats'))") == []
@@ -80,8 +80,8 @@ def test_walls_and_keys_are_shown_to_who_sees_over_all(visit, firm, scheme, view
     sign_in(page, secrets["총괄"])
     rows = page.locator("#walls tr")
     assert rows.locator("th").all_text_contents() == ["벽 없음", "한빛 인수", "두리 합병"]
-    assert "hanbit, hanbit-short" in rows.nth(1).text_content()
-    assert "박평가 (평가" in rows.nth(1).text_content()
+    expect(rows.nth(1)).to_contain_text("hanbit, hanbit-short")
+    expect(rows.nth(1)).to_contain_text("박평가 (평가")
     assert axe_findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     if SHOTS:
@@ -90,7 +90,7 @@ def test_walls_and_keys_are_shown_to_who_sees_over_all(visit, firm, scheme, view
     sign_in(own, secrets["한빛 관리"])
     assert own.locator("#walls th").all_text_contents() == ["한빛 인수"]
     assert "두리" not in own.locator("body").text_content()
-    assert own.locator("#registry-part").is_hidden()
+    expect(own.locator("#registry-part")).to_be_hidden()
     chat, _ = visit(server, viewport=viewport, color_scheme=scheme)
     sign_in(chat, secrets["김변호사"])
     assert axe_findings(chat) == []

@@ -1,4 +1,4 @@
-"""Korean personal data: what must be masked, what must not, and that masking leaves everything else as it is. faults.md 19."""
+"""Korean personal data: what must be masked, what must not, and that masking leaves everything else as it is."""
 
 import random
 from collections import Counter

@@ -1,30 +1,40 @@
-"""AI Hub 71748 in its own layout, and at least 25 archives that are broken or hostile: faults.md 6."""
+"""AI Hub 71748 in its own layout, and at least 25 archives that are broken or hostile."""
 
 import io
 import json
-import stat
-import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
+from hostile_zips import (
+    GOOD,
+    bad_crc,
+    bomb,
+    cut,
+    damaged_data,
+    damaged_header,
+    duplicate,
+    encrypted,
+    garbage_before,
+    long_header,
+    lying_bomb,
+    nested,
+    other_method,
+    overflowing_zip64,
+    overlapping,
+    patched,
+    plain,
+    quoted_overlap,
+    streamed,
+    symlink,
+)
 from hub import document, good, member, write_zip
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mnatune.pack import Pack
 from mnatune.runs.errors import DataError
-from mnatune.runs.recipe import bundled
-from mnatune.runs.records import content_id
 from mnatune.runs.workers import spread
-from mnatune.stages.read import members, tasks, wholesale, zips
-from mnatune.stages.read.fieldmap import load_map
-from mnatune.stages.read.layout import Reader
-from mnatune.stages.read.shards import Origin, ShardWriter
+from mnatune.stages.read import tasks, zips
 
 BASE = "dataset/data"
 
@@ -146,144 +156,6 @@ def test_loose_files_are_read_where_there_is_no_zip(tmp_path, reading):
         (tmp_path / f"hub/Other/SL{n}.json").write_bytes(good(n))
     rows, *_ = reading({"kind": "archive", "path": str(tmp_path / "hub")})
     assert [row.source.member for row in rows] == ["SL0.json"] * 2 + ["SL1.json"] * 2 + ["SL2.json"] * 2
-
-
-# --- evil archives: each holds two good rows in good.json unless it says otherwise
-
-GOOD = {"good.json": good(1)}
-
-
-def plain(members, **more):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data, **more)
-    return buffer.getvalue()
-
-
-def patched(data: bytes, name: str, central: dict[int, bytes]) -> bytes:
-    """The zip with bytes of a member's directory entry overwritten."""
-    at = data.rindex(b"PK\x01\x02", 0, data.rindex(name.encode()))
-    for offset, value in central.items():
-        data = data[: at + offset] + value + data[at + offset + len(value) :]
-    return data
-
-
-def overlapping():
-    """Two directory entries that share one member's bytes (CVE-2024-0450)."""
-    data = plain({**GOOD, "evil.json": good(2)})
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        offset = archive.getinfo("good.json").header_offset
-    return patched(data, "evil.json", {42: struct.pack("<I", offset)})
-
-
-def quoted_overlap():
-    """An entry whose packed size reaches over the next member."""
-    data = plain({"evil.json": good(2), **GOOD})
-    return patched(data, "evil.json", {20: struct.pack("<I", 10_000)})
-
-
-def long_header():
-    """A member whose own header reaches into the next member, though the directory looks right."""
-    data = bytearray(plain({"evil.json": good(2), **GOOD}))
-    data[28:30] = struct.pack("<H", 200)
-    return bytes(data)
-
-
-def bomb(size=24 << 20):
-    return plain({**GOOD, "bomb.json": b"\0" * size})
-
-
-def lying_bomb():
-    """A bomb that declares to be small."""
-    return patched(bomb(), "bomb.json", {24: struct.pack("<I", 1000)})
-
-
-def nested():
-    return plain({**GOOD, "inner.zip": plain(GOOD)})
-
-
-def symlink():
-    buffer = io.BytesIO(plain(GOOD))
-    with zipfile.ZipFile(buffer, "a") as archive:
-        info = zipfile.ZipInfo("link.json")
-        info.create_system = 3
-        info.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(info, "/etc/passwd")
-    return buffer.getvalue()
-
-
-def duplicate():
-    buffer = io.BytesIO(plain(GOOD))
-    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        archive.writestr("good.json", good(5))
-    return buffer.getvalue()
-
-
-def encrypted():
-    data = plain({**GOOD, "secret.json": good(2)})
-    return patched(data, "secret.json", {8: struct.pack("<H", 1)})
-
-
-def bad_crc():
-    return patched(plain({**GOOD, "bad.json": good(2)}), "bad.json", {16: b"\1\2\3\4"})
-
-
-def damaged_data():
-    data = bytearray(plain({**GOOD, "bad.json": good(2, 40)}))
-    at = data.index(b"bad.json") + 8
-    data[at + 20 : at + 60] = b"\xff" * 40
-    return bytes(data)
-
-
-def damaged_header():
-    data = bytearray(plain({**GOOD, "bad.json": good(2)}))
-    at = data.index(b"bad.json") - 30
-    data[at : at + 4] = b"XXXX"
-    return bytes(data)
-
-
-def other_method():
-    return patched(plain({**GOOD, "odd.json": good(2)}), "odd.json", {10: struct.pack("<H", 9)})
-
-
-def cut(share):
-    members = {f"m{n:02d}.json": good(n, 8) for n in range(40)}
-    data = plain(members)
-    return data[: int(len(data) * share)]
-
-
-def garbage_before():
-    return b"#!/bin/sh\nexit 0\n" * 20 + plain(GOOD)
-
-
-def overflowing_zip64():
-    """A directory end that points beyond the file."""
-    data = plain(GOOD)
-    at = data.rindex(b"PK\x05\x06")
-    return data[: at + 16] + struct.pack("<I", 0xFFFFFFF0) + data[at + 20 :]
-
-
-def streamed():
-    """A zip written to a pipe: sizes follow the data, and the directory is cut off."""
-
-    class Pipe(io.RawIOBase):
-        def __init__(self):
-            self.data = bytearray()
-
-        def writable(self):
-            return True
-
-        def write(self, data):
-            self.data += data
-            return len(data)
-
-    pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("good.json", good(1))
-        archive.writestr("more.json", good(2))
-    data = bytes(pipe.data)
-    return data[: data.index(b"PK\x01\x02")]
 
 
 def record(text: str) -> bytes:
@@ -409,7 +281,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("whole", [tasks.WHOLE, 0], ids=["whole", "streamed"])
 def test_a_broken_record_costs_only_itself(name, whole, tmp_path, reading, monkeypatch):
-    """faults.md 7, with members that are decoded at once and with members that are streamed."""
+    """With members that are decoded at once and with members that are streamed."""
     monkeypatch.setattr("mnatune.stages.read.members.WHOLE", whole)
     text, dropped = TEXTS[name]
     write_zip(tmp_path / "Other.zip", {"a.json": between(text)})
@@ -448,7 +320,6 @@ def test_a_member_cut_in_the_middle_of_a_row(end, tmp_path, reading):
 
 
 def test_rows_that_lack_something(tmp_path, reading):
-    """faults.md 8."""
     whole = document(1, [("q", "a")])
     rows = [
         {"question": "질문", "answer": "답", "extra": [1]}, {"answer": "답"}, {"question": "질문"}, {"question": None, "answer": "답"},
@@ -518,66 +389,3 @@ def test_a_whole_zip_beside_its_parts_is_read_once(tmp_path, reading):
     facts = manifest.per_source["aihub-71748"]
     assert facts["archives_skipped"] == {"part of a zip that is there whole": 2}
     assert not facts["archives_damaged"]
-
-
-# --- the fast way and the slow way give the same
-
-TEXTS_OF_ALL_KINDS = st.text(st.sampled_from('가나다 "\\\n/제123조\u2028\U0001f600a'), max_size=12)
-FIELDS = st.one_of(TEXTS_OF_ALL_KINDS, st.sampled_from([None, 3, ["목록"], {"깊은": "것"}]))
-
-
-def documents_of(pairs, value):
-    """Documents whose rows and fields are drawn from the two strategies."""
-    content = st.fixed_dictionaries({"text": st.text(max_size=5), "QA": st.lists(pairs, max_size=4)})
-    category = st.fixed_dictionaries({"middle": value})
-    return st.fixed_dictionaries(
-        {"data_id": value, "data_category": category, "contents": st.lists(content, max_size=2)}
-    )
-
-
-PLAIN = documents_of(
-    st.fixed_dictionaries({"question": TEXTS_OF_ALL_KINDS, "answer": TEXTS_OF_ALL_KINDS}), TEXTS_OF_ALL_KINDS
-)
-ODD = documents_of(
-    st.one_of(st.fixed_dictionaries({}, optional={"question": FIELDS, "answer": FIELDS, "extra": FIELDS}), st.none()),
-    FIELDS,
-)
-DOCUMENTS = st.one_of(st.lists(PLAIN, max_size=3), st.lists(st.one_of(PLAIN, ODD), max_size=3))
-
-
-@settings(max_examples=150, deadline=None)
-@given(DOCUMENTS, st.booleans(), st.booleans())
-def test_rows_taken_together_are_those_taken_one_by_one(documents, escaped, whole):
-    data = json.dumps(documents, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
-    layout = load_map("aihub-71748", Pack(bundled("packs") / "mna_ko")).layouts[0]
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        found = []
-        for name, one_by_one in (("together", False), ("singly", True)):
-            if one_by_one:
-                patch.setattr(members, "take", lambda *_: None)
-            patch.setattr(members, "WHOLE", 1 << 20 if whole else 0)
-            reader = Reader(layout)
-            with ShardWriter(Path(folder) / name, Origin("set", "a.zip", "", "train")) as writer:
-                reason = members.read_member(iter([data]), "m.json", [reader], writer)
-            found.append((reason, pq.read_table(Path(folder) / name).to_pylist(), writer.columns.drops))
-    assert reader.simple
-    assert found[0] == found[1]
-
-
-def test_a_plain_member_is_taken_together(tmp_path):
-    """Else the property above would compare the slow way with itself."""
-    reader = Reader(load_map("aihub-71748", Pack(bundled("packs") / "mna_ko")).layouts[0])
-    origin = Origin("set", "a.zip", "", "train")
-    table = wholesale.take(member(document(1, [('탭\t과 "따옴표"', "답\n둘")])), reader, origin, "m.json", 7)
-    assert table.select(["question", "answer", "category", "group"]).to_pylist() == [
-        {"question": '탭\t과 "따옴표"', "answer": "답\n둘", "category": "사회", "group": "doc-1"}
-    ]
-    assert table["id"].to_pylist() == [content_id('탭\t과 "따옴표"', "답\n둘")]
-    assert table["source"][0].as_py()["index"] == 7
-    for broken in (b'"answer": 3', b'"answer": null', b'"answer": "a", "answer": "b"', b'"answer": "\xb0\xa1"'):
-        text = member(document(1, [("질문", "답변")])).replace('"answer": "답변"'.encode(), broken)
-        assert wholesale.take(text, reader, origin, "m.json", 0) is None
-    # As many keys as rows, but all of them in one.
-    twice = b'{"question": "a", "answer": "b", "question": "c", "answer": "d"}'
-    rows = member({**document(1, []), "contents": [{"QA": ["twice", None]}]}).replace(b'"twice"', twice)
-    assert wholesale.take(rows, reader, origin, "m.json", 0) is None
