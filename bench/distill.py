@@ -1,13 +1,15 @@
 """Facts of the statutes, asked closed-book after distillation, against plain fine-tuning on the same passages.
 
-    python bench/distill.py --out FOLDER [--base starter] [--facts 200] [--epochs 3] [--rate 3e-3] [--reader ROWS] [--teacher] [--quick]
+    python bench/distill.py --out FOLDER [--base starter] [--facts 200] [--epochs 12] [--rate 3e-3] [--general 0.1] [--reader ROWS]
+                            [--teacher] [--quick]
 
 A fact is an article of the pack's law memory that states one period or share; the test asks for it in a wording that no
 training row has, without the passage, and an answer is right if it gives that value. Facts that the base answers right are
 left out: all others are unknown to it. Three adapters are trained for the same number of tokens, prompt and answer, with the
 same settings: `passages` writes the article's text from its name, `views` learns the questions and answers that
 `synthesize` makes of the passages by their tokens, `distill` learns the same rows from the teacher that reads the passage.
-The guard is how many tokens of the pack's 100 general dialogues, on which nothing is trained, a model predicts right.
+`--general` of every arm's tokens are those of one half of the pack's 100 general dialogues, against forgetting. The guard is how
+many tokens of the other half, on which nothing is trained, a model predicts right.
 
 A base that cannot read has nothing to teach: `open_book` is its accuracy with the passage, and `--teacher` stops there. `--reader ROWS` first trains the base
 on so many questions about articles of other laws with their passage, in which the value is replaced by another number each time,
@@ -128,16 +130,28 @@ def accuracy(engine: Engine, model: str, pack: Pack, chosen: Sequence[Fact], *, 
     return [float(is_right(one, answer)) for one, answer in zip(chosen, answers, strict=True)]
 
 
-def kept_tokens(engine: Any, model: str, tokenizer: Any, pack: Pack) -> list[tuple[float, float]]:
-    """Of each general dialogue, answer tokens predicted right, and answer tokens."""
+def kept_tokens(engine: Any, model: str, tokenizer: Any, rows: Sequence[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Of each dialogue, answer tokens predicted right, and answer tokens."""
+    found = engine.likelihoods(model, [examples(tokenizer, row["messages"])[-1] for row in rows])
+    return [(float(one.hits), float(one.tokens)) for one in found]
+
+
+def general_halves(pack: Pack) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The pack's general dialogues as rows: those to mix in, and those of the guard."""
     rows = [
-        examples(
-            tokenizer,
-            [*dialogue(row["question"], pack.system_prompt), {"role": "assistant", "content": row["answer"]}],
-        )[-1]
-        for row in read_jsonl(pack.path("general.jsonl"))
+        row_of(pack, f"general-{at}", one["question"], one["answer"], None)
+        for at, one in enumerate(read_jsonl(pack.path("general.jsonl")))
     ]
-    return [(float(one.hits), float(one.tokens)) for one in engine.likelihoods(model, rows)]
+    random.Random(5).shuffle(rows)
+    return rows[::2], rows[1::2]
+
+
+def mixed_in(
+    rows: list[dict[str, Any]], general: list[dict[str, Any]], share: float, tokenizer: Any
+) -> list[dict[str, Any]]:
+    """The rows with copies of the general ones until these are about a share of all tokens."""
+    times = round(share / (1 - share) * tokens_in(rows, tokenizer) / tokens_in(general, tokenizer))
+    return [*rows, *({**one, "id": f"{one['id']}-{copy}"} for copy in range(times) for one in general)]
 
 
 def row_of(pack: Pack, name: str, question: str, answer: str, fact: Fact | None, span: str = "") -> dict[str, Any]:
@@ -240,7 +254,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", default="starter")
     parser.add_argument("--facts", type=int, default=200)
-    parser.add_argument("--epochs", type=float, default=3, help="of distill; the others take as many tokens")
+    parser.add_argument("--epochs", type=float, default=12, help="of distill; the others take as many tokens")
+    parser.add_argument("--general", type=float, default=0.1, help="share of the tokens that are of general dialogues")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=640)
@@ -264,18 +279,20 @@ def main() -> None:
     if args.teacher:
         print(json.dumps({"bench": "distill", "facts": len(chosen), "base": told, "ratio": {"seed": None}}))
         return
-    rows = {arm: rows_of(arm, pack, chosen) for arm in ARMS}
+    general, guarded = general_halves(pack)
+    rows = {arm: mixed_in(rows_of(arm, pack, chosen), general, args.general, tokenizer) for arm in ARMS}
     budget = args.epochs * tokens_in(rows["distill"], tokenizer)
     runs = {}
     for arm in ARMS:
-        keys = {"method": "distill", "options": {"unknown": 1.0}} if arm == "distill" else {}
+        taught = sum("passage" in row for row in rows[arm]) / len(rows[arm])
+        keys = {"method": "distill", "options": {"unknown": taught}} if arm == "distill" else {}
         runs[arm] = trained(args, base, arm, rows[arm], epochs=budget / tokens_in(rows[arm], tokenizer), **keys)
     adapters = {arm: run.folder("train") / "adapter" for arm, run in runs.items()}
     marks, guards = {}, {}
     with open_engine(base, adapters) as engine:
         for name in ("base", *ARMS):
             marks[name] = accuracy(engine, name, pack, chosen)
-            guards[name] = np.array(kept_tokens(engine, name, tokenizer, pack))
+            guards[name] = np.array(kept_tokens(engine, name, tokenizer, guarded))
     names, one = [fact.id for fact in chosen], np.ones(len(chosen))
     against = {
         arm: compare_paired(

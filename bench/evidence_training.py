@@ -1,11 +1,11 @@
 """Does a model cite better with articles before it, and is one that was trained so better than one trained without?
 
     python bench/evidence_training.py --out FOLDER [--model starter] [--max-length 1024] [--epochs 3] [--rows N] [--items 400]
-                                       [--untrained] [--split test] [--quick]
+                                       [--asked N] [--untrained] [--split test] [--quick]
 
 The pack's own questions are read, judged and composed with `compose.evidence: 1`. Of the train and valid rows those that
 got passages are kept, and make two data sets: as composed ("evidence"), and the same rows with their own question and
-answer ("closed"). One adapter is trained on each, with the same settings, steps and, but for the rows that lack the right
+answer ("closed"). With `--asked`, both get so many of the pack's questions by article too, answered by rule. One adapter is trained on each, with the same settings, steps and, but for the rows that lack the right
 article, the same answer tokens, which alone carry loss; the prompts of one are longer. Both and the untrained base are
 then asked the held-out questions as `evaluate` does: without articles, with those that the search finds (it may not use
 held-out questions), and with the right ones taken out. `ratio`: citation F1 of the evidence-trained model with articles over
@@ -20,11 +20,13 @@ import json
 import math
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asked_articles import asked_rows, cited_in
 
 from mnatune.model.engine.local import open_engine
 from mnatune.model.evidence_prompt import without_passages
@@ -78,7 +80,9 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     )
 
 
-def composed(run: Run, source: Path, kind: str, rows: int | None, split: str) -> None:
+def composed(
+    run: Run, source: Path, kind: str, rows: int | None, split: str, asked: Sequence[dict[str, Any]] = ()
+) -> None:
     """The rows of a data set, written as `compose` writes them."""
 
     def work(place: Stage) -> None:
@@ -86,6 +90,7 @@ def composed(run: Run, source: Path, kind: str, rows: int | None, split: str) ->
             kept = read_jsonl(source / f"{split if name == 'test' else name}.jsonl")
             if name != "test":
                 kept = [row for row in kept if "evidence" in row][: rows if name == "train" else 8]
+                kept += asked if name == "train" else []
             if kind == "closed":
                 kept = [
                     {key: value for key, value in row.items() if key != "evidence"}
@@ -94,7 +99,7 @@ def composed(run: Run, source: Path, kind: str, rows: int | None, split: str) ->
                 ]
             write_jsonl(place.path(f"{name}.jsonl"), kept)
 
-    run.perform("compose", {}, {"rows": value_hash([rows, kind, split])}, 42, "", work)
+    run.perform("compose", {}, {"rows": value_hash([rows, kind, split, *asked])}, 42, "", work)
 
 
 def trained(recipe: Recipe, pack: Pack, run: Run) -> dict[str, Any]:
@@ -179,6 +184,7 @@ def main() -> None:
     parser.add_argument("--penalty", type=float, default=1.2, help="repetition penalty, as in `generation`")
     parser.add_argument("--split", default="test", help="valid while settings are chosen")
     parser.add_argument("--rows", type=int, help="training rows at most; all without it")
+    parser.add_argument("--asked", type=int, default=0, help="questions by article beside them")
     parser.add_argument("--items", type=int, default=400, help="held-out questions at most")
     parser.add_argument("--new-tokens", type=int, default=192)
     parser.add_argument("--found-only", action="store_true", help="do not ask without the right articles")
@@ -189,10 +195,11 @@ def main() -> None:
     home = Run(args.out / "home")
     for stage in PREPARED:
         perform(stage, recipe, home)
+    asked_too = asked_rows(pack, recipe, args.asked, cited_in(home.folder("compose"), pack)) if args.asked else []
     runs = {kind: Run(args.out / kind) for kind in KINDS}
     facts = {}
     for kind, run in runs.items():
-        composed(run, home.folder("compose"), kind, 24 if args.quick else args.rows, "test")
+        composed(run, home.folder("compose"), kind, 24 if args.quick else args.rows, "test", asked_too)
         if not args.untrained:
             facts[kind] = trained(recipe, pack, run)
             print(f"{kind}: {facts[kind]}", flush=True)

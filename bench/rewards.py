@@ -1,10 +1,11 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
     python bench/evidence_training.py --out START
-    python bench/rewards.py --start START --kind closed --out FOLDER [--steps 60] [--draws 2] [--quick]
+    python bench/rewards.py --start START --kind closed --out FOLDER [--steps 60] [--draws 2] [--questions N] [--quick]
 
 START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
-The adapter of `--kind` is trained on with GRPO on the training questions of that kind. Both then answer the test split
+The adapter of `--kind` is trained on with GRPO on the training questions of that kind, or, with `--questions`, on so many of the
+pack's questions by article, which nobody answered: the reward is their article. What the held-out rows cite is left out of them. Both then answer the test split
 as `evaluate` asks it, greedily: without articles, and with kind "evidence" also with those that the search finds and with
 the right ones taken out; and without articles `--draws` times at the training's temperature. Every figure is evaluation's own, paired by question, with a 95 % interval of the difference. The
 test questions are neither trained on nor watched: GRPO watches the validation split. `ratio`: citation F1, GRPO over SFT.
@@ -20,11 +21,13 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asked_articles import asked_rows, cited_in
 
 from mnatune.model.engine.local import open_engine
 from mnatune.model.engine.protocol import Answer, Sampling, Task
@@ -33,6 +36,7 @@ from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe, load_recipe
+from mnatune.runs.train_options import REWARDS
 from mnatune.runs.workspace import Run, Stage, file_hash, read_jsonl, value_hash, write_json, write_jsonl
 from mnatune.stages.evaluate.backends import LocalSide
 from mnatune.stages.evaluate.examine import Examined, examine, paired
@@ -64,6 +68,7 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
             "answer_tokens": args.answer_tokens,
             "kl": args.kl,
             "temperature": args.temperature,
+            "rewards": {**REWARDS, "citation_supported": args.supported},
         },
         "from_adapter": str(adapter),
         "rows_per_step": GENERATIONS * QUESTIONS,
@@ -80,19 +85,24 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
     return Recipe.model_validate({**recipe.model_dump(mode="json"), **changed})
 
 
-def composed(start: Path, kind: str, run: Run) -> int:
-    """The questions of a kind as the run's rows: START's training rows, and its whole validation and test split; how many."""
+def composed(start: Path, kind: str, run: Run, questions: int) -> int:
+    """The questions of a kind as the run's rows, to train on, to watch and to test on; how many there are to train on."""
+    home = start / "home" / "5-compose"
 
     def work(place: Stage) -> None:
         for name in ("train", "valid", "test"):
-            rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
+            if name == "train" and questions:
+                recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
+                rows: Iterable[dict[str, Any]] = asked_rows(pack, recipe, questions, cited_in(home, pack))
+            else:
+                rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
             if kind == "closed":
                 rows = [{**without(row, "evidence"), "messages": without_passages(row)} for row in rows]
             write_jsonl(place.path(f"{name}.jsonl"), rows)
 
-    files = [start / "home" / "5-compose" / f"{name}.jsonl" for name in ("valid", "test")]
+    files = [home / f"{name}.jsonl" for name in ("valid", "test")]
     inputs = {str(at): file_hash(path) for at, path in enumerate(files)}
-    run.perform("compose", {"kind": kind}, inputs, 42, "", work)
+    run.perform("compose", {"kind": kind, "questions": questions}, inputs, 42, "", work)
     return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
@@ -203,6 +213,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True, help="folder of bench/evidence_training.py")
     parser.add_argument("--kind", choices=("closed", "evidence"), required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--questions", type=int, default=0, help="of the pack's article questions, in place of START's")
     parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
     parser.add_argument("--items", type=int, default=400, help="test questions at most")
     parser.add_argument(
@@ -210,13 +221,16 @@ def main() -> None:
     )
     parser.add_argument("--answer-tokens", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument(
+        "--supported", type=float, default=1.0, help="weight of the right articles; of those that exist: 1"
+    )
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--kl", type=float, default=0.02)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     args.steps = 2 if args.quick else args.steps
     start, run, pack = Run(args.start / args.kind), Run(args.out / "run"), Pack.load("mna_ko")
-    rows = composed(args.start, args.kind, run)
+    rows = composed(args.start, args.kind, run, args.questions)
     adapter = start.require("train", "adapter")
     recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
     training = trained(run, recipe, pack, args.out)

@@ -119,7 +119,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """A pack with a name, a synonym and a question about the statutes."""
+    """A pack with a name, a synonym, a row about the statutes and a question that leads to an article."""
     root = tmp_path_factory.mktemp("pack")
     (root / "citations.yaml").write_text(
         'aliases: {"보기회사법": ["보기법"]}\nunindexed: ["민법"]\ncase_kinds: ["다"]\nanaphora: ["같은법"]\n',
@@ -131,6 +131,9 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     (root / "qa.jsonl").write_text(
         '{"question": "홈페이지에 알려도 됩니까?", "answer": "됩니다.", "source": "보기회사법 제2조의2"}\n',
         encoding="utf-8",
+    )
+    (root / "article_questions.jsonl").write_text(
+        '{"law": "보기회사법", "article": "3", "questions": ["눈밭 리프트 장사도 되나요?"]}\n', encoding="utf-8"
     )
     return Pack(root)
 

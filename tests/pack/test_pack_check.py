@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mnatune.cli import app
-from mnatune.law.tables import pack_questions, questions_key
+from mnatune.law.tables import article_questions, pack_questions, questions_key
 from mnatune.pack import Pack
 from mnatune.pack.check import check, kinds, similar
 from mnatune.pack.data import PackData
 from mnatune.pack.exam_checks import share_at
+from mnatune.runs.workspace import write_jsonl
 from mnatune.stages.curate.rules import Drops
 from mnatune.stages.read.fieldmap import FieldMap
 from mnatune.text.shingles import shingles, spaceless
@@ -75,7 +76,7 @@ def as_if_built(pack):
     """Let the law memory say that it was built with the rows of now."""
     path = pack.root / "law" / "law.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
-    facts["questions"] = questions_key(pack_questions(pack))
+    facts["questions"] = questions_key(pack_questions(pack), article_questions(pack))
     path.write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -83,6 +84,25 @@ def only(found, name):
     """The failures of a check that alone has failed."""
     assert list(found) == [name], found
     return "\n".join(found[name])
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ([("상법", "9999", "두 회사를 합치려면?")], "'상법' has no article '9999'"),
+        ([("상상법", "522", "두 회사를 합치려면?")], "'상상법' has no article '522'"),
+        (
+            [("상법", "522", "주총을 여나요?"), ("상법", "523", "주총을  여나요?")],
+            "is asked in article_questions.jsonl:1 too",
+        ),
+        ([("상법", "522", "흡수합병과 신설합병은 무엇이 다른가요?")], "is asked in qa.jsonl:1 too"),
+        ([("상법", "522", "가 질문"), ("상법", "522", "나 질문")], "상법 522 stands in article_questions.jsonl:1 too"),
+    ],
+)
+def test_questions_by_article(pack, rows, fault):
+    written = [{"law": law, "article": article, "questions": [question]} for law, article, question in rows]
+    write_jsonl(pack.root / "article_questions.jsonl", written)
+    assert fault in "\n".join(failures(pack)["article questions"])
 
 
 def test_the_shipped_pack_passes(shipped):

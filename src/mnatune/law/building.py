@@ -4,10 +4,12 @@
     articles.parquet   one row per version of an article's text; repealed ones without a text too
     decisions.parquet  issue and holding of decisions, with the articles that they cite
     documents.parquet  own documents
-    search/            BM25 arrays of the three and of the articles' titles, and which articles each decision and question cites
+    search/            BM25 arrays of the three, of the articles' titles and of what is asked about them, and which articles each
+                       decision and question cites
 
 Decisions help to find the articles that they cite: a question close to a decision's issue leads to the articles which that
-decision rests on. The pack's question-answer rows work the same way; their texts are not stored.
+decision rests on. The pack's question-answer rows work the same way. Its questions by article are in the words of those who
+do not know the article's own (document expansion, Nogueira et al. 2019). The texts of neither are stored.
 """
 
 import json
@@ -29,7 +31,7 @@ from .citations import CitationChecker
 from .layouts import ArticleText, LawFiles
 from .postings import Postings, Words
 from .statute_index import COLUMNS, Article, StatuteIndex
-from .tables import ROWS, VERSION, pack_questions, questions_key
+from .tables import ROWS, VERSION, article_questions, pack_questions, questions_key
 from .terms import WordTerms
 
 LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
@@ -73,7 +75,7 @@ def build(
     Args:
         sources: folders of Markdown files, article histories (.jsonl), `documents.parquet` of a run.
         out: the folder; what is in it is replaced.
-        pack: its names of laws and its question-answer rows.
+        pack: its names of laws, its question-answer rows and its questions by article.
         as_of: the day on which the texts were taken; without it, the latest promulgation or decision among them.
         without: says which case numbers and which questions of the pack to leave out, so that a search can be tested on them.
         terms: analysed words, shared between several builds.
@@ -95,7 +97,8 @@ def build(
     _write(out / "decisions.parquet", decisions, DECISION_COLUMNS)
     rows = [row for row in pack_questions(pack) if not without(str(row["question"]))]
     citing = [*_citing_decisions(decisions), *_citing_questions(rows, checker)]
-    _search(out / "search", articles, words, documents, citing, terms)
+    asked = article_questions(pack)
+    _search(out / "search", articles, words, _by_article(articles, asked), documents, citing, terms)
     names = {(row["law"], row["number"]) for row in articles}
     built = Built(len({law for law, _ in names}), len(names), len(decisions), len(documents), files.faults)
     facts = {
@@ -103,7 +106,7 @@ def build(
         "as_of": as_of or files.newest,
         "newest": files.newest,
         "sources": [source.name for source in sources],
-        "questions": questions_key(rows),
+        "questions": questions_key(rows, asked),
         "licence": LICENCE,
         "counts": {name: count for name, count in asdict(built).items() if name != "faults"},
         "files": {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()},
@@ -204,6 +207,12 @@ def _citing_questions(rows: list[Row], checker: CitationChecker) -> list[Citing]
     return [one for one in found if one.cites]
 
 
+def _by_article(articles: list[Row], asked: list[Row]) -> list[str]:
+    """What is asked about each row's article, in one text."""
+    texts = {(row["law"], row["article"]): "\n".join(row["questions"]) for row in asked}
+    return [texts.get((row["law"], row["number"]), "") for row in articles]
+
+
 def _documents(source: Path) -> list[Row]:
     """The documents of a run's table, each with the file and the place in it that it comes from."""
     try:
@@ -229,6 +238,7 @@ def _search(
     folder: Path,
     articles: list[Row],
     words: Words,
+    asked: list[str],
     documents: list[Row],
     citing: list[Citing],
     terms: WordTerms,
@@ -236,6 +246,7 @@ def _search(
     """The BM25 arrays, and for each decision and question the articles it cites and the key by which it can be hidden."""
     Postings.build(folder / "articles", terms, words, ARTICLE_B)
     Postings.build(folder / "titles", terms, [terms.numbers(r["title"]) for r in articles])
+    Postings.build(folder / "asked", terms, [terms.numbers(text) for text in asked])
     Postings.build(folder / "documents", terms, [terms.numbers(f"{r['title']} {r['text']}") for r in documents])
     Postings.build(folder / "citing", terms, [terms.numbers(one.text) for one in citing])
     places: dict[str, int] = {}

@@ -8,7 +8,7 @@ The constants were chosen on three of five folds of questions; `docs/law.md` has
 
 import re
 from collections.abc import Collection, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ NEIGHBOURS = 120  # decisions and questions that vote for what they cite
 POWER = 2.5  # a vote is the neighbour's score to this power
 DECISION = 1.2  # a decision's score beside a question's
 TITLE = 0.6  # the title's score beside that of the text
+ASKED = 1.0  # and that of what is asked about the article
 ABBREVIATION = 4  # letters of an English name up to which it has to stand alone: "EV" is not in "event"
 
 
@@ -58,11 +59,11 @@ class Relevance:
         return np.concatenate([asked, asked, self._analyser.query(" ".join(others)), self._analyser.query(earlier)])
 
     def articles(self, terms: "Hashes") -> "Scores":
-        """The score of each row of the articles by its text and title."""
-        articles = self._rows["articles"]
-        return self._postings("articles", articles).scores(terms) + TITLE * self._postings("titles", articles).scores(
-            terms
-        )
+        """The score of each row of the articles by its text, its title and what is asked about it."""
+        scores = self._postings("articles", self._rows["articles"]).scores(terms)
+        for part, weight in (("titles", TITLE), ("asked", ASKED)):
+            scores += weight * self._postings(part, self._rows["articles"]).scores(terms)
+        return scores
 
     def documents(self, terms: "Hashes") -> "Scores":
         """The score of each own document."""
@@ -106,7 +107,7 @@ class Relevance:
 
         return WordTerms()
 
-    @lru_cache(maxsize=4)  # noqa: B019 - a memory lives as long as its process
+    @cache  # noqa: B019 - a memory lives as long as its process
     def _postings(self, part: str, size: int) -> "Postings":
         from .postings import Postings
 

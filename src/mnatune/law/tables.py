@@ -11,7 +11,7 @@ from ..pack import Pack
 from ..runs.errors import DataError
 from ..runs.workspace import read_jsonl
 
-VERSION = 4
+VERSION = 5
 REBUILD = "mnatune law build"
 ROWS = 256  # rows per group of a table: what is unpacked to read one text
 
@@ -40,9 +40,20 @@ def pack_questions(pack: Pack) -> list[dict[str, Any]]:
     return list(read_jsonl(path)) if path.is_file() else []
 
 
-def questions_key(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Tells whether question-answer rows are those that a memory was built with; their order and topics do not matter."""
-    told = sorted(json.dumps([row["question"], row["answer"], row.get("source", "")]) for row in rows)
+def article_questions(pack: Pack) -> list[dict[str, Any]]:
+    """What people ask who need an article but do not know its words, by article; empty if the pack has none."""
+    path = pack.root / "article_questions.jsonl"
+    return list(read_jsonl(path)) if path.is_file() else []
+
+
+def questions_key(rows: Iterable[Mapping[str, Any]], asked: Iterable[Mapping[str, Any]]) -> str:
+    """Tells whether a memory was built with these rows of questions and answers and of questions by article.
+
+    The order of the rows and their topics do not matter.
+    """
+    told = [json.dumps([row["question"], row["answer"], row.get("source", "")]) for row in rows]
+    told += [json.dumps([row["law"], row["article"], row["questions"]]) for row in asked]
+    told.sort()
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
@@ -73,16 +84,18 @@ class Table:
         return str(self._group(place // ROWS, name)[place % ROWS])
 
     def _column(self, name: str) -> list[Any]:
-        """A column; equal values are one object."""
+        """A column; equal texts are one object."""
         import numpy as np
         import pyarrow as pa
 
         try:
-            values = self._file.read(columns=[name]).column(0).combine_chunks().dictionary_encode()
+            values = self._file.read(columns=[name]).unify_dictionaries().column(0).combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from None
+        if not pa.types.is_dictionary(values.type):
+            return list(values.to_pylist())
         distinct = np.array(values.dictionary.to_pylist(), dtype=object)
-        return list(distinct[values.indices.to_numpy()])
+        return list(distinct[values.indices.to_pylist()])  # to_numpy imports pandas: a fifth of the time to open
 
     @lru_cache(maxsize=64)  # noqa: B019
     def _group(self, group: int, name: str) -> list[str]:
@@ -94,7 +107,7 @@ class Table:
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(self._path, memory_map=True)
+            return pq.ParquetFile(self._path, memory_map=True, read_dictionary=list(self._names))
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from None
 

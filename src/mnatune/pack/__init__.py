@@ -7,6 +7,7 @@ lexicon.yaml     weighted terms             rubric.yaml     the LLM judge's sub-
 prompts.yaml     every prompt               citations.yaml  short names of laws
 glossary.jsonl   terms of the field         law/             statutes and decisions, searchable
 general.jsonl    everyday dialogues (optional)
+article_questions.jsonl   what leads to an article in other words than its own (optional)
 qa.jsonl         question–answer rows       exam/           items never trained on
 evaluate.yaml    denials, guard tasks …     guards/         own lm-evaluation-harness tasks, if any
 sample/          rows for a sample archive

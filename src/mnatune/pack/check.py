@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..law.citations import CitationChecker
-from ..law.tables import pack_questions, questions_key, read_facts
+from ..law.tables import article_questions, pack_questions, questions_key, read_facts
 from ..runs.errors import DataError
 from ..runs.recipe import CurateSection, JudgeSection
 from ..text.language import chinese_leaks, kana
@@ -166,10 +166,35 @@ def _citations(data: PackData) -> tuple[str, list[str]]:
 def _law_memory(data: PackData) -> tuple[str, list[str]]:
     root = data.pack.root
     facts = read_facts(data.pack.path("law"))
-    if facts["questions"] == questions_key(pack_questions(data.pack)):
-        return f"built with the {len(data.qa)} questions of qa.jsonl", []
+    if facts["questions"] == questions_key(pack_questions(data.pack), article_questions(data.pack)):
+        return (
+            f"built with the {len(data.qa)} questions of qa.jsonl and those of {len(data.article_questions)} articles",
+            [],
+        )
     command = f"mnatune law build {' '.join(facts['sources'])} --out {root / 'law'} --pack {root}"
-    return "stale", [f"law: built with other questions than those of qa.jsonl; rebuild it: {command}"]
+    return "stale", [f"law: built with other questions than those of the pack; rebuild it: {command}"]
+
+
+def _article_questions(data: PackData) -> tuple[str, list[str]]:
+    """Of an article of the memory, none twice, and none that is the question of an exam item or of a row."""
+    rows = data.article_questions
+    known = CitationChecker(data.pack).index.laws if rows else {}
+    failures = [
+        f"{place}: {row.law!r} has no article {row.article!r}"
+        for place, row in rows
+        if row.article not in known.get(row.law, {})
+    ]
+    taken = {spaceless(question): place for place, question, _ in (*data.trained(), *data.examined())}
+    owners: dict[str, str] = {}
+    for place, row in rows:
+        first = owners.setdefault(f"{row.law} {row.article}", place)
+        if first != place:
+            failures.append(f"{place}: {row.law} {row.article} stands in {first} too")
+        for question in row.questions:
+            first = taken.setdefault(spaceless(question), place)
+            if first != place:
+                failures.append(f"{place}: {question!r} is asked in {first} too")
+    return f"{sum(len(row.questions) for _, row in rows)} questions about {len(rows)} articles", failures
 
 
 def _lengths(data: PackData) -> tuple[str, list[str]]:
@@ -314,6 +339,7 @@ CHECKS: dict[str, Callable[[PackData], tuple[str, list[str]]]] = {
     "no near-duplicates": _unlike,
     "citations": _citations,
     "law memory": _law_memory,
+    "article questions": _article_questions,
     "answers not guessable": balance,
     "choices alone": choices_alone,
     "exam asks what no row states": unstated,

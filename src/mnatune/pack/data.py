@@ -9,7 +9,17 @@ from ..runs.errors import DataError
 from ..runs.workspace import read_jsonl
 from . import Pack
 from .exam_items import ChoiceItem, EssayItem, ExamItem, FalsePremiseItem
-from .schema import GeneralRow, GlossaryRow, LabelledRow, PackFacts, PairForm, QARow, SampleRowForm, TwinRow
+from .schema import (
+    ArticleQuestionsRow,
+    GeneralRow,
+    GlossaryRow,
+    LabelledRow,
+    PackFacts,
+    PairForm,
+    QARow,
+    SampleRowForm,
+    TwinRow,
+)
 
 F = TypeVar("F")
 R = TypeVar("R", bound=BaseModel)
@@ -25,6 +35,7 @@ class PackData:
         self.facts = self.form("pack.yaml", PackFacts)
         self.qa = self._rows("qa.jsonl", QARow, optional=True)
         self.general = self._rows("general.jsonl", GeneralRow, optional=True)
+        self.article_questions = self._rows("article_questions.jsonl", ArticleQuestionsRow, optional=True)
         self.choice = self._rows("exam/choice.jsonl", ChoiceItem)
         self.essay = self._rows("exam/essay.jsonl", EssayItem)
         self.false_premise = self._rows("exam/false_premise.jsonl", FalsePremiseItem)

@@ -114,6 +114,18 @@ class QARow(PairForm):
         return self
 
 
+class ArticleQuestionsRow(Form):
+    """A row of article_questions.jsonl: what people ask who need an article but do not know its words.
+
+    Attributes:
+        law, article: as the law memory has them, "상법" and "522의3".
+    """
+
+    law: Text
+    article: Annotated[str, StringConstraints(pattern=r"^\d+(?:의\d+)*$")]
+    questions: Annotated[list[Text], Field(min_length=1)]
+
+
 class GeneralRow(PairForm):
     """A row of general.jsonl: an everyday request, of no field."""
 
