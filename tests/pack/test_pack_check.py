@@ -105,6 +105,13 @@ def test_questions_by_article(pack, rows, fault):
     assert fault in "\n".join(failures(pack)["article questions"])
 
 
+def test_a_broken_row_of_questions_is_named(pack):
+    write_jsonl(pack.root / "article_questions.jsonl", [{"law": "상법", "article": "522"}])
+    found = failures(pack, but=())
+    assert "article_questions.jsonl:1: questions: Field required" in found["form of every file"]
+    assert "article_questions.jsonl:1: no row of law, article and questions" in "\n".join(found["law memory"])
+
+
 def test_the_shipped_pack_passes(shipped):
     assert failures(shipped, but=()) == {}
 

@@ -41,9 +41,19 @@ def pack_questions(pack: Pack) -> list[dict[str, Any]]:
 
 
 def article_questions(pack: Pack) -> list[dict[str, Any]]:
-    """What people ask who need an article but do not know its words, by article; empty if the pack has none."""
+    """What people ask who need an article but do not know its words, by article; empty if the pack has none.
+
+    Raises:
+        DataError: a row lacks the law, the article or the questions.
+    """
     path = pack.root / "article_questions.jsonl"
-    return list(read_jsonl(path)) if path.is_file() else []
+    rows = list(read_jsonl(path)) if path.is_file() else []
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {"law", "article", "questions"} <= row.keys():
+            raise DataError(
+                "no row of law, article and questions", where=f"{path}:{number}", next_step="mnatune pack check"
+            )
+    return rows
 
 
 def questions_key(rows: Iterable[Mapping[str, Any]], asked: Iterable[Mapping[str, Any]]) -> str:
