@@ -1,6 +1,6 @@
 """Does a share of general dialogues in the training split keep what a base could do, and what does it cost the field?
 
-    python bench/general.py --out FOLDER [--shares 0 0.05 0.1] [--seeds 3] [--quick]
+    python bench/general.py --out FOLDER [--shares 0 0.02 0.04] [--seeds 3] [--quick]
 
 The quickstart is trained on the same rows of the field with different shares of general rows (`compose.general`), which come
 from one half of the pack's 100 general dialogues. The guard is how many answer tokens of the other half, on which nothing
@@ -110,7 +110,7 @@ def main() -> None:
     """Train, predict, compare, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.05, 0.1])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.02, 0.04])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--quick", action="store_true", help="one seed, a twentieth of an epoch: shows that it runs, proves nothing"
