@@ -55,9 +55,12 @@ from mnatune.stages.train import train
 from mnatune.text.values import Value, values
 
 ARMS = ("passages", "views", "distill")
-TAUGHT = ("상법", "민법", "자본시장과 금융투자업에 관한 법률", "독점규제 및 공정거래에 관한 법률")
+TAUGHT = (
+    "상법", "민법", "자본시장과 금융투자업에 관한 법률", "독점규제 및 공정거래에 관한 법률",
+    "채무자 회생 및 파산에 관한 법률",
+)  # fmt: skip
 LONGEST = 420  # characters of a passage
-VIEWS = 4  # rows for each passage, at most
+VIEWS = 5  # rows for each passage, at most
 ASKED = {
     "deadline": "{where} 규정이 정한 기한을 숫자와 단위로 답하십시오.",
     "share": "{where} 규정이 정한 비율을 숫자로 답하십시오.",

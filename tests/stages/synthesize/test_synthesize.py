@@ -104,12 +104,30 @@ def test_a_fact_is_told_in_several_views_of_the_same_span() -> None:
     here = passage(title, ARTICLES[title])
     found = extract(here, 9)
     made = list(views(here, found))
-    assert {one.kind for one in made} == {"paraphrase", "application", "teach-back", "summary", "locate"}
+    assert {one.kind for one in made} == {"value", "paraphrase", "application", "teach-back", "summary", "locate"}
     assert {one.span for one in made} <= {one.span for one in found}
     deadlines = [one for one in (*found, *made) if "20일 이상 60일 이내" in one.answer]
     assert len({one.question for one in deadlines}) == len(deadlines) >= 4
     assert not SeenQuestions([one.question for one in made]).repeated_within([one.question for one in made])
     assert list(views(passage("회사 규정", ARTICLES[title]), found)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("합병의 승인은 출석한 주주의 의결권의 3분의 2 이상으로 하여야 한다.", "3분의 2 이상입니다."),
+        ("다른 회사 주식의 10분의 1을 초과하여 취득한 회사는 이를 통지하여야 한다.", "10분의 1 초과입니다."),
+        ("무의결권주식의 총수는 발행주식의 4분의 1을 초과하지 못한다.", "4분의 1 이하입니다."),
+        ("자기주식은 발행주식의 100분의 5를 넘지 아니하는 범위에서 취득할 수 있다.", "100분의 5 이하입니다."),
+        ("이의를 신청한 자는 서류를 2주간 내에 내야 한다.", "2주간 내입니다."),
+        ("이의를 신청한 자는 서류를 통지일부터 30일 이내에 내야 한다.", "30일 이내입니다."),
+        ("이의는 20일 이상 60일 이내의 기간을 정하여 받아야 한다.", None),
+    ],
+)
+def test_the_value_alone_is_a_view_with_its_direction_where_there_is_one_only(text: str, told: str | None) -> None:
+    here = passage("시험법 제4조 (합병의 승인)", f"{text} 이사회는 그 결과를 지체 없이 주주에게 알려야 한다.")
+    short = [one for one in views(here, extract(here, 9)) if one.kind == "value"]
+    assert [one.answer for one in short] == ([f"{told} (시험법 제4조)"] if told else [])
 
 
 def test_a_passage_is_never_longer_than_what_a_question_shows_of_it(tmp_path: Path) -> None:

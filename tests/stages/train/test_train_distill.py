@@ -15,11 +15,12 @@ from mnatune.model.evidence_prompt import EvidenceWords
 from mnatune.model.load import load_tokenizer
 from mnatune.runs.errors import DataError, Interrupted
 from mnatune.runs.workspace import read_jsonl, write_jsonl
-from mnatune.stages.train import distill_loop, loop, train
+from mnatune.stages.train import distill_loop, loop, teacher, train
 from mnatune.stages.train.distill_loop import taught_loss
 from mnatune.stages.train.distill_rows import DistillRow, distill_rows, is_right, known_facts, mixed
 from mnatune.stages.train.methods import METHODS
 from mnatune.stages.train.plan import make_plan
+from mnatune.stages.train.setting import Setting, fitted
 
 KNOWN = 3  # number of the fact that the model is made to know
 
@@ -182,8 +183,34 @@ def test_a_distillation_draws_the_student_to_its_teacher(trained) -> None:
     assert plan["read"] > plan["tokens"] * 0.5
     assert plan["steps"] == job.manifest.facts["measured"]["steps"] == 6
     assert plan["tokens"] == pytest.approx(job.manifest.facts["measured"]["tokens"], rel=0.02)
-    kept = job.path("state") / distill_loop.ASKED
-    assert kept.is_file()
+    assert (job.path("state") / distill_loop.ASKED).is_file()
+    assert not (job.path("state") / teacher.STATES).exists(), "only needed while it trains"
+
+
+def test_the_kept_states_are_those_of_the_teacher_as_it_reads(tiny_model, pack, tmp_path) -> None:
+    tokenizer = load_tokenizer(str(tiny_model))
+    run, recipe = with_passages(tmp_path), distill_recipe(tiny_model)
+    path = run.folder("compose") / "train.jsonl"
+    rows = distill_rows(path, tokenizer, EvidenceWords.of(pack.prompts), 160)
+    job, setting = train_job(recipe, run), Setting(*fitted(recipe, [len(row.example) for row in rows]))
+    model = loop.adapted(recipe, setting)
+    with torch.no_grad():  # an adapter that is no longer the identity
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    states = teacher.taught_states(job, model, loop.collator(tokenizer, setting), rows, 4, "one")
+    taught = [at for at, row in enumerate(rows) if row.teacher]
+    assert len(taught) == 12
+    for at in taught:
+        prompt, answer = rows[at].teacher, rows[at].example.completion
+        with torch.no_grad(), model.disable_adapter():
+            alone = model.get_base_model().model(torch.tensor([prompt + answer])).last_hidden_state[0]
+        torch.testing.assert_close(states.of(at).float(), alone[len(prompt) - 1 : -1].float(), atol=0.06, rtol=0.03)
+    assert len(states.of(0)) == 0, "a row without a passage has no teacher"
+    again = teacher.taught_states(job, model, None, rows, 4, "one")
+    assert all(torch.equal(again.of(at), states.of(at)) for at in taught)
+    with pytest.raises(TypeError):
+        teacher.taught_states(job, model, None, rows, 4, "another")
 
 
 class Stop(TrainerCallback):
@@ -206,6 +233,7 @@ def test_a_resumed_distillation_equals_the_whole_one_and_asks_nothing_again(
         train(train_job(distill_recipe(tiny_model), run))
     monkeypatch.undo()
     monkeypatch.setattr(distill_loop, "engine_over", lambda *args: pytest.fail("asked again"))
+    monkeypatch.setattr(teacher, "answer_states", lambda *args: pytest.fail("read again"))
     train(train_job(distill_recipe(tiny_model), run))
     assert adapter_bytes(run) == adapter_bytes(trained[1])
     assert curve(run) == curve(trained[1])
@@ -227,12 +255,18 @@ def test_what_the_teacher_reads_is_planned_as_it_is_read(tiny_model, tmp_path, p
     )
     tokens = [one.teacher_tokens for one in rows if one.teacher]
     assert (reading.mean, reading.widest) == (sum(tokens) / 24, max(tokens))
+    assert reading.answers == sum(len(one.example.completion) for one in rows if one.teacher) / 24
     upper = method.needs(recipe, lengths)
+    assert upper.reading.answers > reading.answers
     assert upper.reading.widest > reading.widest
     assert upper.reading.mean > reading.mean
     plain = make_plan(recipe, lengths)
     plan = make_plan(recipe, lengths, needs=upper)
     assert plan.flop > plain.flop
+    twice = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 2 * recipe.train.epochs})})
+    longer = make_plan(twice, lengths, needs=upper)
+    assert longer.tokens == 2 * plan.tokens
+    assert (longer.read, longer.state_bytes) == (plan.read, plan.state_bytes), "it reads once, whatever the epochs"
     asked = replace(upper.reading, before=replace(upper.reading.before, rows=10**6))
     wide = make_plan(recipe, lengths, needs=replace(upper, reading=asked))
     assert wide.memory["reading"] > plan.memory["reading"], "asking what is known takes memory too"

@@ -1,18 +1,24 @@
 """More views of a fact that a pattern found in an article: the same span asked and told in other ways.
 
 A model that meets a fact in one wording learns the wording; in several it learns the fact (Lin et al. 2025, Active Reading).
-The kinds are paraphrase, application, teach-back, summary and locate; `by_rule` gives plain questions and answers, and the contrast
+The kinds are value, paraphrase, application, teach-back, summary and locate; `by_rule` gives plain questions and answers, and the contrast
 of a rule with its exception. A view rests on the span of the pair that it is made from, and is checked like it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
-from .by_rule import ARTICLE_TITLE, SENTENCE, Made, particle, rests_on
+from .by_rule import ARTICLE_TITLE, DEADLINE, SENTENCE, SHARE, Made, particle, rests_on
 from .passages import Passage
 
-# kind of the pair → kind of the view → question and answer. {law은} is the law with its particle; {told} the pair's statement.
+# kind of the pair → kind of the view → question and answer. {law은} is the law with its particle; {told} the pair's statement,
+# {first} its first sentence, {value} the one period or share in it.
 VIEWS: dict[str, dict[str, tuple[str, str]]] = {
     "deadline": {
+        "value": (
+            "{law} {article}({topic})의 기한만 짧게 알려 주세요.",
+            "{value}입니다. ({law} {article})",
+        ),
         "paraphrase": (
             "{topic}에 관하여 {law은} 언제까지, 얼마 동안이라고 정하고 있습니까?",
             "{law} {article}에 따르면 {told}",
@@ -27,6 +33,10 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
     "share": {
+        "value": (
+            "{law} {article}({topic})의 비율만 짧게 알려 주세요.",
+            "{value}입니다. ({law} {article})",
+        ),
         "paraphrase": (
             "{topic}에 관하여 {law은} 얼마만큼의 비율이 필요하다고 하고 있습니까?",
             "{law} {article}에 따르면 {told}",
@@ -55,7 +65,13 @@ VIEWS: dict[str, dict[str, tuple[str, str]]] = {
         "locate": ("{topic}에 관한 것은 {law}의 몇 조에 있나요?", "{law} {article}({topic})에 있습니다."),
     },
 }  # fmt: skip
-KINDS = ("paraphrase", "application", "teach-back", "summary", "locate")
+# "2주간 내", "3분의 2 이상": a limit without its direction would be another one
+STATED = {
+    "deadline": re.compile(rf"(?:{DEADLINE.pattern})(?:\s?(?:이내|내))?"),
+    "share": re.compile(rf"(?:{SHARE.pattern})(?:\s?(?:이상|이하|초과|미만)|[을를]\s?(?:초과|넘)(?:하?지)?)?"),
+}
+OVER = re.compile(r"[을를]\s?(?:초과|넘)(?P<denied>하?지)?$")  # 초과하여, 넘는; 초과하지 못한다
+KINDS = ("value", "paraphrase", "application", "teach-back", "summary", "locate")
 
 
 def views(passage: Passage, found: Sequence[Made]) -> Iterator[Made]:
@@ -72,11 +88,19 @@ def views(passage: Passage, found: Sequence[Made]) -> Iterator[Made]:
             first = SENTENCE.search(told)
             if kind == "summary" and (first is None or first.group() == told):
                 continue  # the whole is one sentence already
+            stated = {one.group() for one in STATED[made.kind].finditer(told)} if kind == "value" else set()
+            if kind == "value" and len(stated) != 1:
+                continue  # which of them is asked for?
             words = {
                 **names,
                 "law은": particle(place["law"], "은", "는"),
                 "told": told,
                 "first": first and first.group(),
+                "value": OVER.sub(_limit, "".join(stated).removesuffix("에")),
             }
             question, answer = (text.format(**words) for text in VIEWS[made.kind][kind])
             yield Made(question, answer, made.span, kind)
+
+
+def _limit(over: re.Match[str]) -> str:
+    return " 이하" if over["denied"] else " 초과"

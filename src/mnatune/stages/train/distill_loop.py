@@ -2,7 +2,7 @@
 
 The sequence is the row's own answer, which was checked against its passage; at each of its tokens the student is drawn to the
 teacher's whole distribution (forward KL), not to the one token that stands there. Teacher and student are one model in memory.
-Rows without a passage are learnt by their tokens, as in supervised training.
+Rows without a passage are learnt by their tokens, as in supervised training. The teacher reads once, before the first step.
 
 Before the first step the model answers every question without its passage, so that what it knows is not taught again; the
 answers are kept in the stage's state folder, and facts.jsonl tells of each question what was found.
@@ -42,6 +42,7 @@ from .method import rows_file
 from .policy_engine import POLICY, engine_over
 from .processes import process_count
 from .setting import TRLS_LOSS, Setting, fitted
+from .teacher import TeacherStates, taught_states
 from .token_rows import IGNORED, step_order, tokens_by_step
 from .tracking import MetricsFile, prepare_tracker
 from .trainer import AnswerTrainer, answer_states, in_chunks
@@ -93,20 +94,23 @@ def train_on_passages(job: Job) -> None:
     metrics = MetricsFile(job.path("metrics.jsonl"), section.epochs, marks)
     valid = distill_rows(job.run.require("compose", "valid.jsonl"), tokenizer, words, recipe.model.max_length)
     report_to = prepare_tracker(section, job.path("state"))
+    own = collator(tokenizer, setting)
+    states = taught_states(job, model, own, [*chosen, *valid], setting.batch, value_hash(identity))
     set_seed(recipe.seed)
     trainer = DistillTrainer(
         model=model,
         args=trl_config(recipe, setting, keeper.folder / WRITING, report_to, evaluate=bool(valid)),
         train_dataset=_dataset(chosen).select(order),
-        eval_dataset=_dataset(valid) if valid else None,
+        eval_dataset=_dataset(valid, len(chosen)) if valid else None,
         processing_class=tokenizer,
-        data_collator=TaughtCollator(collator(tokenizer, setting)),
+        data_collator=TaughtCollator(own, states),
         callbacks=[keeper, metrics],
         tokens_by_step=marks,
     )
     del model  # the trainer's, which is dismissed at the end
     keep_tally(trainer, keeper, resume)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
+    states.remove()
 
 
 def closed_book(job: Job, model: Any, tokenizer: Any, rows: Sequence[DistillRow], identity: str) -> dict[str, str]:
@@ -179,19 +183,17 @@ def tell_facts(
 
 
 class TaughtCollator:
-    """The student's rows as always; beside them, under names that begin with teacher_, what the teacher reads of those with a passage."""
+    """The student's rows as always; beside them, as `wanted`, the teacher's states at the answers of those with a passage."""
 
-    def __init__(self, own: Any) -> None:
-        self._own = own
+    def __init__(self, own: Any, states: TeacherStates) -> None:
+        self._own, self._states = own, states
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """A micro-batch."""
         student = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in rows]
-        teacher = [
-            {"input_ids": row["teacher_ids"], "labels": row["teacher_labels"]} for row in rows if row["teacher_ids"]
-        ]
-        batch = {**self._own(student), "taught": torch.tensor([bool(row["teacher_ids"]) for row in rows])}
-        return batch | ({f"teacher_{name}": value for name, value in self._own(teacher).items()} if teacher else {})
+        wanted = [self._states.of(row["teacher"]) for row in rows if row["teacher"] >= 0]
+        batch = {**self._own(student), "taught": torch.tensor([row["teacher"] >= 0 for row in rows])}
+        return batch | ({"wanted": torch.cat(wanted)} if wanted else {})
 
 
 class DistillTrainer(AnswerTrainer):
@@ -199,15 +201,10 @@ class DistillTrainer(AnswerTrainer):
 
     def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, int]:
         """KL to the teacher over the answers of rows with a passage, cross-entropy over those of the others."""
-        reading = {n.removeprefix("teacher_"): v for n, v in inputs.items() if n.startswith("teacher_")}
-        wanted = None
-        if reading:
-            with torch.no_grad(), model.disable_adapter():
-                wanted, _ = answer_states(model, reading, 0)
         hidden, labels = answer_states(model, inputs, 0)
         scored = inputs["labels"][:, 1:] != IGNORED
         taught = inputs["taught"][:, None].expand_as(scored)[scored]
-        total, correct = taught_loss(model.get_output_embeddings(), hidden, labels, taught, wanted)
+        total, correct = taught_loss(model.get_output_embeddings(), hidden, labels, taught, inputs.get("wanted"))
         return total, correct, len(labels)
 
 
@@ -241,16 +238,13 @@ def taught_loss(
     return in_chunks(score, head, hidden, states, labels, taught)
 
 
-def _dataset(rows: Sequence[DistillRow]) -> Any:
+def _dataset(rows: Sequence[DistillRow], first: int = 0) -> Any:
+    """The rows as columns; `teacher` is a row's place in the teacher's states, -1 where it has no passage."""
     from datasets import Dataset
 
-    def columns(row: DistillRow) -> dict[str, list[int]]:
-        answer, teacher = row.example.completion, row.teacher
-        return {
-            "input_ids": row.example.prompt + answer,
-            "labels": [IGNORED] * len(row.example.prompt) + answer,
-            "teacher_ids": teacher + answer if teacher else [],
-            "teacher_labels": [IGNORED] * len(teacher) + answer if teacher else [],
-        }
+    def columns(at: int, row: DistillRow) -> dict[str, Any]:
+        prompt, answer = row.example.prompt, row.example.completion
+        labels = [IGNORED] * len(prompt) + answer
+        return {"input_ids": prompt + answer, "labels": labels, "teacher": at if row.teacher else -1}
 
-    return Dataset.from_list([columns(row) for row in rows])
+    return Dataset.from_list([columns(at, row) for at, row in enumerate(rows, first)])

@@ -51,7 +51,7 @@ class DistillRow:
 
 
 def distill_needs(reading: TeacherReading) -> Needs:
-    """A teacher that reads beside the student: the same model, so no weights of its own."""
+    """A teacher that reads for the student: the same model, so no weights of its own."""
     return Needs(learning_rate=1e-4, logit_bytes=LOGIT_BYTES, reading=reading)
 
 
@@ -61,7 +61,10 @@ def reading_of(rows: Sequence[DistillRow]) -> TeacherReading:
     taught = [row.example for row in rows if row.teacher]
     longest = max((len(one.completion) for one in taught), default=0) + SPARE
     before = Rollout(min(AT_ONCE, len(taught)), longest, max((len(one.prompt) for one in taught), default=0))
-    return TeacherReading(sum(tokens) / max(1, len(tokens)), max(tokens, default=0), before)
+    answers = sum(len(one.completion) for one in taught)
+    return TeacherReading(
+        sum(tokens) / max(1, len(tokens)), max(tokens, default=0), before, answers / max(1, len(tokens))
+    )
 
 
 def distill_options(recipe: Recipe) -> DistillOptions:

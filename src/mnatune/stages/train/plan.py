@@ -11,8 +11,8 @@ Memory is counted part by part:
 * rollout, for a method that answers while it trains: what drawing the answers of a step takes (their keys and values, a
   layer's widest point while the prompts are read, the logits of one step with the sampler's copies) beyond what a
   training step takes in the same memory;
-* reading, for a method whose teacher is the bare model with a passage in its prompt: a layer's widest point while it reads,
-  or the drawing of the answers that say what is known, beyond what a training step takes in the same memory;
+* reading, for a method whose teacher is the bare model with a passage in its prompt, which reads before the first step: a
+  layer's widest point meanwhile, or the drawing of the answers that say what is known, beyond what a training step takes;
 * overhead: CUDA context and allocator slack, 0.7 GiB + 4 %.
 
 `bench/memory.py` compares the sum with what a step takes, `--simulate` at full size without a GPU.
@@ -73,15 +73,17 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReading:
-    """What the bare model reads as a teacher beside each row: so many tokens in the mean, and at most.
+    """What the bare model reads as a teacher before the first step: so many tokens a row in the mean, and at most.
 
     Attributes:
-        before: the answers that are drawn before the first step, to ask what is known already.
+        before: the answers that are drawn first, to ask what is known already.
+        answers: tokens a row in the mean whose states are kept on the disk.
     """
 
     mean: float
     widest: int
     before: Rollout
+    answers: float
 
     def peak_bytes(self, shape: Shape, batch: int) -> int:
         """Bytes that reading, or asking, holds at most, weights and adapter excepted."""
@@ -137,6 +139,7 @@ class TrainPlan:
     hours: float | None
     generated: int = 0  # tokens drawn at most, where the method answers while it trains
     read: int = 0  # tokens that a teacher reads
+    state_bytes: int = 0  # its states on the disk while the training runs
 
     @property
     def total_gb(self) -> float:
@@ -202,7 +205,8 @@ def make_plan(
     matmul = shape.linear_parameters + shape.vocabulary * shape.hidden
     attention = 6 * shape.layers * shape.heads * shape.head_dim * mean  # 12 · L · d · T / 2, causal
     flop = tokens * (6 * matmul + attention) * (2 + trainable / shape.parameters) / 3
-    read = round(needs.reading.mean * rows_per_step * steps) if needs.reading else 0
+    read = round(needs.reading.mean * len(lengths)) if needs.reading else 0
+    states = round(needs.reading.answers * len(lengths)) * 2 * shape.hidden if needs.reading else 0
     generated = needs.rollout.answer_tokens * rows_per_step * steps if needs.rollout else 0
     # a forward pass is a third of 6 · parameters: over each drawn token, each row for the reference, what a teacher reads
     flop += (generated + read + tokens * needs.reference) * (6 * matmul + attention) / 3
@@ -231,6 +235,7 @@ def make_plan(
         hours=_hours(flop),
         generated=generated,
         read=read,
+        state_bytes=states,
     )
 
 

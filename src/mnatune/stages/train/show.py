@@ -68,7 +68,7 @@ def _lines(plan: TrainPlan) -> list[str]:
         f"steps            {plan.steps:,} ({plan.steps_per_epoch:,} an epoch, {plan.rows_per_step} rows each)",
         f"tokens           {plan.tokens:,}",
         *([f"drawn            {plan.generated:,} tokens at most"] if plan.generated else []),
-        *([f"read by teacher  {plan.read:,} tokens"] if plan.read else []),
+        *([f"read by teacher  {plan.read:,} tokens, {plan.state_bytes / 2**20:,.0f} MiB on disk"] if plan.read else []),
         f"checkpoints      {plan.checkpoint_bytes / 2**20:,.0f} MiB on disk",
         f"work             {plan.flop:.3g} FLOP",
         f"hours            {hours}",

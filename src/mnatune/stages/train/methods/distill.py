@@ -37,7 +37,8 @@ def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:
     longest = max(lengths, default=recipe.model.max_length)
     mean = sum(lengths) / max(1, len(lengths)) + LONGEST_READ
     before = Rollout(AT_ONCE, SPARE, longest)
-    return distill_needs(TeacherReading(distill_options(recipe).unknown * mean, longest + LONGEST_READ, before))
+    share = distill_options(recipe).unknown
+    return distill_needs(TeacherReading(share * mean, longest + LONGEST_READ, before, share * (mean - LONGEST_READ)))
 
 
 def _work(job: Job) -> None:
