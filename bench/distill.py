@@ -1,10 +1,10 @@
 """Facts of the statutes, asked closed-book after distillation, against plain fine-tuning on the same passages.
 
     python bench/distill.py --out FOLDER [--base starter] [--facts 200] [--epochs 12] [--rate 3e-3] [--general 0.1] [--reader ROWS]
-                            [--teacher] [--quick]
+                            [--arms passages views] [--teacher] [--quick]
 
 A fact is an article of the pack's law memory that states one period or share; the test asks for it in a wording that no
-training row has, without the passage, and an answer is right if it gives that value. Facts that the base answers right are
+training row has, without the passage, and an answer is right if it gives that value, in 32 tokens. Facts that the base answers right are
 left out: all others are unknown to it. Three adapters are trained for the same number of tokens, prompt and answer, with the
 same settings: `passages` writes the article's text from its name, `views` learns the questions and answers that
 `synthesize` makes of the passages by their tokens, `distill` learns the same rows from the teacher that reads the passage.
@@ -45,7 +45,7 @@ from mnatune.pack import Pack
 from mnatune.runs.job import Job
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.records import Document, Source, content_id
-from mnatune.runs.workspace import Run, Stage, read_jsonl, value_hash, write_jsonl
+from mnatune.runs.workspace import Run, Stage, read_jsonl, value_hash, write_json, write_jsonl
 from mnatune.stages.evaluate.statistics import compare_paired
 from mnatune.stages.synthesize.by_rule import Made, extract
 from mnatune.stages.synthesize.grounding import fault
@@ -54,7 +54,7 @@ from mnatune.stages.synthesize.views import views
 from mnatune.stages.train import train
 from mnatune.text.values import Value, values
 
-ARMS = ("passages", "views", "distill")
+ARMS = ("distill", "passages", "views")
 TAUGHT = (
     "상법", "민법", "자본시장과 금융투자업에 관한 법률", "독점규제 및 공정거래에 관한 법률",
     "채무자 회생 및 파산에 관한 법률",
@@ -214,7 +214,9 @@ def trained(args: argparse.Namespace, base: str, name: str, rows: list[dict[str,
         "r": args.rank, "alpha": 2 * args.rank, "dropout": 0.0, "rows_per_step": 8, "learning_rate": args.rate,
         "max_grad_norm": 1.0, "log_every": 10, "checkpoint_every": 50, **train_keys,
     }  # fmt: skip
-    model = {"id": base, "max_length": args.max_length}
+    tokenizer = load_tokenizer(base)
+    longest = max(len(examples(tokenizer, row["messages"])[-1]) for row in rows)
+    model = {"id": base, "max_length": longest}
     recipe = Recipe.model_validate({"name": name, "model": model, "train": section})
     manifest, _ = run.perform(
         "train", recipe.section("train", "model"), run.output_hashes("compose"), 42, "",
@@ -239,15 +241,19 @@ def tokens_in(rows: list[dict[str, Any]], tokenizer: Any) -> int:
     return sum(len(examples(tokenizer, row["messages"])[-1]) for row in rows)
 
 
-def unknown_facts(base: str, pack: Pack, count: int) -> tuple[list[Fact], dict[str, float]]:
-    """Facts that the base answers wrong, and its accuracies over all that were asked."""
+def unknown_facts(base: str, pack: Pack, count: int, kept: Path) -> tuple[list[Fact], dict[str, float]]:
+    """Facts that the base answers wrong, and its accuracies over all that were asked; asked once, then read from `kept`."""
     pool = list(facts(pack, set(TAUGHT), 1))[: round(count * 1.3)]
+    if kept.is_file():
+        told = json.loads(kept.read_text(encoding="utf-8"))
+        return [fact for fact in pool if fact.id in told["unknown"]], told["base"]
     with open_engine(base, {}) as engine:
         closed = accuracy(engine, "base", pack, pool)
         chosen = [fact for fact, right in zip(pool, closed, strict=True) if not right][:count]
         opened = accuracy(engine, "base", pack, chosen, passage=True)
     told = {"asked": len(pool), "closed_book": float(np.mean(closed)), "open_book": float(np.mean(opened))}
     print(f"base: {told}", flush=True)
+    write_json(kept, {"unknown": [fact.id for fact in chosen], "base": told})
     return chosen, told
 
 
@@ -261,7 +267,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--general", type=float, default=0.1, help="share of the tokens that are of general dialogues")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--max-length", type=int, default=640)
+    parser.add_argument("--arms", nargs="+", choices=ARMS[1:], default=ARMS[1:], help="what distill is held against")
     parser.add_argument("--reader", type=int, default=0, metavar="ROWS")
     parser.add_argument("--reader-epochs", type=float, default=2)
     parser.add_argument("--teacher", action="store_true", help="only ask the base, with and without the passages")
@@ -278,22 +284,23 @@ def main() -> None:
     pack, began = Pack.load("mna_ko"), time.perf_counter()
     base = reader(args, pack) if args.reader else args.base
     tokenizer = load_tokenizer(base)
-    chosen, told = unknown_facts(base, pack, args.facts)
+    chosen, told = unknown_facts(base, pack, args.facts, args.out / "unknown.json")
     if args.teacher:
         print(json.dumps({"bench": "distill", "facts": len(chosen), "base": told, "ratio": {"seed": None}}))
         return
     general, guarded = general_halves(pack)
-    rows = {arm: mixed_in(rows_of(arm, pack, chosen), general, args.general, tokenizer) for arm in ARMS}
+    arms = ("distill", *args.arms)
+    rows = {arm: mixed_in(rows_of(arm, pack, chosen), general, args.general, tokenizer) for arm in arms}
     budget = args.epochs * tokens_in(rows["distill"], tokenizer)
     runs = {}
-    for arm in ARMS:
+    for arm in arms:
         taught = sum("passage" in row for row in rows[arm]) / len(rows[arm])
         keys = {"method": "distill", "options": {"unknown": taught}} if arm == "distill" else {}
         runs[arm] = trained(args, base, arm, rows[arm], epochs=budget / tokens_in(rows[arm], tokenizer), **keys)
     adapters = {arm: run.folder("train") / "adapter" for arm, run in runs.items()}
     marks, guards = {}, {}
     with open_engine(base, adapters) as engine:
-        for name in ("base", *ARMS):
+        for name in ("base", *arms):
             marks[name] = accuracy(engine, name, pack, chosen)
             guards[name] = np.array(kept_tokens(engine, name, tokenizer, guarded))
     names, one = [fact.id for fact in chosen], np.ones(len(chosen))
@@ -301,10 +308,10 @@ def main() -> None:
         arm: compare_paired(
             np.column_stack([marks[arm], one]), np.column_stack([marks["distill"], one]), names
         ).as_dict(100)
-        for arm in ("base", "passages", "views")
+        for arm in ("base", *args.arms)
     }
     dialogues = [str(n) for n in range(len(guards["base"]))]
-    lost = {arm: compare_paired(guards["base"], guards[arm], dialogues).as_dict(100) for arm in ARMS}
+    lost = {arm: compare_paired(guards["base"], guards[arm], dialogues).as_dict(100) for arm in arms}
     share = {name: float(np.mean(mark)) for name, mark in marks.items()}
     for name in share:
         kept = "" if name == "base" else f"  guard {lost[name]['difference']}"
@@ -313,12 +320,12 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     record = {
         "bench": "distill", "commit": commit, "device": f"{platform.machine()}, one thread",
-        "facts": len(chosen), "rows": {arm: len(rows[arm]) for arm in ARMS}, "base": told, "commonest_value": commonest,
+        "facts": len(chosen), "rows": {arm: len(rows[arm]) for arm in arms}, "base": told, "commonest_value": commonest,
         "tokens": {arm: run.manifest("train").facts["measured"]["tokens"] for arm, run in runs.items()},
         "seconds": round(time.perf_counter() - began),
-        "ratio": {"seed": None, **{n: round(share["distill"] / share[n], 3) if share[n] else None for n in ("passages", "views")}},
+        "ratio": {"seed": None, **{n: round(share["distill"] / share[n], 3) if share[n] else None for n in args.arms}},
         "ours": {"closed_book": share["distill"], "guard": lost["distill"]},
-        "baseline": {n: {"closed_book": share[n], "guard": lost.get(n)} for n in ("base", "passages", "views")},
+        "baseline": {n: {"closed_book": share[n], "guard": lost.get(n)} for n in ("base", *args.arms)},
         "difference": against,
     }  # fmt: skip
     print(json.dumps(record, ensure_ascii=False))
