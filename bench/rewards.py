@@ -1,14 +1,15 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
     python bench/evidence_training.py --out START
-    python bench/rewards.py --start START --kind closed --out FOLDER [--steps 60] [--draws 2] [--questions N] [--quick]
+    python bench/rewards.py --start START --kind closed --out FOLDER [--adapter closed] [--steps 60] [--draws 2]
+                            [--questions N] [--watched N] [--quick]
 
 START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
-The adapter of `--kind` is trained on with GRPO on the training questions of that kind, or, with `--questions`, on so many of the
+The adapter of `--kind`, or of `--adapter`, is trained on with GRPO on the training questions of that kind, or, with `--questions`, on so many of the
 pack's questions by article, which nobody answered: the reward is their article. What the held-out rows cite is left out of them. Both then answer the test split
 as `evaluate` asks it, greedily: without articles, and with kind "evidence" also with those that the search finds and with
 the right ones taken out; and without articles `--draws` times at the training's temperature. Every figure is evaluation's own, paired by question, with a 95 % interval of the difference. The
-test questions are neither trained on nor watched: GRPO watches the validation split. `ratio`: citation F1, GRPO over SFT.
+test questions are neither trained on nor watched: GRPO watches the validation split, or the first `--watched` of it. `ratio`: citation F1, GRPO over SFT.
 
 Every part is kept in FOLDER: the same command goes on where it was stopped. `--quick`: 2 steps and 8 questions; shows that
 it runs, proves nothing.
@@ -23,6 +24,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
+TEMPERATURE, KL = 0.8, 0.02
 SHOWN = (
     "closed_false", "closed_f1", "closed_precision", "closed_recall", "evidence_false", "evidence_f1",
     "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "citation_f1", "loss",
@@ -66,8 +69,8 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
         "options": {
             "generations": GENERATIONS,
             "answer_tokens": args.answer_tokens,
-            "kl": args.kl,
-            "temperature": args.temperature,
+            "kl": KL,
+            "temperature": TEMPERATURE,
             "rewards": {**REWARDS, "citation_supported": args.supported},
         },
         "from_adapter": str(adapter),
@@ -85,7 +88,7 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
     return Recipe.model_validate({**recipe.model_dump(mode="json"), **changed})
 
 
-def composed(start: Path, kind: str, run: Run, questions: int) -> int:
+def composed(start: Path, kind: str, run: Run, questions: int, watched: int | None) -> int:
     """The questions of a kind as the run's rows, to train on, to watch and to test on; how many there are to train on."""
     home = start / "home" / "5-compose"
 
@@ -98,11 +101,11 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
                 rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
             if kind == "closed":
                 rows = [{**without(row, "evidence"), "messages": without_passages(row)} for row in rows]
-            write_jsonl(place.path(f"{name}.jsonl"), rows)
+            write_jsonl(place.path(f"{name}.jsonl"), islice(rows, watched if name == "valid" else None))
 
     files = [home / f"{name}.jsonl" for name in ("valid", "test")]
     inputs = {str(at): file_hash(path) for at, path in enumerate(files)}
-    run.perform("compose", {"kind": kind, "questions": questions}, inputs, 42, "", work)
+    run.perform("compose", {"kind": kind, "questions": questions, "watched": watched}, inputs, 42, "", work)
     return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
@@ -160,7 +163,7 @@ def drawn(job: Job, adapters: dict[str, Path], items: list[HeldOut], args: argpa
     with open_engine(job.recipe.model.id, adapters) as engine:
         for name in adapters:
             tasks = [
-                Task(name, Sampling(args.answer_tokens, args.temperature, seed=draw * 100_003 + at), one.messages)
+                Task(name, Sampling(args.answer_tokens, TEMPERATURE, seed=draw * 100_003 + at), one.messages)
                 for at, one in enumerate(items)
                 for draw in range(args.draws)
             ]
@@ -224,13 +227,15 @@ def main() -> None:
     parser.add_argument(
         "--supported", type=float, default=1.0, help="weight of the right articles; of those that exist: 1"
     )
-    parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--kl", type=float, default=0.02)
+    parser.add_argument(
+        "--adapter", choices=("closed", "evidence"), help="SFT to start from; that of --kind without it"
+    )
+    parser.add_argument("--watched", type=int, help="validation rows at most; all without it")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     args.steps = 2 if args.quick else args.steps
-    start, run, pack = Run(args.start / args.kind), Run(args.out / "run"), Pack.load("mna_ko")
-    rows = composed(args.start, args.kind, run, args.questions)
+    start, run, pack = Run(args.start / (args.adapter or args.kind)), Run(args.out / "run"), Pack.load("mna_ko")
+    rows = composed(args.start, args.kind, run, args.questions, args.watched)
     adapter = start.require("train", "adapter")
     recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
