@@ -331,7 +331,7 @@ def test_terms_left_out_change_no_better_rank(tmp_path: Path) -> None:
 def test_the_bundled_memory_is_small_and_current(pack: Pack) -> None:
     folder = pack.path("law")
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    assert sum(sizes) < 16_000_000
+    assert sum(sizes) < 34_000_000, "half of it is the encoder"
     memory = LawIndex.open(pack.root)
     assert len(memory.statutes.laws) > 50
     assert memory.as_of < "2026-12-01", "the day of the texts, not of the last entry into force"

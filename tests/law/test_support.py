@@ -64,7 +64,7 @@ def test_only_what_ends_behind_the_start_is_judged_with_the_law_before_it(memory
 
 
 def test_right_citations_stay_untouched_and_wrong_articles_of_the_same_law_are_told_apart(memory, pack):
-    """At least 95 of 100 right citations pass, and 85 of 100 wrong ones do not (bench/evidence.py: 97.4 and 91.5)."""
+    """At least 95 of 100 right citations pass, and 85 of 100 wrong ones do not (bench/evidence.py)."""
     rows = read_jsonl(pack.root / "qa.jsonl")
     hidden, rng, right, wrong = [row["question"] for row in rows], random.Random(1), [], []
     for row in rows[::8]:

@@ -4,22 +4,26 @@
     articles.parquet   one row per version of an article's text; repealed ones without a text too
     decisions.parquet  issue and holding of decisions, with the articles that they cite
     documents.parquet  own documents
-    search/            BM25 arrays of the three, of the articles' titles and of what is asked about them, and which articles each
-                       decision and question cites
+    search/            BM25 arrays of the three and of what is asked about the articles, which articles each decision and
+                       question cites, and the encoder with the vectors of the articles
 
 Decisions help to find the articles that they cite: a question close to a decision's issue leads to the articles which that
 decision rests on. The pack's question-answer rows work the same way. Its questions by article are in the words of those who
-do not know the article's own (document expansion, Nogueira et al. 2019). The texts of neither are stored.
+do not know the article's own (document expansion, Nogueira et al. 2019), and teach the encoder. The texts of neither are
+stored. The encoder of the pack's own memory is taken over as long as the pack's questions by article are those it learnt. It
+learns from nothing else: what is hidden from a search, so that a model can be examined, must not be known to it.
 """
 
 import json
+import logging
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,17 +32,20 @@ from ..runs.errors import DataError
 from ..runs.workspace import atomic_text
 from ..text.normalize import sameness_key
 from .citations import CitationChecker
+from .encoder import ARTICLES, FOLDER, LONGEST, Encoder
 from .layouts import ArticleText, LawFiles
 from .postings import Postings, Words
 from .statute_index import COLUMNS, Article, StatuteIndex
 from .tables import ROWS, VERSION, article_questions, pack_questions, questions_key
 from .terms import WordTerms
 
+logger = logging.getLogger("mnatune.law")
 LICENCE = "statutes and decisions: no protected works (저작권법 제7조)"
 ARTICLE_COLUMNS = ("law", "number", "title", "paragraphs", "first", "last", "since", "amended", "text")
 DECISION_COLUMNS = ("case", "court", "name", "decided", "part", "issue", "holding", "source", "cites")
 DOCUMENT_COLUMNS = ("title", "text", "in_force", "origin")
 ARTICLE_B = 0.8  # articles differ more in length than what cites them
+LEAST_ASKED = 1_000  # questions by article from which on an encoder is learnt
 Row = dict[str, Any]
 
 
@@ -84,6 +91,7 @@ def build(
         DataError: nothing to build from, or a source that is none.
     """
     files, documents = _read(sources)
+    encoder = _of_pack(pack)
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
     articles = list(_article_rows(files))
@@ -99,6 +107,7 @@ def build(
     citing = [*_citing_decisions(decisions), *_citing_questions(rows, checker)]
     asked = article_questions(pack)
     _search(out / "search", articles, words, _by_article(articles, asked), documents, citing, terms)
+    encoder = _encode(out / "search", encoder, articles, words, asked, terms)
     names = {(row["law"], row["number"]) for row in articles}
     built = Built(len({law for law, _ in names}), len(names), len(decisions), len(documents), files.faults)
     facts = {
@@ -107,6 +116,7 @@ def build(
         "newest": files.newest,
         "sources": [source.name for source in sources],
         "questions": questions_key(rows, asked),
+        "encoder": questions_key([], asked) if encoder else "",
         "licence": LICENCE,
         "counts": {name: count for name, count in asdict(built).items() if name != "faults"},
         "files": {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()},
@@ -245,7 +255,6 @@ def _search(
 ) -> None:
     """The BM25 arrays, and for each decision and question the articles it cites and the key by which it can be hidden."""
     Postings.build(folder / "articles", terms, words, ARTICLE_B)
-    Postings.build(folder / "titles", terms, [terms.numbers(r["title"]) for r in articles])
     Postings.build(folder / "asked", terms, [terms.numbers(text) for text in asked])
     Postings.build(folder / "documents", terms, [terms.numbers(f"{r['title']} {r['text']}") for r in documents])
     Postings.build(folder / "citing", terms, [terms.numbers(one.text) for one in citing])
@@ -256,6 +265,45 @@ def _search(
     np.save(folder / "citing_keys.npy", np.array([sameness_key(one.question) for one in citing], np.uint64))
     np.save(folder / "cited_starts.npy", np.cumsum([0, *map(len, cited)], dtype=np.int64))
     np.save(folder / "cited.npy", np.array([place for row in cited for place in row], np.int32))
+
+
+def _of_pack(pack: Pack) -> Encoder | None:
+    """The encoder of the pack's own memory, unless the pack's questions by article have changed since it learnt them."""
+    try:
+        facts = json.loads((pack.root / "law" / "law.json").read_text(encoding="utf-8"))
+        if facts["encoder"] == questions_key([], article_questions(pack)):
+            return Encoder.open(pack.root / "law" / "search" / FOLDER)
+    except (OSError, ValueError, KeyError, TypeError, DataError):
+        pass  # learnt anew
+    return None
+
+
+def _encode(
+    folder: Path, encoder: Encoder | None, articles: list[Row], words: Words, asked: list[Row], terms: WordTerms
+) -> Encoder | None:
+    """Write the encoder and the vector of each article by its newest text; None where the pack asks too little to learn one."""
+    newest = {f"{row['law']} {row['number']}": text for row, text in zip(articles, words, strict=True)}
+    about = {f"{row['law']} {row['article']}": row["questions"] for row in asked}
+    encoder = encoder or _learnt(newest, about, terms)
+    if encoder:
+        encoder.save(folder / FOLDER)
+        questions = [terms.numbers("\n".join(about.get(name, []))) for name in newest]
+        np.save(folder / ARTICLES, encoder.of_articles(terms, list(newest.values()), questions))
+    return encoder
+
+
+def _learnt(
+    newest: Mapping[str, npt.NDArray[np.int32]], about: Mapping[str, list[str]], terms: WordTerms
+) -> Encoder | None:
+    """An encoder that has learnt the questions by article; None for too few."""
+    asked = [(place, question) for place, name in enumerate(newest) for question in about.get(name, [])]
+    if len(asked) < LEAST_ASKED:
+        return None
+    from .train_encoder import learn_encoder
+
+    logger.warning("the search learns from %s questions by article: a minute or two", f"{len(asked):,}")
+    texts = [terms.of([text[:LONGEST]])[0] for text in newest.values()]
+    return learn_encoder(texts, [(place, terms.query(question)) for place, question in asked])
 
 
 def _write(path: Path, rows: list[Row], names: Sequence[str]) -> None:

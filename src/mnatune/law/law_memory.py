@@ -145,7 +145,7 @@ class LawIndex:
         citing = self._relevance.citing(terms, hidden)
         found: list[Hit] = []
         if "article" in kinds:
-            scores = self._article_scores(terms, citing, day)
+            scores = self._article_scores(question, terms, citing, day)
             cited = self.checker.find(question)
             named = [place for one in cited for place in self._places.get(f"{one.law} {one.article}", [])]
             scores[named] += NAMED * self._valid(day)[named]
@@ -161,17 +161,19 @@ class LawIndex:
 
     def fit(self, text: str, articles: Collection[Hit], at: str, hidden: Collection[str] = ()) -> float:
         """How well the best of some articles fits a text that does not name them: its share of the best score, 0 to 1."""
-        terms = self._relevance.terms(text[:LONGEST_QUESTION])
-        scores = self._article_scores(terms, self._relevance.citing(terms, hidden), at)
+        text = text[:LONGEST_QUESTION]
+        terms = self._relevance.terms(text)
+        scores = self._article_scores(text, terms, self._relevance.citing(terms, hidden), at)
         known = [place for hit in articles for place in self._places.get(f"{hit.law} {hit.article}", [])]
         return float(scores[known].max() / scores.max()) if known and scores.any() else 1.0
 
-    def _article_scores(self, terms: "Hashes", citing: "Scores", day: str) -> "Scores":
+    def _article_scores(self, question: str, terms: "Hashes", citing: "Scores", day: str) -> "Scores":
         import numpy as np
 
         votes = self._relevance.votes(citing, len(self._places))
         scores = (self._relevance.articles(terms) + votes[self._article_of]) * self._rank
-        return np.where(self._valid(day), scores, 0).astype(np.float32)
+        valid = np.where(self._valid(day), scores, 0).astype(np.float32)
+        return self._relevance.meant(valid, question, self._article_of)
 
     # ---------------------------------------------------------------------------------------- what is behind
 

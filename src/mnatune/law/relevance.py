@@ -1,7 +1,8 @@
-"""How well articles, decisions and documents fit a question: BM25, and the votes of what cites an article.
+"""How well articles, decisions and documents fit a question: BM25, the votes of what cites an article, and its vector.
 
 The decisions and questions that are closest to the asked one vote for the articles that they cite. Names that the glossary
-has for what a question names count half, and so do the questions before it.
+has for what a question names count half, and so do the questions before it. The best articles by all of that are put in order
+with the nearness of their vectors to the question's as well.
 
 The constants were chosen on three of five folds of questions; `docs/law.md` has the figures of the other two.
 """
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from .encoder import Encoder
     from .postings import Postings, Scores
     from .terms import Hashes, WordTerms
 
 NEIGHBOURS = 120  # decisions and questions that vote for what they cite
 POWER = 2.5  # a vote is the neighbour's score to this power
 DECISION = 1.2  # a decision's score beside a question's
-TITLE = 0.6  # the title's score beside that of the text
-ASKED = 1.0  # and that of what is asked about the article
+ASKED = 1.3  # the score of what is asked about an article beside that of its text
+VOTED = 2.0  # and the votes of what cites it
+MEANT = 1.0  # a vector's nearness, in shares of the best score
+NEAR = 300  # articles whose vectors are looked at
 ABBREVIATION = 4  # letters of an English name up to which it has to stand alone: "EV" is not in "event"
 
 
@@ -59,10 +63,25 @@ class Relevance:
         return np.concatenate([asked, asked, self._analyser.query(" ".join(others)), self._analyser.query(earlier)])
 
     def articles(self, terms: "Hashes") -> "Scores":
-        """The score of each row of the articles by its text, its title and what is asked about it."""
-        scores = self._postings("articles", self._rows["articles"]).scores(terms)
-        for part, weight in (("titles", TITLE), ("asked", ASKED)):
-            scores += weight * self._postings(part, self._rows["articles"]).scores(terms)
+        """The score of each row of the articles by its text, title included, and what is asked about it."""
+        text, asked = (self._postings(part, self._rows["articles"]).scores(terms) for part in ("articles", "asked"))
+        return text + ASKED * asked
+
+    def meant(self, scores: "Scores", question: str, article_of: "npt.NDArray[np.int64]") -> "Scores":
+        """The scores of rows with the nearness of their articles' vectors added, for the best; the same without an encoder.
+
+        Args:
+            article_of: the article of each row.
+        """
+        import numpy as np
+
+        if self._encoder is None or not scores.any():
+            return scores
+        near = np.argpartition(-scores, NEAR)[:NEAR] if len(scores) > NEAR else np.flatnonzero(scores)
+        near = near[scores[near] > 0]
+        nearness = self._encoder.nearness(self._analyser.query(question), self._vectors[article_of[near]])
+        scores = scores.copy()
+        scores[near] += MEANT * scores.max() * np.maximum(nearness, 0)
         return scores
 
     def documents(self, terms: "Hashes") -> "Scores":
@@ -91,7 +110,7 @@ class Relevance:
             votes[cites] += weighed[neighbour] ** POWER / max(1, len(cites)) ** 0.5
         given = np.flatnonzero(votes)
         votes[given] **= 1 / POWER
-        return votes
+        return VOTED * votes
 
     @cached_property
     def _glossary(self) -> list[list[str]]:
@@ -106,6 +125,19 @@ class Relevance:
         from .terms import WordTerms
 
         return WordTerms()
+
+    @cached_property
+    def _encoder(self) -> "Encoder | None":
+        from .encoder import FOLDER, Encoder
+
+        folder = self._folder / "search" / FOLDER
+        return Encoder.open(folder) if folder.is_dir() else None
+
+    @cached_property
+    def _vectors(self) -> "npt.NDArray[np.int8]":
+        from .encoder import ARTICLES
+
+        return self._array(ARTICLES.removesuffix(".npy"))
 
     @cache  # noqa: B019 - a memory lives as long as its process
     def _postings(self, part: str, size: int) -> "Postings":

@@ -11,7 +11,7 @@ from ..pack import Pack
 from ..runs.errors import DataError
 from ..runs.workspace import read_jsonl
 
-VERSION = 5
+VERSION = 6
 REBUILD = "mnatune law build"
 ROWS = 256  # rows per group of a table: what is unpacked to read one text
 
