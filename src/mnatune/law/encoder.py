@@ -22,7 +22,7 @@ Words = Sequence[npt.NDArray[np.int32]]
 
 FOLDER, ARTICLES = "encoder", "article_vectors.npy"
 LONGEST = 250  # words of an article that count
-CHUNK = 500  # articles at a time
+CHUNK = 60  # articles at a time
 INT8 = 127
 
 
@@ -91,15 +91,12 @@ class Encoder:
 
     def _sums(self, table: npt.NDArray[np.int8], terms: Hashes, owners: npt.NDArray[np.int32], count: int) -> Vectors:
         """The sum of the vectors of each text's terms, of length 1."""
-        at = np.searchsorted(self.terms, terms)
-        known = np.flatnonzero(self.terms[np.minimum(at, len(self.terms) - 1)] == terms)
-        order = known[np.argsort(owners[known], kind="stable")]
-        sums = np.zeros((count, table.shape[1]), np.float32)
-        if len(order):
-            rows = at[order]
-            texts, starts = np.unique(owners[order], return_index=True)
-            sums[texts] = np.add.reduceat(table[rows] * self.weights[rows, None], starts)
-        return _unit(sums)
+        at = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        known = self.terms[at] == terms
+        used, columns = np.unique(at[known], return_inverse=True)
+        cells = owners[known].astype(np.int64) * len(used) + columns
+        counts = np.bincount(cells, self.weights[at[known]], count * len(used)).reshape(count, len(used))
+        return _unit(counts.astype(np.float32) @ table[used].astype(np.float32))
 
 
 def _unit(rows: Vectors) -> Vectors:
