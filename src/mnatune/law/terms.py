@@ -125,5 +125,5 @@ def _morphemes(words: list[str]) -> list[tuple[str, ...]]:
 def _kiwi() -> Any:
     from kiwipiepy import Kiwi
 
-    # without its dictionaries of names and compounds, which take half of the time to load: pairs of morphemes find compounds
+    # without its dictionaries of names and compounds, which take a third of the time to load: pairs of morphemes find compounds
     return Kiwi(num_workers=min(2, os.cpu_count() or 1), load_default_dict=False, load_multi_dict=False)
