@@ -1,5 +1,6 @@
 """Distillation: the loss is the teacher's, the student never reads a passage, what is known is not taught, and it resumes."""
 
+import errno
 import os
 import signal
 from dataclasses import replace
@@ -211,6 +212,15 @@ def test_the_kept_states_are_those_of_the_teacher_as_it_reads(tiny_model, pack, 
     assert all(torch.equal(again.of(at), states.of(at)) for at in taught)
     with pytest.raises(TypeError):
         teacher.taught_states(job, model, None, rows, 4, "another")
+
+
+def test_a_disk_without_room_for_the_states_is_told_before_the_teacher_reads(tmp_path, monkeypatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        teacher.TeacherStates(tmp_path / "states", 4, [row("a", "x")])
 
 
 class Stop(TrainerCallback):

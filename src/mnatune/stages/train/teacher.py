@@ -5,6 +5,7 @@ it exactly, in a few kB a token (2 bytes for each of the model's width) where th
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ class TeacherStates:
         self._path = path
         self._starts = np.cumsum([0, *(len(row.example.completion) if row.teacher else 0 for row in rows)])
         shape = (max(1, int(self._starts[-1])), width)
-        self._kept = np.memmap(path, np.int16, "r+" if path.is_file() else "w+", shape=shape)
+        if not path.is_file():
+            with path.open(
+                "wb"
+            ) as file:  # a full disk is an error here, and would end the process when a mapped page is written
+                os.posix_fallocate(file.fileno(), 0, 2 * shape[0] * width)
+        self._kept = np.memmap(path, np.int16, "r+", shape=shape)
 
     def of(self, row: int) -> torch.Tensor:
         """The states of a row, shape (answer tokens, width)."""
