@@ -11,7 +11,7 @@ from .backends import served
 from .general_guards import guard_tasks
 from .metrics import BY_NAME, METRICS
 
-SHARE = re.compile(r"\d+(?:\.\d+)?%")
+SHARE = re.compile(r"(?<![\d.])\d++(?:\.\d++)?%")
 NEEDS_LIKELIHOODS = ("loss", "token_accuracy", "exam_letter", "exam_text")
 NEEDS_PROCESS = (*NEEDS_LIKELIHOODS, "batch_change")
 WHY_NOT = {
