@@ -128,6 +128,17 @@ def test_a_build_learns_once_and_takes_over_what_the_pack_has_learnt(
         build([sources], folder, asking_pack)
 
 
+def test_a_build_leaves_nothing_of_the_memory_before_it(asking_pack, sources) -> None:
+    folder = asking_pack.root / "law"
+    build([sources], folder, asking_pack)
+    (folder / "search" / "titles").mkdir()
+    (asking_pack.root / "article_questions.jsonl").unlink()
+    build([sources], folder, asking_pack)
+    assert not (folder / "search" / FOLDER).exists()
+    assert not (folder / "search" / "article_vectors.npy").exists()
+    assert not (folder / "search" / "titles").exists()
+
+
 def test_an_encoder_learns_nothing_that_can_be_hidden_from_a_search(asking_pack, sources, monkeypatch) -> None:
     taught: list[list[int]] = []
     honest = train_encoder.learn_encoder

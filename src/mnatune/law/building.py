@@ -16,6 +16,7 @@ learns from nothing else: what is hidden from a search, so that a model can be e
 
 import json
 import logging
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -94,6 +95,9 @@ def build(
     encoder = _of_pack(pack)
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
+    shutil.rmtree(
+        out / "search", ignore_errors=True
+    )  # an encoder taken from here is mapped, and lives on until it is saved
     articles = list(_article_rows(files))
     files.articles.clear()
     _write(out / "articles.parquet", articles, ARTICLE_COLUMNS)

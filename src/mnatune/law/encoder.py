@@ -65,7 +65,7 @@ class Encoder:
         """Write the arrays."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.__slots__:
-            np.save(folder / f"{name}.npy", np.array(getattr(self, name)))  # it may be mapped from this very file
+            np.save(folder / f"{name}.npy", getattr(self, name))
 
     def nearness(self, terms: Hashes, articles: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """How near a question is to articles, -1 to 1 each, by its terms and their vectors."""

@@ -210,6 +210,11 @@ def test_the_kept_states_are_those_of_the_teacher_as_it_reads(tiny_model, pack, 
     assert len(states.of(0)) == 0, "a row without a passage has no teacher"
     again = teacher.taught_states(job, model, None, rows, 4, "one")
     assert all(torch.equal(again.of(at), states.of(at)) for at in taught)
+    again.remove()  # as a finished training does
+    with pytest.raises(TypeError):
+        teacher.taught_states(job, model, None, rows, 4, "one")  # breaks off when it has made its file
+    whole = teacher.taught_states(job, model, loop.collator(tokenizer, setting), rows, 4, "one")
+    assert all(torch.equal(whole.of(at), states.of(at)) for at in taught), "what broke off was taken for whole"
     with pytest.raises(TypeError):
         teacher.taught_states(job, model, None, rows, 4, "another")
 

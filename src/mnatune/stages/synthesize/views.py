@@ -71,6 +71,7 @@ STATED = {
     "share": re.compile(rf"(?:{SHARE.pattern})(?:\s?(?:이상|이하|초과|미만)|[을를]\s?(?:초과|넘)(?:하?지)?)?"),
 }
 OVER = re.compile(r"[을를]\s?(?:초과|넘)(?P<denied>하?지)?$")  # 초과하여, 넘는; 초과하지 못한다
+FORBIDDEN = re.compile(r"못하|못한|못합|아니\s?[된됩하한합]|안\s?[된됩]")
 KINDS = ("value", "paraphrase", "application", "teach-back", "summary", "locate")
 
 
@@ -88,19 +89,27 @@ def views(passage: Passage, found: Sequence[Made]) -> Iterator[Made]:
             first = SENTENCE.search(told)
             if kind == "summary" and (first is None or first.group() == told):
                 continue  # the whole is one sentence already
-            stated = {one.group() for one in STATED[made.kind].finditer(told)} if kind == "value" else set()
-            if kind == "value" and len(stated) != 1:
-                continue  # which of them is asked for?
+            value = _value(made.kind, told) if kind == "value" else ""
+            if kind == "value" and not value:
+                continue
             words = {
                 **names,
                 "law은": particle(place["law"], "은", "는"),
                 "told": told,
                 "first": first and first.group(),
-                "value": OVER.sub(_limit, "".join(stated).removesuffix("에")),
+                "value": value,
             }
             question, answer = (text.format(**words) for text in VIEWS[made.kind][kind])
             yield Made(question, answer, made.span, kind)
 
 
-def _limit(over: re.Match[str]) -> str:
-    return " 이하" if over["denied"] else " 초과"
+def _value(kind: str, told: str) -> str:
+    """The one period or share of a statement with its direction; empty where there are several, or what it means is unclear."""
+    stated = {one.group() for one in STATED[kind].finditer(told)}
+    if len(stated) != 1:
+        return ""
+    value = stated.pop().removesuffix("에")
+    over = OVER.search(value)
+    if over and not over["denied"] and FORBIDDEN.search(told):
+        return ""  # "20분의 1을 초과하여 … 받지 못한다": the share alone would say the contrary
+    return OVER.sub(" 이하" if over and over["denied"] else " 초과", value)

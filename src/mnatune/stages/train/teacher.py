@@ -36,9 +36,8 @@ class TeacherStates:
         self._starts = np.cumsum([0, *(len(row.example.completion) if row.teacher else 0 for row in rows)])
         shape = (max(1, int(self._starts[-1])), width)
         if not path.is_file():
-            with path.open(
-                "wb"
-            ) as file:  # a full disk is an error here, and would end the process when a mapped page is written
+            # reserved at once: without room this is an error, while writing to a mapped page would end the process
+            with path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, 2 * shape[0] * width)
         self._kept = np.memmap(path, np.int16, "r+", shape=shape)
 
@@ -77,6 +76,7 @@ def taught_states(
     told = {"of": identity, "rows": value_hash([[row.teacher, row.example.completion] for row in rows])}
     whole = note.is_file() and path.is_file() and json.loads(note.read_text(encoding="utf-8")) == told
     if not whole:
+        note.unlink(missing_ok=True)  # first: a file that is begun must not look whole
         path.unlink(missing_ok=True)
     states = TeacherStates(path, model.config.get_text_config().hidden_size, rows)
     if whole:
