@@ -70,7 +70,7 @@ def test_no_byte_of_what_was_erased_stays(tmp_path, way):
 
 
 def test_an_erasure_that_a_reader_keeps_incomplete_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_MS", 20)
+    monkeypatch.setattr(database, "BUSY_S", 0.02)
     store = FeedbackStore(str(tmp_path / "feedback.db"), mask)
     fill(store, "key:a")
     with closing(sqlite3.connect(tmp_path / "feedback.db", isolation_level=None)) as reader:
@@ -103,7 +103,7 @@ def test_a_write_lock_of_another_process_delays_no_answer(tmp_path, serve_live):
 
     def ask(number):
         body = {"messages": [{"role": "user", "content": f"질문 {number}"}], "store": True, "stream": number % 2 == 0}
-        return httpx.post(f"{server.url}{CHAT}", json=body, timeout=database.BUSY_MS / 2000)
+        return httpx.post(f"{server.url}{CHAT}", json=body, timeout=database.BUSY_S / 2)
 
     def rate(name):
         codes.append(

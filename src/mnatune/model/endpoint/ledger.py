@@ -6,7 +6,6 @@ it is created readable by its owner only.
 """
 
 import json
-import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.errors import EnvironmentFault
+from ...runs.sqlite_file import make_owner_only, write_ahead
 from ...runs.workspace import value_hash
 from .tally import CallUsage
 
+BUSY_S = 60  # how long a writer waits for another
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
   key TEXT PRIMARY KEY, state TEXT NOT NULL, code TEXT NOT NULL, how TEXT NOT NULL, value TEXT NOT NULL,
@@ -52,10 +53,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._base = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode=WAL")
+            make_owner_only(path)
+            self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            write_ahead(self._base, BUSY_S)
             self._base.execute("PRAGMA synchronous=NORMAL")
             self._base.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:

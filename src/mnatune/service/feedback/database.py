@@ -5,7 +5,6 @@ half-way; readers never wait. Erased rows are overwritten (`secure_delete`), not
 """
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from ...runs.errors import EnvironmentFault, UsageError, missing_extra
+from ...runs.sqlite_file import make_owner_only, write_ahead
 
-OWNER_ONLY = 0o600
-BUSY_MS = 30_000  # how long a SQLite writer waits for another
+BUSY_S = 30  # how long a SQLite writer waits for another
 MIGRATION_LOCK = 0x6D6E6174  # PostgreSQL advisory lock: one process migrates at a time
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
@@ -86,17 +85,15 @@ def _sqlite(address: Any) -> Engine:
         one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
         engine = create_engine(address, connect_args={"check_same_thread": False}, hide_parameters=True, **one)
     else:
-        file = Path(address.database)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, OWNER_ONLY))  # SQLite gives its other files the same mode
-        file.chmod(OWNER_ONLY)
-        engine = create_engine(address, connect_args={"timeout": BUSY_MS / 1000}, hide_parameters=True)
+        make_owner_only(Path(address.database))
+        engine = create_engine(address, connect_args={"timeout": BUSY_S}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(handle: Any, _: Any) -> None:
         handle.isolation_level = None  # the driver must not begin transactions of its own
-        settings = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
-        for pragma in (f"busy_timeout={BUSY_MS}", *settings):
+        handle.execute(f"PRAGMA busy_timeout={round(BUSY_S * 1000)}")
+        write_ahead(handle, BUSY_S)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             handle.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
