@@ -4,21 +4,19 @@ The benches on evidence and rewards train on them beside or instead of the pack'
 """
 
 import random
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from mnatune.law.article_numbers import written
 from mnatune.law.hits import Hit
 from mnatune.law.law_memory import LawIndex
 from mnatune.law.tables import article_questions
-from mnatune.model.evidence_prompt import EvidenceWords
+from mnatune.model.evidence_prompt import EvidenceWords, without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import Message, dialogue, examples
 from mnatune.pack import Pack
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.records import QA, Document, Source, content_id
-from mnatune.runs.workspace import read_jsonl
 from mnatune.stages.compose.grounded_rows import EvidenceWriter, Unfit
 from mnatune.stages.synthesize.by_rule import ARTICLE_TITLE, extract, rests_on
 from mnatune.stages.synthesize.passages import passages
@@ -65,11 +63,10 @@ def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str]) -> 
     return rows
 
 
-def cited_in(home: Path, pack: Pack) -> set[str]:
-    """The articles that the held-out rows rest on."""
+def cited_in(rows: Iterable[dict[str, Any]], pack: Pack) -> set[str]:
+    """The articles that composed rows rest on, as "상법 522의3"."""
     memory = LawIndex.open(pack.root)
-    rows = [row for name in ("valid", "test") for row in read_jsonl(home / f"{name}.jsonl")]
-    texts = [f"{row['reference']}\n{row['messages'][-1]['content']}" for row in rows]
+    texts = [f"{row['reference']}\n{without_passages(row)[-1]['content']}" for row in rows]
     return {f"{one.law} {one.article}" for text in texts for one in memory.checker.find(text)}
 
 

@@ -195,7 +195,8 @@ def main() -> None:
     home = Run(args.out / "home")
     for stage in PREPARED:
         perform(stage, recipe, home)
-    asked_too = asked_rows(pack, recipe, args.asked, cited_in(home.folder("compose"), pack)) if args.asked else []
+    held = [row for name in ("valid", "test") for row in read_jsonl(home.require("compose", f"{name}.jsonl"))]
+    asked_too = asked_rows(pack, recipe, args.asked, cited_in(held, pack)) if args.asked else []
     runs = {kind: Run(args.out / kind) for kind in KINDS}
     facts = {}
     for kind, run in runs.items():

@@ -1,15 +1,18 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
     python bench/evidence_training.py --out START
-    python bench/rewards.py --start START --kind closed --out FOLDER [--adapter closed] [--steps 60] [--draws 2]
-                            [--questions N] [--watched N] [--quick]
+    python bench/rewards.py --start START --kind closed --out FOLDER [--adapter closed] [--steps 60] [--questions N] [--quick]
 
 START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
-The adapter of `--kind`, or of `--adapter`, is trained on with GRPO on the training questions of that kind, or, with `--questions`, on so many of the
-pack's questions by article, which nobody answered: the reward is their article. What the held-out rows cite is left out of them. Both then answer the test split
-as `evaluate` asks it, greedily: without articles, and with kind "evidence" also with those that the search finds and with
-the right ones taken out; and without articles `--draws` times at the training's temperature. Every figure is evaluation's own, paired by question, with a 95 % interval of the difference. The
-test questions are neither trained on nor watched: GRPO watches the validation split, or the first `--watched` of it. `ratio`: citation F1, GRPO over SFT.
+The adapter of `--kind`, or of `--adapter`, is trained on with GRPO on the training questions of that kind, watched on its
+validation questions. With `--questions`, on so many of the pack's questions by article instead, whose articles neither SFT
+nor the held-out rows know; others of them are watched, and others again stand in the test split beside the pack's own
+questions ("articles/" and "pack/" before a figure). No question stands in two splits, no article of these either.
+
+Both adapters answer the test split as `evaluate` asks it: without articles, and with kind "evidence" also with those that the
+search finds, which may not use the question, and with the right ones taken out; greedily, and once more drawn at the
+training's temperature ("drawn/"). Every figure is evaluation's own, paired by question, with a 95 % interval of the
+difference. `ratio`: citation F1, GRPO over SFT.
 
 Every part is kept in FOLDER: the same command goes on where it was stopped. `--quick`: 2 steps and 8 questions; shows that
 it runs, proves nothing.
@@ -22,28 +25,29 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
-from asked_articles import asked_rows, cited_in
+from asked_articles import NAME, asked_rows, cited_in
 
 from mnatune.model.engine.local import open_engine
-from mnatune.model.engine.protocol import Answer, Sampling, Task
+from mnatune.model.engine.protocol import Answer
 from mnatune.model.evidence_prompt import without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
-from mnatune.runs.recipe import Recipe, load_recipe
+from mnatune.runs.recipe import GenerationSection, Recipe, load_recipe
 from mnatune.runs.train_options import REWARDS
 from mnatune.runs.workspace import Run, Stage, file_hash, read_jsonl, value_hash, write_json, write_jsonl
+from mnatune.stages.evaluate.answers import Question
 from mnatune.stages.evaluate.backends import LocalSide
 from mnatune.stages.evaluate.examine import Examined, examine, paired
 from mnatune.stages.evaluate.items import HeldOut, held_out
-from mnatune.stages.evaluate.measures import Pair, Yardstick
+from mnatune.stages.evaluate.measures import Yardstick
 from mnatune.stages.evaluate.metrics import table
 from mnatune.stages.evaluate.open_book import OpenBook
 from mnatune.stages.evaluate.statistics import compare_paired
@@ -51,6 +55,7 @@ from mnatune.stages.train import train
 from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
+WATCHED, TESTED = 48, 300  # questions by article: watched in the training, and asked at its end
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
 TEMPERATURE, KL = 0.8, 0.02
 SHOWN = (
@@ -88,30 +93,31 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
     return Recipe.model_validate({**recipe.model_dump(mode="json"), **changed})
 
 
-def composed(start: Path, kind: str, run: Run, questions: int, watched: int | None) -> int:
+def composed(start: Path, kind: str, run: Run, questions: int) -> int:
     """The questions of a kind as the run's rows, to train on, to watch and to test on; how many there are to train on."""
     home = start / "home" / "5-compose"
+    files = {"train": start / kind / "5-compose" / "train.jsonl"}
+    files |= {name: home / f"{name}.jsonl" for name in ("valid", "test")}
 
     def work(place: Stage) -> None:
-        for name in ("train", "valid", "test"):
-            if name == "train" and questions:
-                recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
-                rows: Iterable[dict[str, Any]] = asked_rows(pack, recipe, questions, cited_in(home, pack))
-            else:
-                rows = read_jsonl(start / (kind if name == "train" else "home") / "5-compose" / f"{name}.jsonl")
-            if kind == "closed":
-                rows = [{**without(row, "evidence"), "messages": without_passages(row)} for row in rows]
-            write_jsonl(place.path(f"{name}.jsonl"), islice(rows, watched if name == "valid" else None))
+        rows = {name: list(read_jsonl(path)) for name, path in files.items()}
+        if questions:
+            recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
+            known = [*rows["valid"], *rows["test"], *(row for row in rows["train"] if row["category"] == NAME)]
+            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack))
+            rows |= {"train": made[:questions], "valid": made[questions:][:WATCHED]}
+            rows["test"] += map(plain, made[questions + WATCHED :])
+        for name, found in rows.items():
+            write_jsonl(place.path(f"{name}.jsonl"), map(plain, found) if kind == "closed" else found)
 
-    files = [home / f"{name}.jsonl" for name in ("valid", "test")]
-    inputs = {str(at): file_hash(path) for at, path in enumerate(files)}
-    run.perform("compose", {"kind": kind, "questions": questions, "watched": watched}, inputs, 42, "", work)
+    inputs = {name: file_hash(path) for name, path in files.items()}
+    run.perform("compose", {"kind": kind, "questions": questions}, inputs, 42, "", work)
     return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
-def without(row: dict[str, Any], key: str) -> dict[str, Any]:
-    """The row without a key."""
-    return {name: value for name, value in row.items() if name != key}
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as it is asked without passages, with the answer that it had without them."""
+    return {**{name: value for name, value in row.items() if name != "evidence"}, "messages": without_passages(row)}
 
 
 def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
@@ -141,41 +147,46 @@ def counted(path: Path) -> Any:
         write_json(path, [*former, round(time.process_time() - begun, 1)])
 
 
+class DrawnSide(LocalSide):
+    """A model whose answers are drawn as in the training, instead of greedy."""
+
+    def answers(self, job: Job, asks: Sequence[Question], kind: str, **_: Any) -> dict[str, Answer]:
+        """One drawn answer by id."""
+        drawn = GenerationSection(
+            temperature=TEMPERATURE,
+            top_k=0,
+            top_p=1,
+            repetition_penalty=1,
+            max_new_tokens=job.recipe.generation.max_new_tokens,
+        )
+        return self.sampled(job, asks, drawn, crc32(kind.encode()))
+
+
 def examined(
-    job: Job, adapters: dict[str, Path], *, with_articles: bool
+    job: Job, adapters: dict[str, Path], side_of: type[LocalSide], *, with_articles: bool
 ) -> tuple[list[HeldOut], dict[str, Examined], OpenBook | None]:
     """What both adapters give on the test split, without articles and, if wanted, with."""
     items, yardstick = held_out(job), Yardstick(job.pack)
     book = OpenBook.prepared(job, items) if with_articles else None
     found = {}
     with open_engine(job.recipe.model.id, adapters) as engine:
+        engine.loaded.context = min(engine.loaded.context, job.recipe.model.max_length)
         for name in adapters:
-            side = LocalSide(engine, name, name)
+            side = side_of(engine, name, name)
             found[name] = examine(job, side, items, yardstick)
             if book:
                 book.ask(job, name, side, found[name], yardstick)
     return items, found, book
 
 
-def drawn(job: Job, adapters: dict[str, Path], items: list[HeldOut], args: argparse.Namespace) -> dict[str, Examined]:
-    """What answers measure that are drawn as in training, those to one question added up."""
-    yardstick, found = Yardstick(job.pack), {}
-    with open_engine(job.recipe.model.id, adapters) as engine:
-        for name in adapters:
-            tasks = [
-                Task(name, Sampling(args.answer_tokens, TEMPERATURE, seed=draw * 100_003 + at), one.messages)
-                for at, one in enumerate(items)
-                for draw in range(args.draws)
-            ]
-            pairs: dict[str, dict[str, Pair]] = {one.id: {} for one in items}
-            for at, answer in enumerate(engine.answers(tasks)):
-                one = items[at // args.draws]
-                assert isinstance(answer, Answer)
-                for metric, (part, whole) in yardstick.measure(answer, one.question, one.reference).pairs.items():
-                    former = pairs[one.id].get(metric, (0.0, 0.0))
-                    pairs[one.id][metric] = (former[0] + part, former[1] + whole)
-            found[name] = Examined({}, {}, pairs)
-    return found
+def all_figures(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dict[str, Any]:
+    """The figures of all questions and, where both kinds are there, of the pack's and of those by article."""
+    figures = compared(items, found, seed)
+    kinds = {"articles": [one for one in items if one.category == NAME]}
+    kinds["pack"] = [one for one in items if one.category != NAME]
+    for name, chosen in kinds.items() if all(kinds.values()) else ():
+        figures |= {f"{name}/{figure}": row for figure, row in compared(chosen, found, seed).items()}
+    return figures
 
 
 def compared(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dict[str, Any]:
@@ -216,12 +227,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, required=True, help="folder of bench/evidence_training.py")
     parser.add_argument("--kind", choices=("closed", "evidence"), required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--questions", type=int, default=0, help="of the pack's article questions, in place of START's")
+    parser.add_argument("--questions", type=int, default=0, help="by article, in place of START's")
     parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
-    parser.add_argument("--items", type=int, default=400, help="test questions at most")
-    parser.add_argument(
-        "--draws", type=int, default=2, help="answers to each test question at the training's temperature"
-    )
+    parser.add_argument("--items", type=int, default=600, help="test questions at most")
     parser.add_argument("--answer-tokens", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument(
@@ -230,23 +238,22 @@ def main() -> None:
     parser.add_argument(
         "--adapter", choices=("closed", "evidence"), help="SFT to start from; that of --kind without it"
     )
-    parser.add_argument("--watched", type=int, help="validation rows at most; all without it")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     args.steps = 2 if args.quick else args.steps
     start, run, pack = Run(args.start / (args.adapter or args.kind)), Run(args.out / "run"), Pack.load("mna_ko")
-    rows = composed(args.start, args.kind, run, args.questions, args.watched)
+    rows = composed(args.start, args.kind, run, args.questions)
     adapter = start.require("train", "adapter")
     recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
     place = Stage(args.out / "answers" / value_hash([training, args.items])[:12], run.manifest("train"))
-    items, found, book = examined(Job(recipe, pack, run, place), adapters, with_articles=args.kind == "evidence")
+    job, with_articles = Job(recipe, pack, run, place), args.kind == "evidence"
+    items, found, book = examined(job, adapters, LocalSide, with_articles=with_articles)
+    figures = all_figures(items, found, recipe.seed)
+    _, drawn, _ = examined(job, adapters, DrawnSide, with_articles=with_articles)
+    figures |= {f"drawn/{name}": row for name, row in all_figures(items, drawn, recipe.seed).items()}
     asked = asked_questions(run.require("compose", "test.jsonl"), load_tokenizer(recipe.model.id))
-    figures = compared(items, found, recipe.seed)
-    if args.draws:
-        drawings = compared(items, drawn(Job(recipe, pack, run, place), adapters, items, args), recipe.seed)
-        figures |= {f"drawn/{name}": row for name, row in drawings.items()}
     figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book.texts if book else {})
     texts = {name: {at: a.text for at, a in one.answers.items()} for name, one in found.items()}
     write_json(args.out / "answers.json", {"closed": texts, "evidence": book.texts if book else {}})
