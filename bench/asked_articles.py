@@ -37,11 +37,12 @@ def answer_by_rule(hit: Hit) -> str:
     return ""
 
 
-def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str]) -> list[dict[str, Any]]:
-    """Lines of train.jsonl as compose writes them for rows with evidence: one for an article, in random order.
+def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str], each: int = 1) -> list[dict[str, Any]]:
+    """Lines of train.jsonl as compose writes them for rows with evidence, article by article in random order.
 
     Args:
         but: articles that are not asked about, as "상법 522의3".
+        each: questions about an article, at most; they are of one group.
     """
     memory, words = LawIndex.open(pack.root), EvidenceWords.of(pack.prompts)
     writer, tokenizer = EvidenceWriter(memory, words, recipe.seed), load_tokenizer(recipe.model.id)
@@ -50,7 +51,7 @@ def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str]) -> 
         return len(examples(tokenizer, turns)[-1]) <= recipe.model.max_length
 
     rows: list[dict[str, Any]] = []
-    for one in _questions(pack, memory, recipe.seed, but):
+    for one in _questions(pack, memory, recipe.seed, but, each):
         try:
             made = writer.row(one, dialogue(one.question, pack.system_prompt), fits)
         except Unfit:
@@ -70,7 +71,7 @@ def cited_in(rows: Iterable[dict[str, Any]], pack: Pack) -> set[str]:
     return {f"{one.law} {one.article}" for text in texts for one in memory.checker.find(text)}
 
 
-def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str]) -> Iterator[QA]:
+def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str], each: int) -> Iterator[QA]:
     rows = [row for row in article_questions(pack) if f"{row['law']} {row['article']}" not in but]
     draw = random.Random(f"{seed}/{NAME}")
     draw.shuffle(rows)
@@ -78,6 +79,6 @@ def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str]) ->
         hit = memory.article(row["law"], row["article"])
         answer = answer_by_rule(hit) if hit and hit.text and not hit.note else ""
         if hit and answer:
-            question = draw.choice(row["questions"])
-            identity = content_id(question, answer)
-            yield QA(identity, question, answer, NAME, identity, Source(NAME), reference=hit.name)
+            for question in draw.sample(row["questions"], min(each, len(row["questions"]))):
+                group = content_id(hit.name)
+                yield QA(content_id(question, answer), question, answer, NAME, group, Source(NAME), reference=hit.name)

@@ -1,16 +1,16 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
     python bench/evidence_training.py --out START
-    python bench/rewards.py --start START --kind closed --out FOLDER [--adapter closed] [--steps 60] [--questions N] [--quick]
+    python bench/rewards.py --start START --kind both --out FOLDER [--steps 60] [--questions N] [--quick]
 
-START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
-The adapter of `--kind`, or of `--adapter`, is trained on with GRPO on the training questions of that kind, watched on its
-validation questions. With `--questions`, on so many of the pack's questions by article instead, whose articles neither SFT
+START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT);
+for `--kind both`, each question asked both ways, one is trained here with the same settings. The adapter of `--kind` is
+trained on with GRPO on the training questions of that kind, watched on its validation questions. With `--questions`, on so many of the pack's questions by article instead, whose articles neither SFT
 nor the held-out rows know; others of them are watched, and others again stand in the test split beside the pack's own
 questions ("articles/" and "pack/" before a figure). No question stands in two splits, no article of these either.
 
-Both adapters answer the test split as `evaluate` asks it: without articles, and with kind "evidence" also with those that the
-search finds, which may not use the question, and with the right ones taken out; greedily, and once more drawn at the
+Both adapters answer the test split as `evaluate` asks it: without articles, and but for kind "closed" also with those that
+the search finds, which may not use the question, and with the right ones taken out; greedily, and once more drawn at the
 training's temperature ("drawn/"). Every figure is evaluation's own, paired by question, with a 95 % interval of the
 difference. `ratio`: citation F1, GRPO over SFT.
 
@@ -27,6 +27,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -56,6 +57,7 @@ from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
 WATCHED, TESTED = 48, 300  # questions by article: watched in the training, and asked at its end
+EACH = 2  # of them about an article
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
 TEMPERATURE, KL = 0.8, 0.02
 SHOWN = (
@@ -96,7 +98,7 @@ def grpo_recipe(recipe: Recipe, adapter: Path, rows: int, args: argparse.Namespa
 def composed(start: Path, kind: str, run: Run, questions: int) -> int:
     """The questions of a kind as the run's rows, to train on, to watch and to test on; how many there are to train on."""
     home = start / "home" / "5-compose"
-    files = {"train": start / kind / "5-compose" / "train.jsonl"}
+    files = {"train": start / "evidence" / "5-compose" / "train.jsonl"}
     files |= {name: home / f"{name}.jsonl" for name in ("valid", "test")}
 
     def work(place: Stage) -> None:
@@ -104,20 +106,50 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
         if questions:
             recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
             known = [*rows["valid"], *rows["test"], *(row for row in rows["train"] if row["category"] == NAME)]
-            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack))
-            rows |= {"train": made[:questions], "valid": made[questions:][:WATCHED]}
-            rows["test"] += map(plain, made[questions + WATCHED :])
+            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
+            first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
+            place_of = [first[row["group"]] for row in made]  # an article's questions stay in one split
+            rows["train"] = [row for row, at in zip(made, place_of, strict=True) if at < questions]
+            rows["valid"] = [row for row, at in zip(made, place_of, strict=True) if 0 <= at - questions < WATCHED]
+            rows["test"] += [row for row, at in zip(made, place_of, strict=True) if at >= questions + WATCHED]
         for name, found in rows.items():
-            write_jsonl(place.path(f"{name}.jsonl"), map(plain, found) if kind == "closed" else found)
+            write_jsonl(place.path(f"{name}.jsonl"), asked_as("closed" if name == "test" else kind, found))
 
     inputs = {name: file_hash(path) for name, path in files.items()}
     run.perform("compose", {"kind": kind, "questions": questions}, inputs, 42, "", work)
     return sum(1 for _ in read_jsonl(run.require("compose", "train.jsonl")))
 
 
-def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as it is asked without passages, with the answer that it had without them."""
-    return {**{name: value for name, value in row.items() if name != "evidence"}, "messages": without_passages(row)}
+def asked_as(kind: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with their passages ("evidence"), without ("closed"), or both; without them, with the answer from before."""
+    closed = [
+        {name: value for name, value in row.items() if name != "evidence"}
+        | {"id": f"{row['id']}-closed", "messages": without_passages(row)}
+        for row in rows
+    ]
+    return {
+        "evidence": list(rows),
+        "closed": closed,
+        "both": [one for pair in zip(rows, closed, strict=True) for one in pair],
+    }[kind]
+
+
+def start_adapter(args: argparse.Namespace, recipe: Recipe, pack: Pack) -> Path:
+    """The adapter of SFT: START's, or for both kinds one that is trained here."""
+    if args.kind != "both":
+        return Run(args.start / args.kind).require("train", "adapter")
+    run = Run(args.out / "sft")
+    composed(args.start, args.kind, run, 0)
+    job_of = partial(Job, recipe, pack, run)
+    run.perform(
+        "train",
+        recipe.section("train", "model"),
+        run.output_hashes("compose"),
+        recipe.seed,
+        "bench",
+        lambda at: train(job_of(at)),
+    )
+    return run.require("train", "adapter")
 
 
 def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
@@ -225,7 +257,7 @@ def main() -> None:
     """Train, answer, compare, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="folder of bench/evidence_training.py")
-    parser.add_argument("--kind", choices=("closed", "evidence"), required=True)
+    parser.add_argument("--kind", choices=("closed", "evidence", "both"), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=0, help="by article, in place of START's")
     parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
@@ -235,20 +267,21 @@ def main() -> None:
     parser.add_argument(
         "--supported", type=float, default=1.0, help="weight of the right articles; of those that exist: 1"
     )
-    parser.add_argument(
-        "--adapter", choices=("closed", "evidence"), help="SFT to start from; that of --kind without it"
-    )
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     args.steps = 2 if args.quick else args.steps
-    start, run, pack = Run(args.start / (args.adapter or args.kind)), Run(args.out / "run"), Pack.load("mna_ko")
+    run, pack, recipe = (
+        Run(args.out / "run"),
+        Pack.load("mna_ko"),
+        load_recipe(args.start / "home" / "recipe.lock.yaml"),
+    )
     rows = composed(args.start, args.kind, run, args.questions)
-    adapter = start.require("train", "adapter")
-    recipe = grpo_recipe(load_recipe(args.start / "home" / "recipe.lock.yaml"), adapter, rows, args)
+    adapter = start_adapter(args, recipe, pack)
+    recipe = grpo_recipe(recipe, adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
     place = Stage(args.out / "answers" / value_hash([training, args.items])[:12], run.manifest("train"))
-    job, with_articles = Job(recipe, pack, run, place), args.kind == "evidence"
+    job, with_articles = Job(recipe, pack, run, place), args.kind != "closed"
     items, found, book = examined(job, adapters, LocalSide, with_articles=with_articles)
     figures = all_figures(items, found, recipe.seed)
     _, drawn, _ = examined(job, adapters, DrawnSide, with_articles=with_articles)
