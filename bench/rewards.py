@@ -58,6 +58,7 @@ from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
 WATCHED, TESTED = 48, 300  # questions by article: watched in the training, and asked at its end
 EACH = 2  # of them about an article
+LONGEST = 768  # tokens of one with its passages and its answer: a step's cost
 GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
 TEMPERATURE, KL = 0.8, 0.02
 SHOWN = (
@@ -105,6 +106,7 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
         rows = {name: list(read_jsonl(path)) for name, path in files.items()}
         if questions:
             recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
+            recipe.model.max_length = min(LONGEST, recipe.model.max_length)
             known = [*rows["valid"], *rows["test"], *(row for row in rows["train"] if row["category"] == NAME)]
             made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
