@@ -106,7 +106,8 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
         rows = {name: list(read_jsonl(path)) for name, path in files.items()}
         if questions:
             recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
-            recipe.model.max_length = min(LONGEST, recipe.model.max_length)
+            shorter = recipe.model.model_copy(update={"max_length": min(LONGEST, recipe.model.max_length)})
+            recipe = recipe.model_copy(update={"model": shorter})
             known = [*rows["valid"], *rows["test"], *(row for row in rows["train"] if row["category"] == NAME)]
             made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
