@@ -27,7 +27,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -59,8 +59,8 @@ from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 WATCHED, TESTED = 48, 300  # questions by article: watched in the training, and asked at its end
 EACH = 2  # of them about an article
 LONGEST = 768  # tokens of one with its passages and its answer: a step's cost
-GENERATIONS, QUESTIONS = 8, 4  # answers to a question, questions of a step
-TEMPERATURE, KL = 0.8, 0.02
+GENERATIONS, QUESTIONS = 8, 2  # answers to a question, questions of a step
+TEMPERATURE, KL = 0.8, 0.0
 SHOWN = (
     "closed_false", "closed_f1", "closed_precision", "closed_recall", "evidence_false", "evidence_f1",
     "evidence_precision", "evidence_recall", "abstention", "needless_abstention", "false_citations", "citation_f1", "loss",
@@ -112,11 +112,13 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
             made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
             place_of = [first[row["group"]] for row in made]  # an article's questions stay in one split
-            rows["train"] = [row for row, at in zip(made, place_of, strict=True) if at < questions]
-            rows["valid"] = [row for row, at in zip(made, place_of, strict=True) if 0 <= at - questions < WATCHED]
+            rows["train"] = [row for row in rows["train"] if row["category"] != NAME]
+            rows["train"] += [row for row, at in zip(made, place_of, strict=True) if at < questions]
+            rows["valid"] += [row for row, at in zip(made, place_of, strict=True) if 0 <= at - questions < WATCHED]
             rows["test"] += [row for row, at in zip(made, place_of, strict=True) if at >= questions + WATCHED]
         for name, found in rows.items():
-            write_jsonl(place.path(f"{name}.jsonl"), asked_as("closed" if name == "test" else kind, found))
+            found = asked_as("closed" if name == "test" else kind, found)
+            write_jsonl(place.path(f"{name}.jsonl"), sorted(found, key=itemgetter("id")))  # the first are a mix
 
     inputs = {name: file_hash(path) for name, path in files.items()}
     run.perform("compose", {"kind": kind, "questions": questions}, inputs, 42, "", work)
@@ -124,35 +126,13 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
 
 
 def asked_as(kind: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with their passages ("evidence"), without ("closed"), or both; without them, with the answer from before."""
+    """The rows with their passages ("evidence"), without ("closed", with the answer from before), or all with and half without."""
     closed = [
         {name: value for name, value in row.items() if name != "evidence"}
         | {"id": f"{row['id']}-closed", "messages": without_passages(row)}
         for row in rows
     ]
-    return {
-        "evidence": list(rows),
-        "closed": closed,
-        "both": [one for pair in zip(rows, closed, strict=True) for one in pair],
-    }[kind]
-
-
-def start_adapter(args: argparse.Namespace, recipe: Recipe, pack: Pack) -> Path:
-    """The adapter of SFT: START's, or for both kinds one that is trained here."""
-    if args.kind != "both":
-        return Run(args.start / args.kind).require("train", "adapter")
-    run = Run(args.out / "sft")
-    composed(args.start, args.kind, run, 0)
-    job_of = partial(Job, recipe, pack, run)
-    run.perform(
-        "train",
-        recipe.section("train", "model"),
-        run.output_hashes("compose"),
-        recipe.seed,
-        "bench",
-        lambda at: train(job_of(at)),
-    )
-    return run.require("train", "adapter")
+    return {"evidence": list(rows), "closed": closed, "both": [*rows, *closed[::2]]}[kind]
 
 
 def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
@@ -263,7 +243,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("closed", "evidence", "both"), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=0, help="by article, in place of START's")
-    parser.add_argument("--steps", type=int, default=60, help="of 32 answers each")
+    parser.add_argument("--steps", type=int, default=120, help="of 16 answers each")
     parser.add_argument("--items", type=int, default=600, help="test questions at most")
     parser.add_argument("--answer-tokens", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
@@ -279,7 +259,7 @@ def main() -> None:
         load_recipe(args.start / "home" / "recipe.lock.yaml"),
     )
     rows = composed(args.start, args.kind, run, args.questions)
-    adapter = start_adapter(args, recipe, pack)
+    adapter = Run(args.start / ("closed" if args.kind == "closed" else "evidence")).require("train", "adapter")
     recipe = grpo_recipe(recipe, adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
