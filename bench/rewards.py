@@ -3,16 +3,16 @@
     python bench/evidence_training.py --out START
     python bench/rewards.py --start START --kind both --out FOLDER [--steps 60] [--questions N] [--quick]
 
-START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT);
-for `--kind both`, each question asked both ways, one is trained here with the same settings. The adapter of `--kind` is
-trained on with GRPO on the training questions of that kind, watched on its validation questions. With `--questions`, on so many of the pack's questions by article instead, whose articles neither SFT
-nor the held-out rows know; others of them are watched, and others again stand in the test split beside the pack's own
-questions ("articles/" and "pack/" before a figure). No question stands in two splits, no article of these either.
+START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
+That of `--kind` (with "both", that of "evidence") is trained on with GRPO on the training questions of that kind ("both": all
+with articles, and half of them without too), watched on its validation questions. With `--questions`, on so many of the
+pack's questions by article instead, whose articles neither SFT nor the held-out rows know; others of them are watched, and
+others again stand in the test split beside the pack's own questions ("articles/" and "pack/" before a figure). An article's
+questions stay in one split.
 
-Both adapters answer the test split as `evaluate` asks it: without articles, and but for kind "closed" also with those that
-the search finds, which may not use the question, and with the right ones taken out; greedily, and once more drawn at the
-training's temperature ("drawn/"). Every figure is evaluation's own, paired by question, with a 95 % interval of the
-difference. `ratio`: citation F1, GRPO over SFT.
+Both adapters answer the test split greedily, as `evaluate` asks it: without articles, and but for kind "closed" also with
+those that the search finds, which may not use the question, and with the right ones taken out. Every figure is evaluation's
+own, paired by question, with a 95 % interval of the difference. `ratio`: citation F1, GRPO over SFT.
 
 Every part is kept in FOLDER: the same command goes on where it was stopped. `--quick`: 2 steps and 8 questions; shows that
 it runs, proves nothing.
@@ -30,21 +30,18 @@ from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from asked_articles import NAME, asked_rows, cited_in
 
 from mnatune.model.engine.local import open_engine
-from mnatune.model.engine.protocol import Answer
 from mnatune.model.evidence_prompt import without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.runs.job import Job
-from mnatune.runs.recipe import GenerationSection, Recipe, load_recipe
+from mnatune.runs.recipe import Recipe, load_recipe
 from mnatune.runs.train_options import REWARDS
 from mnatune.runs.workspace import Run, Stage, file_hash, read_jsonl, value_hash, write_json, write_jsonl
-from mnatune.stages.evaluate.answers import Question
 from mnatune.stages.evaluate.backends import LocalSide
 from mnatune.stages.evaluate.examine import Examined, examine, paired
 from mnatune.stages.evaluate.items import HeldOut, held_out
@@ -56,7 +53,7 @@ from mnatune.stages.train import train
 from mnatune.stages.train.asked_rows import AskedQuestion, asked_questions
 from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 
-WATCHED, TESTED = 48, 300  # questions by article: watched in the training, and asked at its end
+WATCHED, TESTED = 48, 200  # questions by article: watched in the training, and asked at its end
 EACH = 2  # of them about an article
 LONGEST = 768  # tokens of one with its passages and its answer: a step's cost
 GENERATIONS, QUESTIONS = 8, 2  # answers to a question, questions of a step
@@ -112,9 +109,8 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
             made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
             place_of = [first[row["group"]] for row in made]  # an article's questions stay in one split
-            rows["train"] = [row for row in rows["train"] if row["category"] != NAME]
-            rows["train"] += [row for row, at in zip(made, place_of, strict=True) if at < questions]
-            rows["valid"] += [row for row, at in zip(made, place_of, strict=True) if 0 <= at - questions < WATCHED]
+            rows["train"] = [row for row, at in zip(made, place_of, strict=True) if at < questions]
+            rows["valid"] = [row for row, at in zip(made, place_of, strict=True) if 0 <= at - questions < WATCHED]
             rows["test"] += [row for row, at in zip(made, place_of, strict=True) if at >= questions + WATCHED]
         for name, found in rows.items():
             found = asked_as("closed" if name == "test" else kind, found)
@@ -162,23 +158,8 @@ def counted(path: Path) -> Any:
         write_json(path, [*former, round(time.process_time() - begun, 1)])
 
 
-class DrawnSide(LocalSide):
-    """A model whose answers are drawn as in the training, instead of greedy."""
-
-    def answers(self, job: Job, asks: Sequence[Question], kind: str, **_: Any) -> dict[str, Answer]:
-        """One drawn answer by id."""
-        drawn = GenerationSection(
-            temperature=TEMPERATURE,
-            top_k=0,
-            top_p=1,
-            repetition_penalty=1,
-            max_new_tokens=job.recipe.generation.max_new_tokens,
-        )
-        return self.sampled(job, asks, drawn, crc32(kind.encode()))
-
-
 def examined(
-    job: Job, adapters: dict[str, Path], side_of: type[LocalSide], *, with_articles: bool
+    job: Job, adapters: dict[str, Path], *, with_articles: bool
 ) -> tuple[list[HeldOut], dict[str, Examined], OpenBook | None]:
     """What both adapters give on the test split, without articles and, if wanted, with."""
     items, yardstick = held_out(job), Yardstick(job.pack)
@@ -187,7 +168,7 @@ def examined(
     with open_engine(job.recipe.model.id, adapters) as engine:
         engine.loaded.context = min(engine.loaded.context, job.recipe.model.max_length)
         for name in adapters:
-            side = side_of(engine, name, name)
+            side = LocalSide(engine, name, name)
             found[name] = examine(job, side, items, yardstick)
             if book:
                 book.ask(job, name, side, found[name], yardstick)
@@ -265,10 +246,8 @@ def main() -> None:
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
     place = Stage(args.out / "answers" / value_hash([training, args.items])[:12], run.manifest("train"))
     job, with_articles = Job(recipe, pack, run, place), args.kind != "closed"
-    items, found, book = examined(job, adapters, LocalSide, with_articles=with_articles)
+    items, found, book = examined(job, adapters, with_articles=with_articles)
     figures = all_figures(items, found, recipe.seed)
-    _, drawn, _ = examined(job, adapters, DrawnSide, with_articles=with_articles)
-    figures |= {f"drawn/{name}": row for name, row in all_figures(items, drawn, recipe.seed).items()}
     asked = asked_questions(run.require("compose", "test.jsonl"), load_tokenizer(recipe.model.id))
     figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book.texts if book else {})
     texts = {name: {at: a.text for at, a in one.answers.items()} for name, one in found.items()}
