@@ -6,14 +6,14 @@ import stat
 import pytest
 
 from mnatune.runs import sqlite_file
-from mnatune.runs.sqlite_file import make_owner_only, write_ahead
+from mnatune.runs.sqlite_file import create_owner_only, write_ahead
 
 
 @pytest.fixture
 def read_by_another(tmp_path):
     """Two connections to a file: the first holds a read lock on it."""
     path = tmp_path / "a" / "b.sqlite3"
-    make_owner_only(path)
+    create_owner_only(path)
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("CREATE TABLE one (x)")
     reader.execute("BEGIN")
@@ -56,10 +56,12 @@ def test_another_fault_is_not_waited_for(monkeypatch):
         write_ahead(Broken(), 60)
 
 
-def test_the_file_is_its_owners_only(tmp_path):
+def test_a_new_file_is_its_owners_only_and_an_old_one_stays_as_it_is(tmp_path):
     path = tmp_path / "a" / "b.sqlite3"
-    path.parent.mkdir()
-    path.write_bytes(b"")
-    path.chmod(0o644)
-    make_owner_only(path)
+    create_owner_only(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o660)  # a group's own ledger
+    path.write_bytes(b"kept")
+    create_owner_only(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert path.read_bytes() == b"kept"

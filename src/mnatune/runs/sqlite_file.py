@@ -1,4 +1,4 @@
-"""SQLite files that several processes write at once: readable by their owner only, with a write-ahead log (WAL)."""
+"""SQLite files that several processes write at once: created readable by their owner only, with a write-ahead log (WAL)."""
 
 import os
 import sqlite3
@@ -9,15 +9,14 @@ OWNER_ONLY = 0o600
 AGAIN_S = 0.01  # between two tries to switch the log on
 
 
-def make_owner_only(path: Path) -> None:
-    """Create the file and its folders where they lack; SQLite gives its other files the same mode.
+def create_owner_only(path: Path) -> None:
+    """Create the file and its folders where they lack; a file that is there keeps its mode. SQLite's other files get it.
 
     Raises:
         OSError: it cannot be written there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, OWNER_ONLY))
-    path.chmod(OWNER_ONLY)
 
 
 def write_ahead(handle: sqlite3.Connection, wait_s: float) -> None:

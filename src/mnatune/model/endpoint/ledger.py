@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.errors import EnvironmentFault
-from ...runs.sqlite_file import make_owner_only, write_ahead
+from ...runs.sqlite_file import create_owner_only, write_ahead
 from ...runs.workspace import value_hash
 from .tally import CallUsage
 
@@ -53,7 +53,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            make_owner_only(path)
+            create_owner_only(path)
             self._base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             write_ahead(self._base, BUSY_S)
             self._base.execute("PRAGMA synchronous=NORMAL")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from ...runs.errors import EnvironmentFault, UsageError, missing_extra
-from ...runs.sqlite_file import make_owner_only, write_ahead
+from ...runs.sqlite_file import OWNER_ONLY, create_owner_only, write_ahead
 
 BUSY_S = 30  # how long a SQLite writer waits for another
 MIGRATION_LOCK = 0x6D6E6174  # PostgreSQL advisory lock: one process migrates at a time
@@ -85,7 +85,8 @@ def _sqlite(address: Any) -> Engine:
         one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
         engine = create_engine(address, connect_args={"check_same_thread": False}, hide_parameters=True, **one)
     else:
-        make_owner_only(Path(address.database))
+        create_owner_only(Path(address.database))
+        Path(address.database).chmod(OWNER_ONLY)
         engine = create_engine(address, connect_args={"timeout": BUSY_S}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
