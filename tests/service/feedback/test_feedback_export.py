@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_feedback import generation, mask
 
@@ -243,6 +243,7 @@ WORDS = st.sampled_from(["합병", "분할", "상법", "주주", "이사회", "�
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=8).map(" ".join), max_size=8))
+@example(["합병 합병 상법 분할 합병", "합병 상법 분할 합병 합병 분할"])  # five shingles, four of them shared
 def test_near_copies_are_those_of_the_definition(texts):
     copies = near_copies(texts, 0.8)
     kept = []

@@ -13,6 +13,8 @@ from .candidates import Candidate, Refused
 
 Refuse = Callable[[Refused], None]
 
+ROUNDING = 1e-9  # (1 − 0.8) · 5 is a little below 1 in binary
+
 
 def without_unfinished(rows: list[Candidate], refuse: Refuse) -> list[Candidate]:
     """Answers to be learned must have ended by themselves: a cut answer teaches the model not to stop."""
@@ -108,7 +110,7 @@ def near_copies(texts: Sequence[str], similar: float) -> set[int]:
     holders: dict[str, list[int]] = defaultdict(list)
     copies: set[int] = set()
     for at, own in enumerate(pieces):
-        rarest = sorted(own, key=lambda p: (frequency[p], p))[: int((1 - similar) * len(own)) + 1]
+        rarest = sorted(own, key=lambda p: (frequency[p], p))[: int((1 - similar) * len(own) + ROUNDING) + 1]
         earlier = {other for piece in rarest for other in holders[piece]}
         if any(facts[other] == facts[at] and resemblance(texts[other], texts[at]) >= similar for other in earlier):
             copies.add(at)
