@@ -1,7 +1,7 @@
 """Does GRPO with citation rewards lower invented citations and raise citation F1 on held-out questions? Against SFT alone.
 
     python bench/evidence_training.py --out START
-    python bench/rewards.py --start START --kind both --out FOLDER [--steps 60] [--questions N] [--quick]
+    python bench/rewards.py --start START --kind both --out FOLDER [--steps 120] [--questions N] [--quick]
 
 START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
 That of `--kind` (with "both", that of "evidence") is trained on with GRPO on the training questions of that kind ("both": all
@@ -105,8 +105,8 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
             recipe, pack = load_recipe(start / "home" / "recipe.lock.yaml"), Pack.load("mna_ko")
             shorter = recipe.model.model_copy(update={"max_length": min(LONGEST, recipe.model.max_length)})
             recipe = recipe.model_copy(update={"model": shorter})
-            known = [*rows["valid"], *rows["test"], *(row for row in rows["train"] if row["category"] == NAME)]
-            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, cited_in(known, pack), EACH)
+            known = cited_in([row for found in rows.values() for row in found], pack)
+            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, known, EACH)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
             place_of = [first[row["group"]] for row in made]  # an article's questions stay in one split
             rows["train"] = [row for row, at in zip(made, place_of, strict=True) if at < questions]
@@ -195,17 +195,20 @@ def compared(items: list[HeldOut], found: dict[str, Examined], seed: int) -> dic
     }
 
 
-def tricks(pack: Pack, questions: dict[str, AskedQuestion], found: dict[str, Examined], texts: dict) -> dict[str, Any]:
+def tricks(
+    pack: Pack, items: list[HeldOut], questions: dict[str, AskedQuestion], found: dict[str, Examined], texts: dict
+) -> dict[str, Any]:
     """Answers that play a trick, by kind, without articles and with; the share with its difference.
 
     Args:
+        items: what was asked; those of one group are one draw of the interval.
         texts: item → adapter → way of asking → answer, of the answers with articles.
     """
     rewarder, shares, kinds = Rewarder(pack), {}, {}
-    groups: list[str] = []
+    group_of, groups = {one.id: one.group for one in items}, []
     for name, examination in found.items():
         answers = {at: [one.text, *texts.get(at, {}).get(name, {}).values()] for at, one in examination.answers.items()}
-        groups = [at for at, given in answers.items() for _ in given]
+        groups = [group_of[at] for at, given in answers.items() for _ in given]
         marks = [
             rewarder.mark(questions[at], DrawnAnswer(text, True)).trick
             for at, given in answers.items()
@@ -234,11 +237,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     args.steps = 2 if args.quick else args.steps
-    run, pack, recipe = (
-        Run(args.out / "run"),
-        Pack.load("mna_ko"),
-        load_recipe(args.start / "home" / "recipe.lock.yaml"),
-    )
+    run, pack = Run(args.out / "run"), Pack.load("mna_ko")
+    recipe = load_recipe(args.start / "home" / "recipe.lock.yaml")
     rows = composed(args.start, args.kind, run, args.questions)
     adapter = Run(args.start / ("closed" if args.kind == "closed" else "evidence")).require("train", "adapter")
     recipe = grpo_recipe(recipe, adapter, rows, args)
@@ -249,7 +249,7 @@ def main() -> None:
     items, found, book = examined(job, adapters, with_articles=with_articles)
     figures = all_figures(items, found, recipe.seed)
     asked = asked_questions(run.require("compose", "test.jsonl"), load_tokenizer(recipe.model.id))
-    figures["tricks"] = tricks(pack, {one.id: one for one in asked}, found, book.texts if book else {})
+    figures["tricks"] = tricks(pack, items, {one.id: one for one in asked}, found, book.texts if book else {})
     texts = {name: {at: a.text for at, a in one.answers.items()} for name, one in found.items()}
     write_json(args.out / "answers.json", {"closed": texts, "evidence": book.texts if book else {}})
     for name, row in figures.items():

@@ -95,9 +95,8 @@ def build(
     encoder = _of_pack(pack)
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
-    shutil.rmtree(
-        out / "search", ignore_errors=True
-    )  # an encoder taken from here is mapped, and lives on until it is saved
+    if (out / "search").exists():  # an encoder taken from there is mapped, and lives on until it is saved
+        shutil.rmtree(out / "search")
     articles = list(_article_rows(files))
     files.articles.clear()
     _write(out / "articles.parquet", articles, ARTICLE_COLUMNS)
