@@ -102,6 +102,17 @@ def composed(
     run.perform("compose", {}, {"rows": value_hash([rows, kind, split, *asked])}, 42, "", work)
 
 
+def prepare(recipe: Recipe, home: Run) -> None:
+    """Read, curate, judge and compose the pack's questions."""
+    for stage in PREPARED:
+        perform(stage, recipe, home)
+
+
+def held_out_rows(home: Run) -> list[dict[str, Any]]:
+    """The validation and test rows."""
+    return [row for name in ("valid", "test") for row in read_jsonl(home.require("compose", f"{name}.jsonl"))]
+
+
 def trained(recipe: Recipe, pack: Pack, run: Run) -> dict[str, Any]:
     """Train on a data set; what was trained on and how long it took."""
     start = time.perf_counter()
@@ -193,10 +204,8 @@ def main() -> None:
     args = parser.parse_args()
     recipe, pack = recipe_of(args), Pack.load("mna_ko")
     home = Run(args.out / "home")
-    for stage in PREPARED:
-        perform(stage, recipe, home)
-    held = [row for name in ("valid", "test") for row in read_jsonl(home.require("compose", f"{name}.jsonl"))]
-    asked_too = asked_rows(pack, recipe, args.asked, cited_in(held, pack)) if args.asked else []
+    prepare(recipe, home)
+    asked_too = asked_rows(pack, recipe, args.asked, cited_in(held_out_rows(home), pack)) if args.asked else []
     runs = {kind: Run(args.out / kind) for kind in KINDS}
     facts = {}
     for kind, run in runs.items():

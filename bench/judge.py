@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mnatune.model.endpoint import Ask, Endpoint, Tally, check_flat, json_in, ledger_key
@@ -33,6 +34,17 @@ SCHEMA = {
     "required": ["id", "reason", *NAMES],
 }
 RUBRIC = "채점 기준 " * 200
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of both ways: their seconds, CPU milliseconds a call, and the share of its places that ours kept busy."""
+
+    ours: float
+    ours_cpu: float
+    baseline: float
+    baseline_cpu: float
+    busy: float
 
 
 def messages(row: str) -> list[dict[str, str]]:
@@ -98,6 +110,18 @@ def resident_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def timed(url: str, folder: Path, rows: int, concurrency: int, turn: int) -> Turn:
+    """Ours, then the baseline, over as many new rows each."""
+    started, used = time.monotonic(), time.process_time()
+    tally = ours(url, folder, rows, concurrency, f"t{turn}-")
+    took, ours_cpu = time.monotonic() - started, time.process_time() - used
+    used = time.process_time()
+    baseline = plain(url, rows, concurrency, f"b{turn}-")
+    baseline_cpu = time.process_time() - used
+    assert tally.done == tally.paid.calls == rows
+    return Turn(took, ours_cpu / rows * 1000, baseline, baseline_cpu / rows * 1000, tally.busy)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
@@ -107,9 +131,6 @@ def main() -> None:
     wish = parser.parse_args()
     rows = 2000 if wish.quick else wish.rows
     ideal = rows * wish.latency / wish.concurrency
-    walls: dict[str, list[float]] = {"ours": [], "baseline": []}
-    cpu: dict[str, list[float]] = {"ours": [], "baseline": []}
-    in_flight = []
     process, url = server(wish.latency, 0.0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -117,16 +138,7 @@ def main() -> None:
         early = resident_mib()
         ours(url, folder, rows, wish.concurrency, "memory-")
         late = resident_mib()
-        for turn in range(3):
-            started, used = time.monotonic(), time.process_time()
-            tally = ours(url, folder, rows, wish.concurrency, f"t{turn}-")
-            walls["ours"].append(time.monotonic() - started)
-            cpu["ours"].append((time.process_time() - used) / rows * 1000)
-            in_flight.append(tally.busy)
-            used = time.process_time()
-            walls["baseline"].append(plain(url, rows, wish.concurrency, f"b{turn}-"))
-            cpu["baseline"].append((time.process_time() - used) / rows * 1000)
-            assert tally.done == tally.paid.calls == rows
+        turns = [timed(url, folder, rows, wish.concurrency, turn) for turn in range(3)]
         started = time.monotonic()
         again = ours(url, folder, rows, wish.concurrency, "t0-")
         from_ledger = time.monotonic() - started
@@ -136,7 +148,7 @@ def main() -> None:
     process.terminate()
     assert again.cached == rows
     assert recorded == booked == rows // 10 + 4 * rows
-    medians = {name: statistics.median(found) for name, found in walls.items()}
+    medians = {one.name: statistics.median(getattr(turn, one.name) for turn in turns) for one in fields(Turn)}
     print(f"ideal {ideal:.1f} s, ours {medians['ours']:.1f} s, httpx with a semaphore {medians['baseline']:.1f} s")
     print(
         f"memory {early:.0f} MiB after {rows // 10} rows, {late:.0f} MiB after {rows} more; ledger {from_ledger:.2f} s"
@@ -152,9 +164,9 @@ def main() -> None:
                 "ours": {
                     "rows": rows,
                     "seconds": round(medians["ours"], 2),
-                    "in_flight": round(statistics.median(in_flight), 4),
+                    "in_flight": round(medians["busy"], 4),
                     "of_ideal": round(ideal / medians["ours"], 4),
-                    "cpu_ms_per_call": round(statistics.median(cpu["ours"]), 3),
+                    "cpu_ms_per_call": round(medians["ours_cpu"], 3),
                     "memory_growth_mib": round(late - early, 1),
                     "ledger_rows_per_second": round(rows / from_ledger),
                     "ledger_rows": recorded,
@@ -163,7 +175,7 @@ def main() -> None:
                 "baseline": {
                     "seconds": round(medians["baseline"], 2),
                     "of_ideal": round(ideal / medians["baseline"], 4),
-                    "cpu_ms_per_call": round(statistics.median(cpu["baseline"]), 3),
+                    "cpu_ms_per_call": round(medians["baseline_cpu"], 3),
                 },
             }
         )

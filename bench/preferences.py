@@ -86,6 +86,12 @@ def figures(sft: np.ndarray, tuned: np.ndarray, lengths: np.ndarray, groups: lis
     }
 
 
+def fitting_pairs(run: Run, tokenizer: Any, longest: int) -> list[dict[str, Any]]:
+    """The preference pairs of a run both of whose sides have room."""
+    rows = read_jsonl(run.folder("compose") / "preferences.jsonl")
+    return [pair for pair in rows if max(map(len, sides(tokenizer, [pair]))) <= longest]
+
+
 def main() -> None:
     """Train, score, compare, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,11 +106,7 @@ def main() -> None:
     run = Run(arguments.run)
     base = load_recipe(run.root / "recipe.lock.yaml")
     tokenizer = load_tokenizer(base.model.id, base.model.revision)
-    pairs = [
-        pair
-        for pair in read_jsonl(run.folder("compose") / "preferences.jsonl")
-        if max(map(len, sides(tokenizer, [pair]))) <= base.model.max_length
-    ]
+    pairs = fitting_pairs(run, tokenizer, base.model.max_length)
     held_out = [pair for pair in pairs if is_held_out(pair)]
     rest = [pair for pair in pairs if not is_held_out(pair)]
     if arguments.quick:
@@ -128,11 +130,9 @@ def main() -> None:
     lengths = np.array([len(one.completion) for one in wanted]).reshape(-1, 2)
     groups = [str(pair["prompt"]) for pair in held_out]
     found = {name: figures(scored["sft"], scored[name], lengths, groups) for name in adapters if name != "sft"}
-    for name, each in found.items():
-        for figure, shown in each.items():
-            print(
-                f"{name:<12} {figure:<9} {shown['base']['value']:7.3f} -> {shown['tuned']['value']:7.3f}  {shown['difference']}"
-            )
+    for name, figure, shown in ((name, *one) for name, each in found.items() for one in each.items()):
+        before, after = shown["base"]["value"], shown["tuned"]["value"]
+        print(f"{name:<12} {figure:<9} {before:7.3f} -> {after:7.3f}  {shown['difference']}")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     record = {
         "bench": "preferences",
