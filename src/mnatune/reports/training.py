@@ -27,6 +27,7 @@ SYSTEM = {
 GUARDS = {
     "citation_exists": "있는 조문",
     "citation_supported": "맞는 조문",
+    "citation_shown": "근거 안의 조문",
     "values_grounded": "근거 있는 숫자·날짜",
     "ends": "스스로 끝맺음",
     "korean": "한국어",

@@ -13,6 +13,7 @@ from .errors import did_you_mean
 REWARDS = {
     "citation_exists": 1.0,
     "citation_supported": 1.0,
+    "citation_shown": 1.0,
     "values_grounded": 0.5,
     "letter": 1.0,
     "ends": 0.5,

@@ -56,7 +56,7 @@ def test_a_trick_is_found_and_paid_nothing(paid, probe) -> None:
     if probe["trick"]:
         assert marks.total(WEIGHTS) == 0
     else:
-        assert marks.total(WEIGHTS) > 0.45
+        assert marks.total(WEIGHTS) > 0.35
 
 
 def test_what_the_pack_itself_answers_is_no_trick_and_is_paid(rewarder, pack) -> None:
@@ -101,19 +101,19 @@ def test_the_right_article_is_paid_more_than_another_one_that_exists(paid) -> No
     )
 
 
-def test_outside_the_evidence_nothing_is_supported(paid) -> None:
-    missing = question(
-        reference="주어진 자료에는 합병 승인에 관한 조문이 없습니다.",
-        evidence=frozenset({"상법 341"}),
-        day="2024-01-01",
-    )
-    assert (
-        paid("자기주식에 관한 상법 제341조만 보이며 합병에 관한 내용은 자료에 없습니다.", missing).parts[
-            "citation_supported"
-        ]
-        == 1
-    )
-    assert paid("합병은 상법 제522조에 따라 주주총회가 승인합니다.", missing).parts["citation_supported"] == 0
+def test_a_citation_out_of_the_evidence_is_paid_and_one_from_elsewhere_is_not(paid) -> None:
+    shown = {"evidence": frozenset({"상법 522", "상법 341"}), "day": "2024-01-01"}
+    cites = "합병계약서는 상법 제{}조에 따라 주주총회의 특별결의로 승인받아야 합니다."
+    marks = {number: paid(cites.format(number), question(**shown)).parts for number in (522, 341, 434)}
+    assert [marks[number]["citation_shown"] for number in (522, 341, 434)] == [1, 1, 0]
+    assert [marks[number]["citation_supported"] for number in (522, 341, 434)] == [1, 0, 0]
+    silent = "합병계약서는 주주총회의 특별결의로 승인받아야 합니다."
+    assert paid(silent, question(**shown)).parts["citation_shown"] == 0
+    assert paid(cites.format(522)).parts["citation_shown"] is None, "asked without evidence"
+    missing = question(reference="주어진 자료에는 합병 승인에 관한 조문이 없습니다.", **shown)
+    assert paid("합병에 관한 내용은 주어진 자료에 없습니다.", missing).parts["citation_shown"] == 1
+    assert paid(cites.format(434), missing).parts["citation_shown"] == 0
+    assert paid(cites.format(434), missing).parts["citation_supported"] is None
 
 
 def test_numbers_count_against_the_reference_else_against_the_question(paid) -> None:
@@ -157,8 +157,9 @@ def test_an_answer_that_was_cut_off_did_not_end(paid) -> None:
 def test_a_pack_without_laws_rewards_no_citation(tmp_path, pack) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(pack.root, bare, ignore=shutil.ignore_patterns("law", "sample"))
-    marks = Rewarder(Pack.load(str(bare))).mark(question(), DrawnAnswer(REFERENCE, True))
-    assert marks.parts["citation_exists"] is marks.parts["citation_supported"] is None
+    asked = question(evidence=frozenset({"상법 522"}))
+    marks = Rewarder(Pack.load(str(bare))).mark(asked, DrawnAnswer(REFERENCE, True))
+    assert {marks.parts[name] for name in ("citation_exists", "citation_supported", "citation_shown")} == {None}
     assert marks.total(WEIGHTS) > 0.9
 
 

@@ -31,6 +31,7 @@ SPARE_CITATIONS = 2  # that an answer may have beyond twice the reference's
 HEDGED = 0.5  # share of sentences that commit to nothing
 BAND = (0.5, 2.0)  # of the reference's length: full pay
 FADE = (0.2, 4.0)  # no pay
+CITATION_PARTS = ("citation_exists", "citation_supported", "citation_shown")  # what takes a law memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Rewarder:
         trick = self.trick_of(held)
         parts = {name: part(held) for name, part in PARTS.items()}
         if self.memory is None:
-            parts |= {"citation_exists": None, "citation_supported": None}
+            parts |= dict.fromkeys(CITATION_PARTS)
         return Marks({name: mark and (0.0 if trick else mark) for name, mark in parts.items()}, trick)
 
     def trick_of(self, held: _Held) -> Trick:
@@ -168,15 +169,27 @@ def citation_exists(held: _Held) -> float:
 def citation_supported(held: _Held) -> float | None:
     """F1 of the articles cited, those that their sentence contradicts not counted, against the reference's.
 
-    Where the reference cites nothing, articles outside the evidence earn nothing; without evidence there is nothing to verify.
+    Where the reference cites nothing there is nothing to verify.
     """
-    given = {(c.law, c.article) for c in held.cited}
-    if held.wanted:
-        right = {(c.law, c.article) for c in held.cited if not c.fault} & held.wanted
-        return 2 * len(right) / (len(given) + len(held.wanted))
-    if held.question.evidence is None:
+    if not held.wanted:
         return None
-    return float(all(f"{law} {article}" in held.question.evidence for law, article in given))
+    given = {(c.law, c.article) for c in held.cited}
+    right = {(c.law, c.article) for c in held.cited if not c.fault} & held.wanted
+    return 2 * len(right) / (len(given) + len(held.wanted))
+
+
+def citation_shown(held: _Held) -> float | None:
+    """Share of the citations that stand in the evidence; none earns nothing where the reference cites, else everything.
+
+    It pays a name copied from the passages before the right one is chosen: without it, a model that does not yet read
+    earns nothing that differs between its answers. Without evidence there is nothing to verify.
+    """
+    evidence = held.question.evidence
+    if evidence is None:
+        return None
+    if not held.cited:
+        return 0.0 if held.wanted else 1.0
+    return sum(f"{c.law} {c.article}" in evidence for c in held.cited) / len(held.cited)
 
 
 def values_grounded(held: _Held) -> float:
@@ -224,6 +237,7 @@ def polite(held: _Held) -> float:
 PARTS: dict[str, Callable[[_Held], float | None]] = {
     "citation_exists": citation_exists,
     "citation_supported": citation_supported,
+    "citation_shown": citation_shown,
     "values_grounded": values_grounded,
     "letter": letter,
     "ends": ends,

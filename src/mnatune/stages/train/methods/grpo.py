@@ -15,6 +15,7 @@ from ..plan import Needs, Rollout
 PARTS = {
     "citation_exists": "있는 조문",
     "citation_supported": "맞는 조문",
+    "citation_shown": "근거 안의 조문",
     "values_grounded": "근거 있는 숫자·날짜",
     "letter": "시험 정답",
     "ends": "스스로 끝맺음",
