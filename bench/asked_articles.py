@@ -4,25 +4,40 @@ The benches on evidence and rewards train on them beside or instead of the pack'
 """
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mnatune.law.article_numbers import written
+from mnatune.law.evidence_search import articles_for
 from mnatune.law.hits import Hit
 from mnatune.law.law_memory import LawIndex
 from mnatune.law.tables import article_questions
-from mnatune.model.evidence_prompt import EvidenceWords, without_passages
+from mnatune.model.evidence_prompt import PASSAGE_LENGTHS, EvidenceWords, NumberedPassage, without_passages
 from mnatune.model.load import load_tokenizer
 from mnatune.model.prompt import Message, dialogue, examples
 from mnatune.pack import Pack
 from mnatune.runs.recipe import Recipe
 from mnatune.runs.records import QA, Document, Source, content_id
-from mnatune.stages.compose.grounded_rows import EvidenceWriter, Unfit
+from mnatune.stages.compose.grounded_rows import EvidenceRow, EvidenceWriter, Unfit
 from mnatune.stages.synthesize.by_rule import ARTICLE_TITLE, extract, rests_on
 from mnatune.stages.synthesize.passages import passages
 
 SHORT = 160  # characters of an answer, at most
 NAME = "article-questions"
+
+
+@dataclass(frozen=True)
+class ArticleQuestion:
+    """A question about an article.
+
+    Attributes:
+        all_questions: those of the pack about the article, this one among them.
+    """
+
+    row: QA
+    article: Hit
+    all_questions: list[str]
 
 
 def answer_by_rule(hit: Hit) -> str:
@@ -37,12 +52,15 @@ def answer_by_rule(hit: Hit) -> str:
     return ""
 
 
-def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str], each: int = 1) -> list[dict[str, Any]]:
-    """Lines of train.jsonl as compose writes them for rows with evidence, article by article in random order.
+def asked_rows(
+    pack: Pack, recipe: Recipe, count: int, but: Collection[str], each: int = 1, *, as_served: bool = False
+) -> list[dict[str, Any]]:
+    """Lines of train.jsonl for rows with evidence, article by article in random order.
 
     Args:
         but: articles that are not asked about, as "상법 522의3".
         each: questions about an article, at most; they are of one group.
+        as_served: the passages are those that the search finds, in its order; else as compose writes them.
     """
     memory, words = LawIndex.open(pack.root), EvidenceWords.of(pack.prompts)
     writer, tokenizer = EvidenceWriter(memory, words, recipe.seed), load_tokenizer(recipe.model.id)
@@ -51,9 +69,10 @@ def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str], eac
         return len(examples(tokenizer, turns)[-1]) <= recipe.model.max_length
 
     rows: list[dict[str, Any]] = []
-    for one in _questions(pack, memory, recipe.seed, but, each):
+    for question in _questions(pack, memory, recipe.seed, but, each):
+        one, turns = question.row, dialogue(question.row.question, pack.system_prompt)
         try:
-            made = writer.row(one, dialogue(one.question, pack.system_prompt), fits)
+            made = served(memory, words, question, turns, fits) if as_served else writer.row(one, turns, fits)
         except Unfit:
             continue
         place = {"name": NAME, "archive": "", "member": "", "index": len(rows), "licence": "", "place": ""}
@@ -64,6 +83,39 @@ def asked_rows(pack: Pack, recipe: Recipe, count: int, but: Collection[str], eac
     return rows
 
 
+def served(
+    memory: LawIndex,
+    words: EvidenceWords,
+    question: ArticleQuestion,
+    asked: Sequence[Message],
+    fits: Callable[[Sequence[Message]], bool],
+) -> EvidenceRow:
+    """A question with the articles that the search finds, in its order; without the right one they do not tell the answer.
+
+    The search may use no question about the article.
+
+    Raises:
+        Unfit: there is no room.
+    """
+    one, right = question.row, question.article
+    found = articles_for(memory, [one.question], memory.as_of, hidden=question.all_questions)
+    told = any(hit.name == right.name for hit in found)
+    facts = {
+        "kind": "right" if told else "missing",
+        "day": memory.as_of,
+        "passages": [f"{hit.law} {hit.article}" for hit in found],
+        "question": one.question,
+        "answer": one.answer,
+    }
+    passages = [NumberedPassage.of(hit, memory.as_of) for hit in found]
+    answer = Message(role="assistant", content=one.answer if told else words.abstaining([right]))
+    for longest in PASSAGE_LENGTHS:
+        turns = [*words.dialogue(asked, passages, longest), answer]
+        if fits(turns):
+            return EvidenceRow(turns, facts)
+    raise Unfit("too-long")
+
+
 def cited_in(rows: Iterable[dict[str, Any]], pack: Pack) -> set[str]:
     """The articles that composed rows rest on, as "상법 522의3"."""
     memory = LawIndex.open(pack.root)
@@ -71,7 +123,7 @@ def cited_in(rows: Iterable[dict[str, Any]], pack: Pack) -> set[str]:
     return {f"{one.law} {one.article}" for text in texts for one in memory.checker.find(text)}
 
 
-def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str], each: int) -> Iterator[QA]:
+def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str], each: int) -> Iterator[ArticleQuestion]:
     rows = [row for row in article_questions(pack) if f"{row['law']} {row['article']}" not in but]
     draw = random.Random(f"{seed}/{NAME}")
     draw.shuffle(rows)
@@ -80,5 +132,6 @@ def _questions(pack: Pack, memory: LawIndex, seed: int, but: Collection[str], ea
         answer = answer_by_rule(hit) if hit and hit.text and not hit.note else ""
         if hit and answer:
             for question in draw.sample(row["questions"], min(each, len(row["questions"]))):
-                group = content_id(hit.name)
-                yield QA(content_id(question, answer), question, answer, NAME, group, Source(NAME), reference=hit.name)
+                at, group = content_id(question, answer), content_id(hit.name)
+                made = QA(at, question, answer, NAME, group, Source(NAME), reference=hit.name)
+                yield ArticleQuestion(made, hit, row["questions"])

@@ -4,11 +4,13 @@
     python bench/rewards.py --start START --kind both --out FOLDER [--steps 120] [--questions N] [--quick]
 
 START holds the same questions asked without articles ("closed") and with ("evidence"), and an adapter trained on each (SFT).
-That of `--kind` (with "both", that of "evidence") is trained on with GRPO on the training questions of that kind ("both": all
-with articles, and half of them without too), watched on its validation questions. With `--questions`, on so many of the
-pack's questions by article instead, whose articles neither SFT nor the held-out rows know; others of them are watched, and
-others again stand in the test split beside the pack's own questions ("articles/" and "pack/" before a figure). An article's
-questions stay in one split.
+That of `--kind` is trained on with GRPO on the training questions of that kind, watched on its validation questions. With
+"both", SFT comes first, on START's rows with their articles and every fourth of them without too, and so does GRPO. With
+`--questions`, it learns from so many of the pack's questions by article instead, whose articles neither SFT nor the held-out
+rows know, asked as serving asks them: with the articles that the search finds, in its order. Others of them are watched,
+and others again stand in the test split beside the pack's own questions ("articles/" and "pack/" before a figure). An
+article's questions stay in one split. The search's vectors have learnt from the questions by article, so that it finds
+nearly all of them: for how well the search serves, look at the pack's own.
 
 Both adapters answer the test split greedily, as `evaluate` asks it: without articles, and but for kind "closed" also with
 those that the search finds, which may not use the question, and with the right ones taken out. Every figure is evaluation's
@@ -56,6 +58,7 @@ from mnatune.stages.train.rewards import DrawnAnswer, Rewarder
 WATCHED, TESTED = 48, 200  # questions by article: watched in the training, and asked at its end
 EACH = 2  # of them about an article
 LONGEST = 768  # tokens of one with its passages and its answer: a step's cost
+CLOSED = 4  # with kind "both" every so many-th row is asked without its passages too
 GENERATIONS, QUESTIONS = 8, 2  # answers to a question, questions of a step
 TEMPERATURE, KL = 0.8, 0.0
 SHOWN = (
@@ -106,7 +109,7 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
             shorter = recipe.model.model_copy(update={"max_length": min(LONGEST, recipe.model.max_length)})
             recipe = recipe.model_copy(update={"model": shorter})
             known = cited_in([row for found in rows.values() for row in found], pack)
-            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, known, EACH)
+            made = asked_rows(pack, recipe, questions + WATCHED + TESTED, known, EACH, as_served=True)
             first = {row["group"]: at for at, row in reversed(list(enumerate(made)))}
             place_of = [first[row["group"]] for row in made]  # an article's questions stay in one split
             rows["train"] = [row for row, at in zip(made, place_of, strict=True) if at < questions]
@@ -122,13 +125,32 @@ def composed(start: Path, kind: str, run: Run, questions: int) -> int:
 
 
 def asked_as(kind: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with their passages ("evidence"), without ("closed", with the answer from before), or all with and half without."""
+    """The rows with their passages ("evidence"), without ("closed", with the answer from before), or all with and some without."""
     closed = [
         {name: value for name, value in row.items() if name != "evidence"}
         | {"id": f"{row['id']}-closed", "messages": without_passages(row)}
         for row in rows
     ]
-    return {"evidence": list(rows), "closed": closed, "both": [*rows, *closed[::2]]}[kind]
+    return {"evidence": list(rows), "closed": closed, "both": [*rows, *closed[::CLOSED]]}[kind]
+
+
+def start_adapter(start: Path, kind: str, recipe: Recipe, pack: Pack, out: Path) -> Path:
+    """The adapter of SFT that GRPO begins with: START's, or for "both" one trained here on the same rows asked both ways."""
+    if kind != "both":
+        return Run(start / kind).require("train", "adapter")
+    run, rows = Run(out / "sft"), Run(start / "evidence")
+
+    def work(place: Stage) -> None:
+        for name in ("train", "valid", "test"):
+            write_jsonl(
+                place.path(f"{name}.jsonl"), asked_as(kind, list(read_jsonl(rows.require("compose", f"{name}.jsonl"))))
+            )
+
+    run.perform("compose", {"kind": kind}, rows.output_hashes("compose"), 42, "", work)
+    section = recipe.section("train", "model")
+    hashes = run.output_hashes("compose")
+    run.perform("train", section, hashes, 42, "", lambda place: train(Job(recipe, pack, run, place)))
+    return run.require("train", "adapter")
 
 
 def trained(run: Run, recipe: Recipe, pack: Pack, out: Path) -> dict[str, Any]:
@@ -240,7 +262,7 @@ def main() -> None:
     run, pack = Run(args.out / "run"), Pack.load("mna_ko")
     recipe = load_recipe(args.start / "home" / "recipe.lock.yaml")
     rows = composed(args.start, args.kind, run, args.questions)
-    adapter = Run(args.start / ("closed" if args.kind == "closed" else "evidence")).require("train", "adapter")
+    adapter = start_adapter(args.start, args.kind, recipe, pack, args.out)
     recipe = grpo_recipe(recipe, adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}

@@ -17,6 +17,7 @@ from mnatune.pack import Pack
 from mnatune.reports.training import GUARDS as LABELS
 from mnatune.runs.errors import DataError, Interrupted, UsageError
 from mnatune.stages.train import grpo_loop, loop, reward_trainer, train
+from mnatune.stages.train.asked_rows import AskedQuestion
 from mnatune.stages.train.rewards import Rewarder
 
 OPTIONS = {"generations": 4, "answer_tokens": 12, "rewards": {"korean": 1.0, "ends": 1.0, "length": 0.5}}
@@ -174,6 +175,12 @@ def test_batches_hold_every_place_once_and_lengths_that_are_alike(lengths) -> No
     assert all(max(lengths[at] for at in batch) <= 2 * min(lengths[at] for at in batch) for batch in batches)
     firsts = [min(lengths[at] for at in batch) for batch in batches]
     assert all(after > 2 * before for before, after in pairwise(firsts)), "no more batches than needed"
+
+
+def test_a_watched_answer_may_repeat_its_passages_but_not_its_question() -> None:
+    plain = AskedQuestion(id="a", prompt=[1], asked="", plain="", reference="")
+    tasks = reward_trainer.watched_tasks([plain, replace(plain, evidence=frozenset({"상법 522"}))], 8, 1.3)
+    assert [(one.sampling.quoting, one.sampling.repetition_penalty) for one in tasks] == [(False, 1.3), (True, 1.3)]
 
 
 def test_the_report_has_a_name_for_every_guard() -> None:

@@ -7,7 +7,7 @@ with a generator of its own, seeded by recipe, step and place, so a resumed trai
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import TrainerCallback
@@ -87,8 +87,7 @@ class RewardTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def watched(self) -> HeldOutMarks:
         """The held-out questions answered greedily, and marked."""
-        sampling = Sampling(self._options.answer_tokens, repetition_penalty=self._penalty)
-        answers = self._answers([Task(POLICY, sampling, prompt=one.prompt) for one in self.held_out])
+        answers = self._answers(watched_tasks(self.held_out, self._options.answer_tokens, self._penalty))
         marks = self._rewarder.mark_all(self.held_out, [DrawnAnswer(a.text, a.stopped) for a in answers])
         guards = {name: [m.parts[name] for m in marks] for name in GUARDS if name != "honest"}
         known = {name: [v for v in found if v is not None] for name, found in guards.items()}
@@ -197,6 +196,12 @@ class GuardStop(TrainerCallback):  # type: ignore[misc]
         before, after = self._seen
         facts = {"questions": len(before.totals), "before": before.facts(), "after": after.facts()}
         return {"held_out": {**facts, "fallen": after.fallen(before)}}
+
+
+def watched_tasks(questions: Sequence[AskedQuestion], answer_tokens: int, penalty: float) -> list[Task]:
+    """The questions asked greedily, as evaluation asks them: where passages are shown, repeating their words costs nothing."""
+    plain = Sampling(answer_tokens, repetition_penalty=penalty)
+    return [Task(POLICY, replace(plain, quoting=one.evidence is not None), prompt=one.prompt) for one in questions]
 
 
 def weighted(options: GrpoOptions) -> list[str]:
