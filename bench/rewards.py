@@ -134,21 +134,19 @@ def asked_as(kind: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return {"evidence": list(rows), "closed": closed, "both": [*rows, *closed[::CLOSED]]}[kind]
 
 
-def start_adapter(start: Path, kind: str, recipe: Recipe, pack: Pack, out: Path) -> Path:
+def start_adapter(args: argparse.Namespace, recipe: Recipe, pack: Pack) -> Path:
     """The adapter of SFT that GRPO begins with: START's, or for "both" one trained here on the same rows asked both ways."""
-    if kind != "both":
-        return Run(start / kind).require("train", "adapter")
-    run, rows = Run(out / "sft"), Run(start / "evidence")
+    if args.kind != "both":
+        return Run(args.start / args.kind).require("train", "adapter")
+    run, source = Run(args.out / "sft"), Run(args.start / "evidence")
 
     def work(place: Stage) -> None:
         for name in ("train", "valid", "test"):
-            write_jsonl(
-                place.path(f"{name}.jsonl"), asked_as(kind, list(read_jsonl(rows.require("compose", f"{name}.jsonl"))))
-            )
+            rows = list(read_jsonl(source.require("compose", f"{name}.jsonl")))[: 16 if args.quick else None]
+            write_jsonl(place.path(f"{name}.jsonl"), asked_as("both", rows))
 
-    run.perform("compose", {"kind": kind}, rows.output_hashes("compose"), 42, "", work)
-    section = recipe.section("train", "model")
-    hashes = run.output_hashes("compose")
+    run.perform("compose", {"quick": args.quick}, source.output_hashes("compose"), 42, "", work)
+    section, hashes = recipe.section("train", "model"), run.output_hashes("compose")
     run.perform("train", section, hashes, 42, "", lambda place: train(Job(recipe, pack, run, place)))
     return run.require("train", "adapter")
 
@@ -262,7 +260,7 @@ def main() -> None:
     run, pack = Run(args.out / "run"), Pack.load("mna_ko")
     recipe = load_recipe(args.start / "home" / "recipe.lock.yaml")
     rows = composed(args.start, args.kind, run, args.questions)
-    adapter = start_adapter(args.start, args.kind, recipe, pack, args.out)
+    adapter = start_adapter(args, recipe, pack)
     recipe = grpo_recipe(recipe, adapter, rows, args)
     training = trained(run, recipe, pack, args.out)
     adapters = {"sft": adapter, "grpo": run.require("train", "adapter")}
