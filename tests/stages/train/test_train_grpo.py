@@ -16,8 +16,10 @@ from transformers import TrainerCallback
 from mnatune.pack import Pack
 from mnatune.reports.training import GUARDS as LABELS
 from mnatune.runs.errors import DataError, Interrupted, UsageError
+from mnatune.runs.workspace import Run
 from mnatune.stages.train import grpo_loop, loop, reward_trainer, train
 from mnatune.stages.train.asked_rows import AskedQuestion
+from mnatune.stages.train.checkpoints import FINISHED
 from mnatune.stages.train.rewards import Rewarder
 
 OPTIONS = {"generations": 4, "answer_tokens": 12, "rewards": {"korean": 1.0, "ends": 1.0, "length": 0.5}}
@@ -103,6 +105,14 @@ def test_a_resumed_training_draws_and_learns_what_the_whole_one_did(trained, job
     train(job_of(trained[2], run))
     assert adapter_bytes(run) == adapter_bytes(trained[0])
     assert curve(run) == curve(trained[0])
+
+
+def test_a_training_begun_under_other_weights_is_not_gone_on_with(trained, job_of, tmp_path, monkeypatch) -> None:
+    run, former = Run(shutil.copytree(trained[0].root, tmp_path / "run")), grpo_loop.grpo_options
+    (run.folder("train") / "checkpoints" / FINISHED).unlink()
+    monkeypatch.setattr(grpo_loop, "grpo_options", lambda recipe: former(recipe).model_copy(update={"kl": 0.5}))
+    with pytest.raises(UsageError, match="made with another rewards"):
+        train(job_of(trained[2], run))
 
 
 def test_a_fallen_guard_stops_the_training_and_its_checkpoint_is_not_taken(

@@ -27,7 +27,7 @@ from .judged_reward import REWARD, RubricJudge
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, to_the_end
 from .method import Method, rows_file
 from .processes import process_count
-from .reward_trainer import GUARD_FIGURES, GuardStop, HeldOutMarks, RewardTrainer, weighted
+from .reward_trainer import GUARD_FIGURES, GUARDS, GuardStop, HeldOutMarks, RewardTrainer, weighted
 from .rewards import Rewarder
 from .setting import Setting, fitted
 from .token_rows import step_order
@@ -60,12 +60,13 @@ def train_on_rewards(job: Job, method: Method) -> None:
     job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
     judge = RubricJudge(job) if options.rewards.get(REWARD) else None
     pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
+    marked_by = [job.pack.hashes(*pack_files), judge.identity if judge else "", options.model_dump(mode="json"), GUARDS]
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
-        "rewards": value_hash([job.pack.hashes(*pack_files), judge.identity if judge else ""]),
+        "rewards": value_hash(marked_by),  # weights that the recipe leaves to the method included
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)
