@@ -10,6 +10,7 @@ from papers import Grid, Paper
 HP = "http://www.hancom.co.kr/hwpml/2011/paragraph"
 HS = "http://www.hancom.co.kr/hwpml/2011/section"
 HH = "http://www.hancom.co.kr/hwpml/2011/head"
+FREE = 0xFFFFFFFF  # no sector, no entry of a compound file
 
 
 def hwpx(paper: Paper) -> bytes:
@@ -117,9 +118,17 @@ def _deflated(data: bytes) -> bytes:
     return squeeze.compress(data) + squeeze.flush()
 
 
+def _entry(name: str, kind: int, right: int = FREE, child: int = FREE, start: int = 0, size: int = 0) -> bytes:
+    text = (name.split("/")[-1] if name else "Root Entry").encode("utf-16-le") + b"\0\0"
+    return (
+        text.ljust(64, b"\0") + struct.pack("<HBBIII", len(text), kind, 1, FREE, right, child) + bytes(36)
+        + struct.pack("<IQ", start, size)
+    )  # fmt: skip
+
+
 def compound(streams: dict[str, bytes]) -> bytes:
     """An OLE compound file of these streams; one level of storages."""
-    free, end, table = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+    end, table = 0xFFFFFFFE, 0xFFFFFFFD
     sectors: list[bytes] = []
     fat: list[int] = []
 
@@ -147,27 +156,20 @@ def compound(streams: dict[str, bytes]) -> bytes:
     order = ["", *top, *(n for n in streams if "/" in n)]
     number = {name: n for n, name in enumerate(order)}
 
-    def entry(name: str, kind: int, right: int = free, child: int = free, start: int = 0, size: int = 0) -> bytes:
-        text = (name.split("/")[-1] if name else "Root Entry").encode("utf-16-le") + b"\0\0"
-        return (
-            text.ljust(64, b"\0") + struct.pack("<HBBIII", len(text), kind, 1, free, right, child) + bytes(36)
-            + struct.pack("<IQ", start, size)
-        )  # fmt: skip
-
     def chain(names: list[str]) -> dict[str, int]:
         names = sorted(names, key=lambda n: (len(n.split("/")[-1]), n.split("/")[-1].upper()))
-        return {name: number[after] if after else free for name, after in zip(names, [*names[1:], ""], strict=True)}
+        return {name: number[after] if after else FREE for name, after in zip(names, [*names[1:], ""], strict=True)}
 
     right = chain(top)
     for storage in storages:
         right |= chain([n for n in streams if n.startswith(f"{storage}/")])
-    directory = entry("", 5, child=number[next(iter(chain(top)))], start=mini_start, size=len(mini))
+    directory = _entry("", 5, child=number[next(iter(chain(top)))], start=mini_start, size=len(mini))
     for name in order[1:]:
         if name in storages:
             child = number[next(iter(chain([n for n in streams if n.startswith(f"{name}/")])))]
-            directory += entry(name, 1, right[name], child)
+            directory += _entry(name, 1, right[name], child)
         else:
-            directory += entry(name, 2, right[name], start=places[name], size=len(streams[name]))
+            directory += _entry(name, 2, right[name], start=places[name], size=len(streams[name]))
     directory_start = put(directory)
     fat_count = 1
     while fat_count * 128 < len(fat) + fat_count:
@@ -178,5 +180,5 @@ def compound(streams: dict[str, bytes]) -> bytes:
     header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH6x", 0x3E, 3, 0xFFFE, 9, 6)
     header += struct.pack("<IIIII", 0, fat_count, directory_start, 0, 4096)
     header += struct.pack("<IIII", minifat_start, 1 if minifat else 0, end, 0)
-    header += struct.pack("<109I", *fat_places, *[free] * (109 - fat_count))
+    header += struct.pack("<109I", *fat_places, *[FREE] * (109 - fat_count))
     return header + b"".join(sectors) + packed

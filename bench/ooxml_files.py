@@ -41,43 +41,46 @@ def _rels(*links: tuple[str, str]) -> str:
     return f'{XML}<Relationships xmlns="{RELS}">{inner}</Relationships>'
 
 
+def _word_paragraph(text: str, style: str = "", tail: str = "") -> str:
+    styled = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
+    return f'<w:p>{styled}<w:r><w:t xml:space="preserve">{escape(text)}</w:t></w:r>{tail}</w:p>'
+
+
+def _word_table(grid: Grid) -> str:
+    rows = ""
+    for r, row in enumerate(grid.rows):
+        cells, c = "", 0
+        while c < len(row):
+            span, width, merge, text = grid.span(r, c), 1, "", row[c]
+            if span:
+                width = span[1]
+                merge = '<w:vMerge w:val="restart"/>' if span[0] > 1 else ""
+            else:
+                width = next(w for a, b, h, w in grid.merged if a < r < a + h and b == c)
+                merge, text = "<w:vMerge/>", ""
+            cells += f'<w:tc><w:tcPr><w:gridSpan w:val="{width}"/>{merge}</w:tcPr>{_word_paragraph(text)}</w:tc>'
+            c += width
+        rows += f"<w:tr>{cells}</w:tr>"
+    return f"<w:tbl><w:tblPr/><w:tblGrid>{'<w:gridCol/>' * len(grid.rows[0])}</w:tblGrid>{rows}</w:tbl>"
+
+
 def docx(paper: Paper, extra: str = "", comments: int = 0, numbering: str = "") -> bytes:
     """A Word file; `extra` is XML for the end of the body, `numbering` the inside of numbering.xml."""
 
-    def para(text: str, style: str = "", tail: str = "") -> str:
-        styled = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
-        return f'<w:p>{styled}<w:r><w:t xml:space="preserve">{escape(text)}</w:t></w:r>{tail}</w:p>'
-
-    def table(grid: Grid) -> str:
-        rows = ""
-        for r, row in enumerate(grid.rows):
-            cells, c = "", 0
-            while c < len(row):
-                span, width, merge, text = grid.span(r, c), 1, "", row[c]
-                if span:
-                    width = span[1]
-                    merge = '<w:vMerge w:val="restart"/>' if span[0] > 1 else ""
-                else:
-                    width = next(w for a, b, h, w in grid.merged if a < r < a + h and b == c)
-                    merge, text = "<w:vMerge/>", ""
-                cells += f'<w:tc><w:tcPr><w:gridSpan w:val="{width}"/>{merge}</w:tcPr>{para(text)}</w:tc>'
-                c += width
-            rows += f"<w:tr>{cells}</w:tr>"
-        return f"<w:tbl><w:tblPr/><w:tblGrid>{'<w:gridCol/>' * len(grid.rows[0])}</w:tblGrid>{rows}</w:tbl>"
-
-    body, notes = para(paper.title, "Title"), []
+    body, notes = _word_paragraph(paper.title, "Title"), []
     for part in paper.parts:
         tail = ""
         for note in part.notes:
             notes.append(note)
             tail += f'<w:r><w:footnoteReference w:id="{len(notes)}"/></w:r>'
-        body += para(part.heading, "Heading1")
-        body += "".join(para(text, tail=tail if n == 0 else "") for n, text in enumerate(part.paragraphs))
-        body += "".join(table(grid) for grid in part.grids)
+        body += _word_paragraph(part.heading, "Heading1")
+        body += "".join(_word_paragraph(text, tail=tail if n == 0 else "") for n, text in enumerate(part.paragraphs))
+        body += "".join(_word_table(grid) for grid in part.grids)
     marked = "".join(
-        f'<w:comment w:id="{n}" w:author="검토자">{para(f"비밀 의견 {n}")}</w:comment>' for n in range(comments)
+        f'<w:comment w:id="{n}" w:author="검토자">{_word_paragraph(f"비밀 의견 {n}")}</w:comment>'
+        for n in range(comments)
     )
-    foot = "".join(f'<w:footnote w:id="{n}">{para(text)}</w:footnote>' for n, text in enumerate(notes, 1))
+    foot = "".join(f'<w:footnote w:id="{n}">{_word_paragraph(text)}</w:footnote>' for n, text in enumerate(notes, 1))
     names = {"Title": "Title", "Heading1": "heading 1"}
     styles = "".join(
         f'<w:style w:type="paragraph" w:styleId="{key}"><w:name w:val="{name}"/>'
@@ -85,7 +88,7 @@ def docx(paper: Paper, extra: str = "", comments: int = 0, numbering: str = "") 
         + "</w:style>"
         for key, name in names.items()
     )
-    header = f'{XML}<w:hdr xmlns:w="{W}">{para("대외비 머리글")}</w:hdr>'
+    header = f'{XML}<w:hdr xmlns:w="{W}">{_word_paragraph("대외비 머리글")}</w:hdr>'
     section = f'<w:sectPr><w:headerReference xmlns:r="{OFFICE}" w:type="default" r:id="rId4"/></w:sectPr>'
     kind = "application/vnd.openxmlformats-officedocument.wordprocessingml."
     return zipped(

@@ -71,6 +71,16 @@ def pdf(paper: Paper, lines: int = 40, *, text: bool = True, wrap: str = "spaced
             grid(table)
         for line in part.notes:
             write(line)
+    if not text:
+        return _document([b"50 50 200 200 re f"] * len(pages))
+    for number in range(1, len(pages) + 1) if head else ():
+        told = f"{head} {number}".encode("utf-16-be").hex().encode()
+        pages[number - 1] += b"BT /F1 9 Tf 50 825 Td <%s> Tj ET\n" % told
+    return _document(pages)
+
+
+def _document(pages: list[bytes]) -> bytes:
+    """The file of pages with these contents."""
     objects = [b"<</Type/Catalog/Pages 2 0 R>>", b""]
     objects.append(
         b"<</Type/Font/Subtype/Type0/BaseFont/HYSMyeongJo-Medium/Encoding/UniKS-UTF16-H/DescendantFonts[4 0 R]>>"
@@ -84,10 +94,8 @@ def pdf(paper: Paper, lines: int = 40, *, text: bool = True, wrap: str = "spaced
         b"/Descent -148/CapHeight 720/StemV 58>>"
     )
     kids = []
-    for number, body in enumerate(pages, 1):
-        if head:
-            body += b"BT /F1 9 Tf 50 825 Td <%s> Tj ET\n" % f"{head} {number}".encode("utf-16-be").hex().encode()
-        squeezed = zlib.compress(body if text else b"50 50 200 200 re f")
+    for body in pages:
+        squeezed = zlib.compress(body)
         objects.append(b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(squeezed), squeezed))
         objects.append(
             b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents %d 0 R/Resources<</Font<</F1 3 0 R>>>>>>"

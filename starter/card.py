@@ -102,11 +102,20 @@ def card(entries: list[dict], folder: Path) -> str:
 {rows}
 
 {measured}
-## 다시 만들기
+{_again(entries[-1]["tokens"], first)}"""
+
+
+def _again(tokens: int, first: int) -> str:
+    """How the model is made again, its licence, and the card in a few English words.
+
+    Args:
+        tokens: seen in all; `first` of them in the first run.
+    """
+    return f"""## 다시 만들기
 
 ```bash
 python starter/tokenizer.py --corpus corpus.jsonl.zst --out starter/model
-python starter/pretrain.py  --corpus corpus.jsonl.zst --work work/starter --tokens {entries[-1]["tokens"] / 1e6:.1f}e6
+python starter/pretrain.py  --corpus corpus.jsonl.zst --work work/starter --tokens {tokens / 1e6:.1f}e6
 python starter/unloop.py    --work work/starter --steps 30
 python starter/unloop.py    --work work/starter --steps 20 --seed 8
 python starter/measure.py   아무-글.txt

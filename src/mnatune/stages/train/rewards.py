@@ -181,8 +181,8 @@ def citation_supported(held: _Held) -> float | None:
 def citation_shown(held: _Held) -> float | None:
     """Share of the citations that stand in the evidence; none earns nothing where the reference cites, else everything.
 
-    It pays a name copied from the passages before the right one is chosen: without it, a model that does not yet read
-    earns nothing that differs between its answers. Without evidence there is nothing to verify.
+    It pays a name copied from the passages before the right one is chosen: of a model that does not yet read, most answers
+    to a question earn the same nothing for the right one. Without evidence there is nothing to verify.
     """
     evidence = held.question.evidence
     if evidence is None:
