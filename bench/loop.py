@@ -130,6 +130,12 @@ def hold(true: bool, claim: str) -> None:
         FAULTS.append(claim)
 
 
+def fingerprint_of(out: Path, model: str) -> str:
+    """What answers of a registered model carry: the beginning of its weights' hash; its name covers its settings too."""
+    facts = json.loads((out / "models" / model / "model.json").read_text(encoding="utf-8"))
+    return f"fp_{facts['adapter_sha256'][:12]}"
+
+
 def exchange(server: Server, told: str, work: Callable[[], str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Exchange the model under load: `work` does it and returns the fingerprint to come; returns probe and figures."""
     crowd = Crowd(server)
@@ -163,7 +169,7 @@ def round_of(out: Path, seconds: Seconds) -> dict[str, Any]:
 
         def learned() -> str:
             verdict.extend(improve(out, recipe))
-            return f"fp_{verdict[1]}"
+            return fingerprint_of(out, verdict[1])
 
         with seconds.step("improve", "learn, compare, promote; clients go on asking"):
             after, swap = exchange(server, "improvement and promotion", learned)
@@ -176,7 +182,7 @@ def round_of(out: Path, seconds: Seconds) -> dict[str, Any]:
 
         def back() -> str:
             mnatune("models", "rollback", "--models", str(out / "models"))
-            return f"fp_{first}"
+            return fingerprint_of(out, first)
 
         with seconds.step("rollback", "back again; clients go on asking"):
             again, swap_back = exchange(server, "rollback", back)
