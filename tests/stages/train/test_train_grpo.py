@@ -107,10 +107,10 @@ def test_a_resumed_training_draws_and_learns_what_the_whole_one_did(trained, job
     assert curve(run) == curve(trained[0])
 
 
-def test_a_training_begun_under_other_weights_is_not_gone_on_with(trained, job_of, tmp_path, monkeypatch) -> None:
-    run, former = Run(shutil.copytree(trained[0].root, tmp_path / "run")), grpo_loop.grpo_options
+def test_a_training_begun_under_other_guards_is_not_gone_on_with(trained, job_of, tmp_path, monkeypatch) -> None:
+    run = Run(shutil.copytree(trained[0].root, tmp_path / "run"))
     (run.folder("train") / "checkpoints" / FINISHED).unlink()
-    monkeypatch.setattr(grpo_loop, "grpo_options", lambda recipe: former(recipe).model_copy(update={"kl": 0.5}))
+    monkeypatch.setattr(grpo_loop, "GUARDS", reward_trainer.GUARDS[1:])
     with pytest.raises(UsageError, match="made with another rewards"):
         train(job_of(trained[2], run))
 

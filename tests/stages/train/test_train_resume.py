@@ -9,12 +9,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
 from tiny_run import adapter_bytes, compose, copy_run, curve, make_recipe, train_job
 from transformers import TrainerCallback
 
 from mnatune.runs import journey
 from mnatune.runs.errors import EnvironmentFault, Interrupted, UsageError
 from mnatune.runs.recipe import TrainSection
+from mnatune.runs.train_options import OPTIONS
 from mnatune.runs.workspace import write_json
 from mnatune.stages.train import loop, train
 from mnatune.stages.train.checkpoints import DAMAGED, MANIFEST, CheckpointKeeper, find_fault, newest_verified
@@ -168,6 +170,21 @@ def test_identity_leaves_out_what_may_change_on_the_way(tiny_model) -> None:
     one = make_recipe(tiny_model)
     assert loop.recipe_hash(one) == loop.recipe_hash(make_recipe(tiny_model, checkpoint_every=5, tracking="wandb"))
     assert loop.recipe_hash(one) != loop.recipe_hash(make_recipe(tiny_model, r=8))
+
+
+@pytest.mark.parametrize(
+    ("method", "option"), [("dpo", {"margin": 2}), ("grpo", {"kl": 0.5}), ("distill", {"unknown": 0.9})]
+)
+def test_an_option_that_the_recipe_leaves_to_the_method_is_part_of_the_identity(
+    tiny_model, monkeypatch, method, option
+) -> None:
+    silent, former = make_recipe(tiny_model, method=method), OPTIONS[method]
+    named = make_recipe(tiny_model, method=method, options=former().model_dump(mode="json"))
+    before = loop.recipe_hash(silent)
+    assert loop.recipe_hash(named) == before
+    key, value = next(iter(option.items()))
+    monkeypatch.setitem(OPTIONS, method, create_model("Later", __base__=former, **{key: (float, value)}))
+    assert loop.recipe_hash(silent) != before
 
 
 def test_rotation_keeps_the_newest_and_the_best(tmp_path) -> None:

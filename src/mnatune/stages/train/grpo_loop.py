@@ -60,13 +60,12 @@ def train_on_rewards(job: Job, method: Method) -> None:
     job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
     judge = RubricJudge(job) if options.rewards.get(REWARD) else None
     pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
-    marked_by = [job.pack.hashes(*pack_files), judge.identity if judge else "", options.model_dump(mode="json"), GUARDS]
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
-        "rewards": value_hash(marked_by),  # weights that the recipe leaves to the method included
+        "rewards": value_hash([job.pack.hashes(*pack_files), judge.identity if judge else "", GUARDS]),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)

@@ -20,6 +20,7 @@ from ...model.load import attach_adapter, base_fingerprint, load_base, load_toke
 from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
 from ...runs.recipe import FREE_TRAIN_KEYS, Recipe, TrainSection
+from ...runs.train_options import OPTIONS
 from ...runs.workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
@@ -175,9 +176,13 @@ def identity_of(recipe: Recipe, rows: TokenRows) -> dict[str, str]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Hash of what the result depends on; the tracker and when checkpoints are made may change on the way."""
-    section = recipe.section("train", "model", "seed")
+    """Hash of what the result depends on, options that the recipe leaves to the method included.
+
+    The tracker and when checkpoints are made may change on the way.
+    """
+    section, train = recipe.section("train", "model", "seed"), recipe.train
     section["train"] = {key: value for key, value in section["train"].items() if key not in FREE_TRAIN_KEYS}
+    section["train"]["options"] = OPTIONS[train.method].model_validate(train.options).model_dump(mode="json")
     return value_hash(section)
 
 
