@@ -28,6 +28,7 @@ GUARDS = {
     "citation_exists": "있는 조문",
     "citation_supported": "맞는 조문",
     "citation_shown": "근거 안의 조문",
+    "abstention": "모를 때만 모른다고 함",
     "values_grounded": "근거 있는 숫자·날짜",
     "ends": "스스로 끝맺음",
     "korean": "한국어",

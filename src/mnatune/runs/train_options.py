@@ -14,6 +14,7 @@ REWARDS = {
     "citation_exists": 1.0,
     "citation_supported": 1.0,
     "citation_shown": 1.0,
+    "abstention": 1.0,
     "values_grounded": 0.5,
     "letter": 1.0,
     "ends": 0.5,

@@ -21,9 +21,9 @@ from mnatune.service.evidence import Evidence, LawEvidence
 from mnatune.service.repair import GroundedEngine
 from mnatune.stages.compose import compose, grounded_rows
 from mnatune.stages.evaluate.items import held_out
-from mnatune.stages.evaluate.reading_answers import refuses
 from mnatune.stages.train.setting import fitted
 from mnatune.stages.train.token_rows import load_rows
+from mnatune.text.abstention import abstains
 
 PACK = Pack.load("mna_ko")
 QUESTION = "{}번 합병에 반대하는 주주는 언제까지 매수를 청구해야 하나요?"
@@ -117,8 +117,8 @@ def test_without_the_article_the_answer_says_what_is_missing_and_cites_nothing(t
     answer = row["messages"][-1]["content"]
     assert "상법의 합병반대주주의 주식매수청구권" in answer
     assert not memory.checker.find(answer)
-    assert refuses(answer, PACK.yaml("evaluate.yaml"))
-    assert not refuses(row["evidence"]["answer"], PACK.yaml("evaluate.yaml"))
+    assert abstains(answer, PACK.yaml("evaluate.yaml")["refusals"])
+    assert not abstains(row["evidence"]["answer"], PACK.yaml("evaluate.yaml")["refusals"])
 
 
 def test_the_same_rows_come_out_twice_and_another_seed_draws_others(tmp_path):

@@ -116,6 +116,20 @@ def test_a_citation_out_of_the_evidence_is_paid_and_one_from_elsewhere_is_not(pa
     assert paid(cites.format(434), missing).parts["citation_supported"] is None
 
 
+def test_saying_that_one_cannot_tell_is_paid_where_the_passages_lack_the_article_and_nowhere_else(paid) -> None:
+    shown = {"evidence": frozenset({"상법 341", "상법 434"}), "day": "2024-01-01"}
+    unknown = "제시된 자료만으로는 알 수 없습니다. 상법의 합병승인에 관한 조문이 자료에 없습니다."
+    told = "합병계약서는 상법 제434조에 따라 주주총회의 특별결의로 승인받아야 합니다."
+    missing, there = question(reference=unknown, **shown), question(reference=told, **shown)
+    assert [paid(one, missing).parts["abstention"] for one in (unknown, told)] == [1, 0]
+    assert [paid(one, there).parts["abstention"] for one in (unknown, told)] == [0, 1]
+    assert paid(unknown, missing).total(WEIGHTS) > paid(told, missing).total(WEIGHTS), (
+        "nor is another article paid as much"
+    )
+    assert paid(unknown, there).trick == "hedging"
+    assert paid(told).parts["abstention"] is None, "asked without evidence"
+
+
 def test_numbers_count_against_the_reference_else_against_the_question(paid) -> None:
     right = "출석한 주주 의결권의 3분의 2 이상과 발행주식총수의 3분의 1 이상이 찬성해야 합니다."
     wrong = "출석한 주주 의결권의 2분의 1 이상과 발행주식총수의 4분의 1 이상이 찬성해야 합니다."
@@ -159,6 +173,9 @@ def test_a_pack_without_laws_rewards_no_citation(tmp_path, pack) -> None:
     shutil.copytree(pack.root, bare, ignore=shutil.ignore_patterns("law", "sample"))
     asked = question(evidence=frozenset({"상법 522"}))
     marks = Rewarder(Pack.load(str(bare))).mark(asked, DrawnAnswer(REFERENCE, True))
+    assert marks.parts["abstention"] == 1
+    (bare / "evaluate.yaml").unlink()
+    assert Rewarder(Pack.load(str(bare))).mark(asked, DrawnAnswer(REFERENCE, True)).parts["abstention"] is None
     assert {marks.parts[name] for name in ("citation_exists", "citation_supported", "citation_shown")} == {None}
     assert marks.total(WEIGHTS) > 0.9
 

@@ -20,12 +20,12 @@ from ...law.support import CheckedCitation, check_citations
 from ...model.engine.protocol import Answer
 from ...model.evidence_prompt import PASSAGE_LENGTHS, EvidenceWords, NumberedPassage
 from ...runs.job import Job
+from ...text.abstention import abstains
 from .answers import Question
 from .backends import AskedSide
 from .examine import Examined
 from .items import HeldOut, plain_questions
 from .measures import Pair, Yardstick
-from .reading_answers import refuses
 from .statistics import Estimate, compare_paired
 
 DEPTH = 10  # places of the search that are looked at
@@ -86,9 +86,9 @@ class OpenBook:
             if at in found:
                 pairs |= _cited(self._checked(one, found[at].text), one.gold, "evidence")
                 if one.rank is not None and one.rank < PASSAGES:
-                    pairs["needless_abstention"] = (float(refuses(found[at].text, yardstick.words)), 1.0)
+                    pairs["needless_abstention"] = (float(abstains(found[at].text, yardstick.words["refusals"])), 1.0)
             if at in missing:
-                pairs["abstention"] = (float(refuses(missing[at].text, yardstick.words)), 1.0)
+                pairs["abstention"] = (float(abstains(missing[at].text, yardstick.words["refusals"])), 1.0)
             examined.pairs[at] |= pairs
             for way, answers in (("found", found), ("missing", missing)):
                 if at in answers:

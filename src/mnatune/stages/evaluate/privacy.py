@@ -29,10 +29,10 @@ from ...model.prompt import Message, dialogue
 from ...runs.job import Job
 from ...runs.records import is_canary
 from ...runs.workspace import read_jsonl
+from ...text.abstention import squeeze
 from ...text.personal import Personal
 from .answers import BATCH_TOKENS
 from .backends import LocalSide
-from .reading_answers import squeeze
 from .verdict import WORDS
 
 SAMPLES = 4

@@ -4,21 +4,19 @@ A premise counts as denied if a sentence denies it, not if any negation occurs: 
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ...pack import Pack
 from ...pack.check import CheckResult
 from ...runs.workspace import read_jsonl
+from ...text.abstention import EARLY, squeeze, squeezed_sentences
 from ...text.values import values
 
 Premise = Literal["correct", "wrong", "refused"]
 
-SENTENCE = re.compile(r"(?<=[다요까죠음함임])[.!?。]+|[\n!?]+|(?<=[가-힣])\.\s")
 UNLESS = re.compile(r"(?:지않|지아니하|없|아니)(?:으면|하면|면|는다면|다면|을경우|은경우|는경우|은때|는한|는이상)")
 QUOTED_ON = re.compile(r"(?:다?라는|다?고하는|는것은아|고볼수(?:는)?없|는말|지는않|지않)")
-EARLY = 2  # sentences in which an answer takes its stance
 
 
 def judge_premise(text: str, row: Mapping[str, Any], words: Mapping[str, Any]) -> Premise:
@@ -31,7 +29,7 @@ def judge_premise(text: str, row: Mapping[str, Any], words: Mapping[str, Any]) -
         row: the exam item, with `must_mention` and `accepting`; `question` and `answer` tie a denial to the premise.
         words: the pack's evaluate.yaml, for `denials` and `refusals`.
     """
-    sentences = [bare for part in SENTENCE.split(unicodedata.normalize("NFC", text)) if (bare := squeeze(part))]
+    sentences = squeezed_sentences(text)
     denials: Mapping[str, Sequence[str]] = words["denials"]
     refusing = [at for at, bare in enumerate(sentences) if _any(words["refusals"], bare)]
     ties = _ties(row, denials["demonstratives"])
@@ -48,12 +46,6 @@ def judge_premise(text: str, row: Mapping[str, Any], words: Mapping[str, Any]) -
     return "refused" if any(at < EARLY for at in refusing) else "wrong"
 
 
-def refuses(text: str, words: Mapping[str, Any]) -> bool:
-    """Whether an answer begins by saying that it cannot tell, by the `refusals` of the pack's evaluate.yaml."""
-    sentences = [bare for part in SENTENCE.split(unicodedata.normalize("NFC", text)) if (bare := squeeze(part))]
-    return any(_any(words["refusals"], bare) for bare in sentences[:EARLY])
-
-
 def failing_keys(rows: Iterable[Mapping[str, Any]], words: Mapping[str, Any]) -> list[str]:
     """Ids of false-premise items whose own reference answer is not judged correct."""
     return [str(row["id"]) for row in rows if judge_premise(str(row["answer"]), row, words) != "correct"]
@@ -66,11 +58,6 @@ def check_keys(pack: Pack) -> CheckResult:
     failing = failing_keys(rows, pack.yaml("evaluate.yaml")) if rows else []
     told = [f"exam/false_premise.jsonl: {name}: its own answer is not judged correct" for name in failing]
     return CheckResult("false premises denied by their keys", f"{len(rows)} items", told)
-
-
-def squeeze(text: str) -> str:
-    """The text without spaces."""
-    return "".join(text.split())
 
 
 def _any(patterns: Iterable[str], bare: str) -> bool:

@@ -20,7 +20,6 @@ from ...model.load import attach_adapter, base_fingerprint, load_base, load_toke
 from ...runs.errors import Interrupted, UsageError
 from ...runs.job import Job
 from ...runs.recipe import FREE_TRAIN_KEYS, Recipe, TrainSection
-from ...runs.train_options import OPTIONS
 from ...runs.workspace import file_hash, in_charge, value_hash
 from .adapter import save_adapter
 from .checkpoints import TALLY, WRITING, CheckpointKeeper, clean, newest, newest_verified, save_fault
@@ -182,7 +181,7 @@ def recipe_hash(recipe: Recipe) -> str:
     """
     section, train = recipe.section("train", "model", "seed"), recipe.train
     section["train"] = {key: value for key, value in section["train"].items() if key not in FREE_TRAIN_KEYS}
-    section["train"]["options"] = OPTIONS[train.method].model_validate(train.options).model_dump(mode="json")
+    section["train"]["options"] = train.own.model_dump(mode="json")
     return value_hash(section)
 
 

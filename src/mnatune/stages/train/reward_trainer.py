@@ -21,7 +21,9 @@ from .rewards import TRICKS, DrawnAnswer, Marks, Rewarder
 
 TRICK_SHARE = "tricks/share"
 # parts that must not fall on held-out questions
-GUARDS = ("citation_exists", "citation_supported", "citation_shown", "values_grounded", "ends", "korean", "honest")
+GUARDS = (
+    "citation_exists", "citation_supported", "citation_shown", "abstention", "values_grounded", "ends", "korean", "honest",
+)  # fmt: skip
 GUARD_FIGURES = tuple(f"eval_guards/{name}" for name in GUARDS)
 LEAST_FALL = 0.02  # of a guard's mean; less is not worth stopping for, however sure
 

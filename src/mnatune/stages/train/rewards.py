@@ -17,6 +17,7 @@ from ...law.fact_date import fact_date
 from ...law.support import SENTENCE_END, CheckedCitation, check_citations
 from ...pack import Pack
 from ...text import language
+from ...text.abstention import abstains
 from ...text.letters import read_letter
 from ...text.values import Value, shared, unsupported, values
 from .asked_rows import AskedQuestion
@@ -68,12 +69,14 @@ class _Held:
     Attributes:
         cited, model: citations of the answer and of the reference.
         wanted: the articles that the reference cites and that exist.
+        refusals: the pack's patterns of an answer that says that it cannot tell.
     """
 
     question: AskedQuestion
     answer: DrawnAnswer
     cited: list[CheckedCitation]
     model: list[CheckedCitation]
+    refusals: Sequence[str]
 
     @property
     def wanted(self) -> set[tuple[str, str]]:
@@ -86,7 +89,8 @@ class Rewarder:
     def __init__(self, pack: Pack, judge: RubricJudge | None = None) -> None:
         self._pack, self._judge = pack, judge
         words: dict[str, Any] = pack.yaml("evaluate.yaml") if (pack.root / "evaluate.yaml").is_file() else {}
-        self._hedges = [re.compile(pattern) for pattern in (*words.get("hedges", []), *words.get("refusals", []))]
+        self._refusals: list[str] = words.get("refusals", [])
+        self._hedges = [re.compile(pattern) for pattern in (*words.get("hedges", []), *self._refusals)]
         self._model: dict[str, list[CheckedCitation]] = {}  # citations of each question's reference
 
     @cached_property
@@ -109,7 +113,7 @@ class Rewarder:
         """The rewards of an answer that code can verify; a trick makes them 0."""
         if question.id not in self._model:
             self._model[question.id] = self._cited(question, question.reference)
-        held = _Held(question, answer, self._cited(question, answer.text), self._model[question.id])
+        held = _Held(question, answer, self._cited(question, answer.text), self._model[question.id], self._refusals)
         trick = self.trick_of(held)
         parts = {name: part(held) for name, part in PARTS.items()}
         if self.memory is None:
@@ -192,6 +196,17 @@ def citation_shown(held: _Held) -> float | None:
     return sum(f"{c.law} {c.article}" in evidence for c in held.cited) / len(held.cited)
 
 
+def abstention(held: _Held) -> float | None:
+    """The answer begins by saying that it cannot tell if the reference does, and only then.
+
+    Else nothing would speak for saying so where the passages lack the right article: a citation of one of them earns there
+    as much as none. Without evidence there is nothing to verify.
+    """
+    if held.question.evidence is None or not held.refusals:
+        return None
+    return float(abstains(held.answer.text, held.refusals) == abstains(held.question.reference, held.refusals))
+
+
 def values_grounded(held: _Held) -> float:
     """Numbers and dates: F1 against the reference's; where it has none, the share that question or passages have."""
     given, wanted = (_figures(values(text)) for text in (held.answer.text, held.question.reference))
@@ -238,6 +253,7 @@ PARTS: dict[str, Callable[[_Held], float | None]] = {
     "citation_exists": citation_exists,
     "citation_supported": citation_supported,
     "citation_shown": citation_shown,
+    "abstention": abstention,
     "values_grounded": values_grounded,
     "letter": letter,
     "ends": ends,
