@@ -77,7 +77,8 @@ def cli_page() -> str:
     group = typer.main.get_command(app)
     lines = [NOTE, "# 명령 전체 (command line)\n"]
     lines.append(
-        "What a command prints is Korean or English: `mnatune --lang ko …`, `MNATUNE_LANG=ko`, or the system's language."
+        "What the stages, `run`, `report`, `runs`, `ask`, `sweep` and comparisons print is Korean or English: `mnatune --lang ko …`, "
+        "`MNATUNE_LANG=ko`, or the system's language. Help, errors, plans and what administers (`keys`, `models`, …) are English."
     )
     lines.append(
         "Without a terminal (nohup, Slurm) long work logs a line a minute. `mnatune --install-completion` sets up the shell.\n"

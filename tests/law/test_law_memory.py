@@ -91,6 +91,20 @@ def test_nothing_to_build_from_is_told(tmp_path: Path, small_pack: Pack) -> None
         build([tmp_path], tmp_path / "out", small_pack)
 
 
+def test_a_memory_is_not_replaced_by_one_that_lacks_its_laws(memory_folder, small_pack: Pack, tmp_path: Path) -> None:
+    out, less = Path(shutil.copytree(memory_folder, tmp_path / "law")), tmp_path / "less"
+    less.mkdir()
+    (less / "법률.md").write_text(
+        "---\n제목: 보기회사법\n시행일자: 2025-01-01\n---\n\n##### 제1조 (목적)\n\n정한다.\n", encoding="utf-8"
+    )
+    with pytest.raises(DataError, match="laws that these sources lack"):
+        build([less], out, small_pack)
+    assert LawIndex.open(out).statutes.laws.keys() == LawIndex.open(memory_folder).statutes.laws.keys()
+    (out / "articles.parquet").write_bytes(b"damaged")
+    build([less], out, small_pack)
+    assert set(LawIndex.open(out).statutes.laws) == {"보기회사법"}
+
+
 # ------------------------------------------------------------------------------------------------ by day
 
 
@@ -137,6 +151,28 @@ def test_a_text_amended_after_the_day_says_so(small_pack: Pack, tmp_path: Path) 
     memory = LawIndex.open(tmp_path / "law")
     notes = [memory.article("보기회사법", "1", day).note for day in ("2010-01-01", "2023-06-01", "2024-06-01")]
     assert notes == ["2023-05-01 개정 뒤의 글입니다. 2010-01-01의 글은 색인에 없습니다.", "", ""]
+
+
+def test_articles_without_a_date_of_amendment_may_have_changed(
+    memory: LawIndex, small_pack: Pack, tmp_path: Path
+) -> None:
+    law = tmp_path / "in" / "법률.md"
+    law.parent.mkdir()
+    head = "---\n제목: 보기회사법\n시행일자: 2024-01-01\n---\n\n"
+    texts = "##### 제1조 (목적)\n\n정한다.\n\n##### 제2조 (뜻)\n\n뜻이다. <개정 2023.5.1>\n"
+    law.write_text(head + texts, encoding="utf-8")
+    rows = [
+        {"article": n, "title": "목적", "paragraphs": 1, "first": "2000-01-01", "last": "2024-01-01", "current": True}
+        for n in "12"
+    ]
+    history = tmp_path / "h.jsonl"
+    history.write_text(json.dumps({"law": "보기회사법", "articles": rows}), encoding="utf-8")
+    build([law.parent, history], tmp_path / "out", small_pack)
+    one = LawIndex.open(tmp_path / "out")
+    assert [c.number for c in one.changes("보기회사법", "2020-01-01", "2025-01-01")] == ["2"]
+    assert one.unmarked("보기회사법", "2020-01-01", "2025-01-01") == ["1"]
+    assert one.unmarked("보기회사법", "2024-01-01", "2025-01-01") == [], "the same text on both days"
+    assert memory.unmarked("보기회사법", "2022-01-01", "2025-01-01") == [], "it has the texts of both days"
 
 
 def test_changes_between_two_days(memory: LawIndex) -> None:

@@ -49,9 +49,9 @@ def test_a_rewriting_names_what_is_wrong(words):
 @pytest.mark.parametrize(
     ("since", "note", "wanted"),
     [
-        ("2016-03-02", "", "2016-03-02부터 시행"),
+        ("2016-03-02", "", "2016-03-02 시행 법령"),
         ("2026-03-06", "", "2019-12-31 시행 중"),
-        ("2026-03-06", "뒤의 글입니다.", "2026-03-06부터 시행"),
+        ("2026-03-06", "뒤의 글입니다.", "2026-03-06 시행 법령"),
     ],
 )
 def test_a_text_is_dated_by_what_is_known_of_its_version(since, note, wanted):

@@ -65,6 +65,7 @@ def test_an_earlier_stage_of_other_settings_is_refused_too(recipe: Recipe, done:
         mnatune.compose(changed(recipe, "judge", keep_above=50), done)
     assert "`mnatune run` with --force judge" in told.value.next_step
     mnatune.curate(changed(recipe, "judge", keep_above=50), done)  # no later stage stands in the way
+    assert load_recipe(done.root / "recipe.lock.yaml").judge.keep_above == 30, "nor is what it was done with rewritten"
 
 
 def test_the_whole_run_is_refused_before_it_starts(recipe: Recipe, done: Run) -> None:

@@ -1,6 +1,5 @@
 """The command line. Every command is a thin skin over one function; heavy imports happen inside commands only."""
 
-import logging
 import os
 import signal
 import sys
@@ -72,7 +71,6 @@ for name, group in {
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 usage, 3 data, 4 environment, 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupt)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that an optional CPU kernel is not installed
     warnings.simplefilter("ignore", FutureWarning)  # other packages' deprecations are no help to a user
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

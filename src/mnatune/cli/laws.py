@@ -85,6 +85,7 @@ def search(
     if file and out:
         _search_all(memory, file, out, day, top)
         return
+    _tell_horizon(memory, day)
     hits = memory.search(question, day, top, wanted)
     if as_json:
         typer.echo(json.dumps([_plain(hit) for hit in hits], ensure_ascii=False, indent=1))
@@ -106,13 +107,14 @@ def show(
     """Show the text of an article, as it is in force on a day if that version is known."""
     from ..law.article_numbers import split_citation
 
-    memory = open_memory(index, pack)
+    memory, day = open_memory(index, pack), _day(at)
     law, number = split_citation(article)
-    hit = memory.article(law, number, _day(at))
+    hit = memory.article(law, number, day)
     if hit is None:
         official = memory.law_name(law)
         near = ", ".join(memory.nearest_numbers(official, number))
         raise UsageError(f"{official} never had {article!r}", next_step=f"the nearest are {near}")
+    _tell_horizon(memory, day)
     typer.echo(f"{hit.name}\n{hit.first}부터 {f'{hit.last}까지 ' if hit.last else ''}시행")
     if hit.note:
         typer.echo(f"[{hit.note}]")
@@ -136,6 +138,9 @@ def diff(
     for change in changes:
         typer.echo("\n".join(_told(change)))
     typer.echo(f"{memory.law_name(law)}: {len(changes)} articles changed from {first} to {last}")
+    unknown = memory.unmarked(law, first, last)
+    if unknown:
+        typer.echo(f"{len(unknown)} more articles bear no date of amendment; whether they changed then is not known")
 
 
 @app.command()
@@ -186,7 +191,9 @@ def update(
     if endpoint:
         typer.echo(f"  new answers: {found.rederived:,} written, {found.unheld:,} refused")
     typer.echo(f"{out}: affected.md to read, affected.jsonl, leave_out.jsonl and rederived.jsonl for the next round")
-    typer.echo(f"next: review them, then mnatune law build {folder} --out LAW --pack {pack}")
+    typer.echo(
+        f"next: review them, then mnatune law build {folder} and all other sources of the memory --out LAW --pack {pack}"
+    )
 
 
 def _told(change: "Change") -> list[str]:
@@ -217,6 +224,11 @@ def _search_all(memory: "LawIndex", file: Path, out: Path, day: str, top: int) -
 
 def _plain(hit: "Hit") -> dict[str, object]:
     return {"name": hit.name, **asdict(hit)}
+
+
+def _tell_horizon(memory: "LawIndex", day: str) -> None:
+    if day > memory.as_of:
+        typer.echo(f"the texts are those of {memory.as_of}; what has changed since is not known", err=True)
 
 
 def _why_nothing(memory: "LawIndex", day: str) -> str:

@@ -18,7 +18,7 @@ import json
 import logging
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,9 +89,10 @@ def build(
         terms: analysed words, shared between several builds.
 
     Raises:
-        DataError: nothing to build from, or a source that is none.
+        DataError: nothing to build from, a source that is none, or laws of the memory there that the sources lack.
     """
     files, documents = _read(sources)
+    _refuse_loss(out, {text.law for text in files.articles} | files.history.keys())
     encoder = _of_pack(pack)
     out.mkdir(parents=True, exist_ok=True)
     (out / "law.json").unlink(missing_ok=True)  # a build that breaks off leaves no memory, not half a one
@@ -144,6 +145,22 @@ def _read(sources: Sequence[Path]) -> tuple[LawFiles, list[Row]]:
             f"no law found{told}", where=", ".join(map(str, sources)), next_step="give a legalize-kr checkout"
         )
     return files, documents
+
+
+def _refuse_loss(out: Path, laws: Collection[str]) -> None:
+    """A memory is replaced whole: new texts of one law alone would leave nothing of the others."""
+    if not (out / "law.json").is_file():
+        return
+    try:
+        lost = sorted(StatuteIndex.load(out).laws.keys() - laws)
+    except DataError:  # damaged, or of another version: nobody can use it
+        return
+    if lost:
+        raise DataError(
+            f"the memory there holds {len(lost)} laws that these sources lack, {lost[0]} among them",
+            where=str(out),
+            next_step="give all its sources at once, or another --out",
+        )
 
 
 def _index(articles: list[Row], as_of: str) -> StatuteIndex:

@@ -122,6 +122,26 @@ class LawIndex:
                 if start < day <= end:
                     yield Change("amended", number, article.title, day, *texts)
 
+    def unmarked(self, law: str, start: str, end: str) -> list[str]:
+        """Numbers of the articles in force on both days of which it is not known whether they changed between them.
+
+        Their only text is of a later day than the first and bears no date of an amendment: most are as they always were.
+        """
+        law = self.law_name(law)
+        found = []
+        for number, article in self.statutes.laws[law].items():
+            places = self._places[f"{law} {number}"]
+            before, after = (self._version(places, day) for day in (start, end))
+            there = article.in_force(start) and article.in_force(end)
+            if (
+                there
+                and before == after
+                and not self._articles["amended"][after]
+                and self._articles["since"][after] > start
+            ):
+                found.append(number)
+        return found
+
     # ------------------------------------------------------------------------------------------- searching
 
     def search(
@@ -277,7 +297,7 @@ class LawIndex:
         elif day < since and day < max(amended, first):
             note = f"{max(amended, first)} 개정 뒤의 글입니다. {day}의 글은 색인에 없습니다."
         elif day < since and not amended:
-            note = f"{since} 시행 법률의 글입니다."
+            note = f"{since} 시행 법령의 글입니다."
         return Hit("article", law, number, title, text, first, last, since, note, score=score)
 
     def _decision_hit(self, place: int, score: float) -> Hit:

@@ -23,7 +23,7 @@ class NumberedPassage:
 
     Attributes:
         name: how it is cited: "상법 제522조의3(합병반대주주의 주식매수청구권)".
-        in_force: from when on its text is in force, in words: "2016-03-02부터 시행"; of a document, where it stands.
+        in_force: from when on its text is in force, in words: "2016-03-02 시행 법령"; of a document, where it stands.
     """
 
     name: str
@@ -47,14 +47,16 @@ def without_passages(row: Mapping[str, Any]) -> list[Message]:
 
 
 def in_force(hit: "Hit", day: str) -> str:
-    """Since when the text of an article is in force; of a text known from a later day only, that it already was.
+    """Of which law the text of an article is, by the day from which that is in force, or that it was the same on the day asked.
 
-    An own document has no such day; its file and place stand instead.
+    The article itself may be far older, so "from then on in force" would be wrong. An own document has no such day; its
+    file and place stand instead.
     """
     if hit.kind == "document":
         return hit.origin or "회사 문서"
-    since = hit.since or hit.first
-    return f"{since}부터 시행" if since <= day or hit.note else f"{day} 시행 중"
+    if not hit.since:
+        return f"{hit.first}부터 시행"
+    return f"{hit.since} 시행 법령" if hit.since <= day or hit.note else f"{day} 시행 중"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,8 @@ def perform(stage: str, recipe: Recipe, run: Run, *, force: bool = False) -> tup
         own = METHODS[recipe.train.method].code if stage == "train" else ()  # rooms that the method computes with
         section, code = section_of(stage, recipe), code_hash(*step.code, *own)
         manifest, skipped = run.perform(stage, section, inputs, recipe.seed, code, work, force=force)
-        _keep_recipe(recipe, run)
+        if not any(_other_settings(recipe, run, stage) for stage in STEPS):  # of a later stage that is done
+            _keep_recipe(recipe, run)
         return manifest, skipped
 
 
@@ -164,10 +165,7 @@ def _refuse_other_settings(
         manifest = run.manifest(stage)
         if manifest is None or stage in force:
             continue
-        found = differences(
-            manifest.section | {"seed": manifest.seed}, section_of(stage, recipe) | {"seed": recipe.seed}
-        )
-        found += _other_pack(manifest, recipe, pack, run, stage)
+        found = _other_settings(recipe, run, stage) + _other_pack(manifest, recipe, pack, run, stage)
         if found:
             stale.append(stage)
             told += [f"{stage}: {line}" for line in found]
@@ -179,6 +177,14 @@ def _refuse_other_settings(
             where=str(run.root),
             next_step=f"another --out keeps this run; {command}{again} does it again with these settings",
         )
+
+
+def _other_settings(recipe: Recipe, run: Run, stage: str) -> list[str]:
+    """One line for each key with which a stage was done otherwise than the recipe says; none if it was not done."""
+    manifest = run.manifest(stage)
+    if manifest is None:
+        return []
+    return differences(manifest.section | {"seed": manifest.seed}, section_of(stage, recipe) | {"seed": recipe.seed})
 
 
 def differences(there: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:

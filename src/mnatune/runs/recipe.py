@@ -177,7 +177,7 @@ class JudgeSection(Section):
     recall: float = Field(0.99, gt=0, le=1)
     """Share of the useful rows that the cascade's band of judged rows aims for; see the curve in the report."""
     always_keep: list[str] = []
-    """Sources kept whatever the score (their score is still recorded)."""
+    """Sources kept whatever the score (it is still recorded); rows made of a source's documents are of NAME-synthesized."""
 
 
 class ComposeSection(Section):

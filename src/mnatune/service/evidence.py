@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MORE_PASSAGES = 2  # further ones that a faulty sentence itself leads to
+UNKNOWN_SINCE = "{}까지의 법령입니다. 그 뒤의 개정은 알 수 없습니다."
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class LawEvidence:
             return replace(asked, status="unavailable", note="법 기억에서 찾지 못했습니다.")
         if not found:
             return replace(asked, status="nothing", note="질문에 맞는 조문을 찾지 못했습니다.")
-        return replace(asked, hits=tuple(found))
+        later = told.words and asked.day > memory.as_of
+        return replace(asked, hits=tuple(found), note=UNKNOWN_SINCE.format(memory.as_of) if later else "")
 
     async def check(self, text: str, start: int, evidence: Evidence) -> list[CheckedCitation] | None:
         """The citations of a text that end behind `start`; None if they cannot be checked."""

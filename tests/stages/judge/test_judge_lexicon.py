@@ -33,6 +33,14 @@ def test_always_keep_keeps_and_still_scores(tmp_path: Path) -> None:
     assert set(pq.read_table(job.path("qa.parquet"))["score"].to_pylist()) != {100}
     told = json.loads(job.path("judge.json").read_text(encoding="utf-8"))
     assert {example["kind"] for example in told["examples"]} == {"kept-best", "kept-just"}
+    assert "warnings" not in job.manifest.facts
+
+
+def test_a_source_to_keep_that_no_row_is_of_is_named(tmp_path: Path) -> None:
+    rows, _ = make_rows(20, 0.5)
+    job = make_job(make_run(tmp_path, rows), judge={"always_keep": ["replica", "딜룸"]})
+    judge(job)
+    assert job.manifest.facts["warnings"] == ["judge.always_keep names no source of these rows: 딜룸"]
 
 
 def test_thresholds_tell_what_would_be_kept(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def push(folder: Path, repo: str, *, public: bool = False, hub: Any = None) -> s
         done = hub.upload_folder(
             repo_id=repo, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Upload by mnatune"
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the hub's client raises those of an HTTP client that is not ours to name
         reason = str(error).strip().split("\n", 1)[0]
         raise EnvironmentFault(f"the hub refused: {reason}", next_step="hf auth login, and check the name") from error
     return str(getattr(done, "commit_url", "") or f"https://huggingface.co/{repo}")

@@ -87,7 +87,7 @@ def decide(rows: Sequence[dict[str, Any]], primary: str, margin: Margin) -> dict
     reasons = [_primary_sentence(row, low, high)]
     reasons += [_worse_sentence(guard) for guard in guards if guard.state in ("failed", "worse")]
     reasons += _guards_sentence(guards)
-    if row["detectable"] is not None:
+    if row["detectable"]:
         least = _amount(row, row["detectable"]).removeprefix("+")
         reasons.append(f"이 문항 수로는 {row['label']} 차이가 {least} 이상이어야 확실히 알아볼 수 있습니다.")
     found = {"verdict": verdict, "label": WORDS[verdict], "primary": primary, "guard_margin": margin}
@@ -199,7 +199,7 @@ def _primary_sentence(row: dict[str, Any], low: float | None, high: float | None
         claim = "나빠졌습니다"
     else:
         claim = "좋아졌다고도 나빠졌다고도 할 수 없습니다"
-    return f"주 지표 {row['label']}: {values}, 차이 {_amount(row, difference['value'])}({interval})로 {claim}."
+    return f"주 지표 {row['label']}: {values}, 차이 {_amount(row, difference['value'])}({interval}). {claim}."
 
 
 def _worse_sentence(guard: Guard) -> str:
@@ -254,4 +254,5 @@ def _shown(row: Mapping[str, Any], value: float | None) -> str:
 
 
 def _amount(row: Mapping[str, Any], value: float) -> str:
-    return f"{value:+.1f}점".replace("+-", "-") if row["unit"] == "percent" else f"{value:+.3f}"
+    amount = f"{value:+.1f}점" if row["unit"] == "percent" else f"{value:+.3f}"
+    return amount.replace("-", "−")

@@ -39,6 +39,9 @@ def judge(job: Job) -> None:
     write_json(job.path("judge.json"), facts)
     short = ("scorer", "keep_above", "failed", "histogram", "endpoint", "canaries", "cascade", "warnings")
     job.manifest.facts = {name: facts[name] for name in short if name in facts}
+    if unknown := sorted(set(job.recipe.judge.always_keep) - job.manifest.per_source.keys()):
+        told = f"judge.always_keep names no source of these rows: {', '.join(unknown)}"
+        job.manifest.facts.setdefault("warnings", []).append(told)
 
 
 def _by_endpoint(job: Job, rows: JudgeRows) -> tuple[GiveVerdict, dict[str, Any]]:

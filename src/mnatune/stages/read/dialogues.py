@@ -43,13 +43,18 @@ def turns_column(row: Mapping[str, Any]) -> str:
 
 
 def history_of(value: Any) -> list[str]:
-    """The turns of an alpaca row's `history`, a list of (question, answer) pairs.
+    """The turns of a row's `history`: (question, answer) pairs as alpaca has them, or messages as OpenAI writes them.
 
     Raises:
         Malformed: it has another shape.
     """
     if not value:
         return []
+    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
+        system, turns = _turns(value)
+        if system or [role for role, _ in turns] != ["user", "assistant"] * (len(turns) // 2):
+            raise Malformed("history-not-pairs")
+        return [text for _, text in turns]
     texts: list[str] = []
     for pair in value if isinstance(value, list) else [value]:
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) and t.strip() for t in pair)):

@@ -152,7 +152,7 @@ def _record(passage: Passage, made: Made) -> QA:
 
 def _seed_shape(record: QA, made: Made, passage: Passage) -> dict[str, Any]:
     document = passage.document
-    since = f"{document.in_force}부터 시행" if document.in_force else document.source.place or document.source.name
+    since = f"{document.in_force} 시행 법령" if document.in_force else document.source.place or document.source.name
     return {
         "id": record.id,
         "question": record.question,
