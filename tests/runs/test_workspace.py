@@ -184,6 +184,46 @@ def test_state_behind_a_link_is_not_removed(tmp_path: Path) -> None:
     assert (disk / "step").exists()
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_refused_stage_leaves_what_was_done_before(tmp_path: Path, force: bool) -> None:
+    run, folder = Run(tmp_path / "run"), Run(tmp_path / "run").folder("read")
+
+    def learn(stage: Stage) -> None:
+        write_json(stage.path("checkpoints/step"), 1)
+        write_json(stage.path("metrics.jsonl"), 1)
+
+    run.perform("read", {"a": 2}, {}, 1, "c", learn)
+    held = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def refuse(stage: Stage) -> None:
+        (stage.path("metrics.jsonl")).write_text("")
+        write_json(stage.path("half.json"), 1)
+        raise UsageError("no")
+
+    with pytest.raises(UsageError, match="no"):
+        run.perform("read", {"a": 3}, {}, 1, "c", refuse, force=force)
+    assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == held
+    assert run.perform("read", {"a": 2}, {}, 1, "c", refuse)[1], "it is done"
+
+
+def test_what_a_forced_stage_has_begun_to_keep_is_not_thrown_away(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    do(run)
+    (run.folder("read") / "state").mkdir()
+    (run.folder("read") / "state" / "ledger").write_text("old")
+
+    def break_off(stage: Stage) -> None:
+        stage.path("state").mkdir()
+        stage.path("state/ledger").write_text("paid for")
+        raise DataError("late")
+
+    with pytest.raises(DataError, match="late"):
+        run.perform("read", {}, {}, 1, "c", break_off, force=True)
+    assert (run.folder("read") / "state" / "ledger").read_text() == "paid for"
+    do(run)
+    assert not (run.folder("read") / ".before").exists()
+
+
 def test_an_interrupted_stage_clears_what_it_left(tmp_path: Path) -> None:
     run = Run(tmp_path)
 

@@ -174,6 +174,14 @@ def test_the_day_of_an_earlier_question_holds_until_another_is_named(law):
     assert law.memory.earlier == turns[:2], "earlier questions help to find"
 
 
+def test_a_day_after_the_memorys_own_is_answered_with_a_word_of_warning(law):
+    notes = [
+        ask(answers(says(GOOD), law), f"{day} 당시 합병에 반대하는 주주의 매수청구는요?")["evidence"]["note"]
+        for day in ("2030년 1월 1일", "2024년 1월 1일")
+    ]
+    assert notes == [f"{law.memory.as_of}까지의 법령입니다. 그 뒤의 개정은 알 수 없습니다.", ""]
+
+
 def test_a_sentence_that_denies_an_article_is_marked_and_kept(law):
     denial = "상법 제999조는 존재하지 않습니다."
     reply = ask(answers(says(denial, GOOD), law))

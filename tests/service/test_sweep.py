@@ -8,7 +8,8 @@ import pytest
 from mnatune.runs import journey
 from mnatune.runs.errors import UsageError
 from mnatune.runs.recipe import load_recipe
-from mnatune.runs.workspace import BEGUN, MANIFEST, Run, Stage, write_jsonl
+from mnatune.runs.stage_folder import BEGUN, MANIFEST
+from mnatune.runs.workspace import Run, Stage, write_jsonl
 from mnatune.service.sweep import combinations, is_difference, results, shared_stages, sweep, sweep_text
 
 RANKS = ["train.r=4,8,16"]

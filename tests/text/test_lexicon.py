@@ -76,6 +76,21 @@ def test_the_same_words_in_their_own_field_are_kept(lexicon):
     assert "흡수합병" in reason
 
 
+@pytest.mark.parametrize("words", ["실사 단계", "실사 체크리스트", "실사 판단", "실사 화면", "실사 체계"])
+def test_due_diligence_is_no_film(lexicon, words):
+    assert (
+        "영상의 실사"
+        not in lexicon.score(f"{words}에서는 무엇을 확인합니까?", "주식매매계약 전에 우발채무를 확인합니다.")[1]
+    )
+
+
+@pytest.mark.parametrize("words", ["실사판", "실사화", "실사 영화", "실사풍"])
+def test_a_film_is_no_due_diligence(lexicon, words):
+    assert (
+        "영상의 실사" in lexicon.score(f"만화의 {words} 소식은 언제 나왔나요?", "2019년에 극장에서 공개되었습니다.")[1]
+    )
+
+
 def test_precision_and_recall_on_the_labelled_rows(pack, lexicon):
     rows = read_jsonl(pack.path("lexicon_labels.jsonl"))
     kept = [(lexicon.score(row["question"], row["answer"])[0] > THRESHOLD, row["label"]) for row in rows]

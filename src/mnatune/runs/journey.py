@@ -16,7 +16,8 @@ from ..pack import Pack
 from .errors import UsageError
 from .job import Job
 from .recipe import FREE_TRAIN_KEYS, Recipe, SourceSection, bundled, save_lock
-from .workspace import MANIFEST, STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
+from .stage_folder import MANIFEST
+from .workspace import STAGES, Manifest, Run, Stage, code_hash, file_hash, fingerprint, in_charge
 from .yaml_text import parse_yaml
 
 LOCK = "recipe.lock.yaml"
@@ -143,7 +144,7 @@ def _inputs(stage: str, recipe: Recipe, real: Recipe, pack: Pack, run: Run) -> d
     if "model" in step.sections:
         inputs |= _base_hash(recipe)
     if stage == "train":
-        inputs |= _train_files(recipe, pack)
+        inputs |= _train_files(recipe, pack, run)
     if stage == "compose":
         inputs |= _compose_files(recipe, real, pack)
     if stage == "evaluate":
@@ -360,11 +361,18 @@ def _base_hash(recipe: Recipe) -> dict[str, str]:
     return {f"starter/{p.name}": file_hash(p) for p in sorted((bundled("starter") / "model").iterdir())}
 
 
-def _train_files(recipe: Recipe, pack: Pack) -> dict[str, str]:
+def _train_files(recipe: Recipe, pack: Pack, run: Run) -> dict[str, str]:
     """Hashes of the files that training reads besides its run: a starting adapter, the method's rows, its pack files."""
     from ..stages.train.methods import METHODS
 
     train = recipe.train
+    for key, value in (("from_adapter", train.from_adapter), ("options.rows", train.options.get("rows"))):
+        if value and Path(value).resolve().is_relative_to(run.folder("train").resolve()):
+            raise UsageError(
+                f"train.{key} lies in the folder that this training writes",
+                where=str(value),
+                next_step="give this training another --out",
+            )
     named = [Path(train.from_adapter) / "adapter_model.safetensors"] if train.from_adapter else []
     if train.options.get("rows"):
         rows = Path(train.options["rows"])

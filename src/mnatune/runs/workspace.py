@@ -22,13 +22,9 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from .errors import DataError, UsageError
+from .stage_folder import MANIFEST, PARTIAL, clear, forget, put_back, results_in
 
 STAGES = ("collect", "read", "curate", "synthesize", "judge", "compose", "train", "evaluate")
-MANIFEST = "manifest.json"
-CONTINUED = "metrics.jsonl"  # a result that a resumed stage appends to
-BEGUN = ".begun"  # marks a stage's folder from its start until its manifest is written
-PARTIAL = ".partial"
-STATE = ("checkpoints", "state", "tracking")  # folders kept for resuming; not results
 VERSIONS_OF = ("mnatune", "torch", "transformers", "trl", "peft", "datasets", "daft", "pyarrow")
 
 
@@ -216,8 +212,7 @@ class Stage:
 
     def finish(self, seconds: float) -> None:
         """Record every output with size and hash, then write the manifest: from here on the stage is done."""
-        found, _ = _walk(self.folder)
-        files = [self.folder / name for name in sorted(found) if not _is_state(Path(name))]
+        files = [self.folder / name for name in sorted(results_in(self.folder))]
         with ThreadPoolExecutor() as pool:
             hashes = list(pool.map(file_hash, files))
         self.manifest.outputs = {
@@ -227,63 +222,7 @@ class Stage:
         self.manifest.versions = library_versions()
         self.manifest.seconds = round(seconds, 2)
         write_json(self.folder / MANIFEST, asdict(self.manifest))
-        (self.folder / BEGUN).unlink(missing_ok=True)
-
-
-def _is_state(relative: Path) -> bool:
-    """True for files that are kept for resuming but are not results: manifests, partial files, checkpoints, ledgers."""
-    top = relative.parts[0]
-    return relative.name in (MANIFEST, "exit.json") or top.startswith(".") or top in STATE
-
-
-def _clear(folder: Path, force: bool) -> None:
-    """Prepare a stage's folder: remove its manifest, partial files and earlier results, and its state only if forced.
-
-    metrics.jsonl stays: a training that continues cuts it to its checkpoint's step. `BEGUN` says that what lies here
-    without a manifest was left by an interrupted stage.
-
-    Raises:
-        UsageError: the folder holds files that no stage wrote, or links; nothing is removed then.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files, links = _walk(folder)
-    manifest = folder / MANIFEST
-    interrupted = (folder / BEGUN).is_file() and not manifest.is_file()
-    own = files if interrupted else Manifest.load(manifest).outputs if manifest.is_file() else ()
-    results = [file for file in files if not _is_state(Path(file))]
-    foreign = sorted({*links, *(file for file in results if file not in own and not file.endswith(PARTIAL))})
-    if foreign:
-        raise UsageError(
-            f"the folder holds {len(foreign)} files or links that mnatune did not make: {', '.join(foreign[:5])}",
-            where=str(folder),
-            next_step="move them elsewhere, or use another --out; nothing was removed",
-        )
-    (folder / BEGUN).touch()
-    manifest.unlink(missing_ok=True)
-    for name in STATE if force else ():
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for file in results:
-        if Path(file).name != CONTINUED:
-            (folder / file).unlink()
-    for partial in folder.glob(f".*{PARTIAL}"):
-        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-
-
-def _walk(folder: Path) -> tuple[list[str], list[str]]:
-    """Files and links below a folder, by relative path; links are not followed, state is not entered."""
-    files: list[str] = []
-    links: list[str] = []
-    for root, folders, names in os.walk(folder):
-        place = Path(root)
-        here = [(place / name, name in folders) for name in (*folders, *names)]
-        for path, is_folder in here:
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink() and not _is_state(Path(name)):
-                links.append(name)
-            elif not is_folder:
-                files.append(name)
-        folders[:] = [f for f in folders if not _is_state((place / f).relative_to(folder))]
-    return files, links
+        forget(self.folder)
 
 
 def in_charge() -> bool:
@@ -342,6 +281,8 @@ class Run:
     ) -> tuple[Manifest, bool]:
         """Do a stage unless it is done; returns its manifest and whether it was skipped.
 
+        Results from before are kept aside until the new ones are whole, and come back if the work is refused.
+
         Args:
             section: everything of the recipe that the stage's result depends on.
             inputs: name → hash of every input.
@@ -360,12 +301,20 @@ class Run:
         started = time.monotonic()
         place = Stage(folder, manifest)
         with self.alone():
-            if in_charge():
-                _clear(folder, force)
-            work(place)
+            kept = in_charge() and self._clear(stage, force)
+            try:
+                work(place)
+            except (UsageError, DataError):
+                if kept:
+                    put_back(folder)
+                raise
             if in_charge():
                 place.finish(time.monotonic() - started)
         return manifest, False
+
+    def _clear(self, stage: str, force: bool) -> bool:
+        before = self.manifest(stage)
+        return clear(self.folder(stage), before.outputs if before else None, force)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -163,6 +163,8 @@ def test_a_push_is_private_and_needs_a_card(subject, tmp_path):
         push(tmp_path, "firm/model", hub=hub)
     with pytest.raises(EnvironmentFault, match="no network"):
         push(subject.adapter, "firm/model", hub=Hub(OSError("no network\nmore")))
+    with pytest.raises(EnvironmentFault, match="no such host"):  # an error of the client's own HTTP library
+        push(subject.adapter, "firm/model", hub=Hub(RuntimeError("no such host")))
 
 
 def test_the_promoted_model_is_what_is_exported(subject, tmp_path):

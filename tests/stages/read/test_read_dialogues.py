@@ -90,6 +90,14 @@ def test_a_history_that_is_no_list_of_pairs(read_lines):
     assert (len(rows), manifest.dropped) == (1, {"history-not-pairs": 1})
 
 
+def test_a_history_may_be_messages(read_lines):
+    said = [{"role": "user", "content": "합병 비율은요?"}, {"role": "assistant", "content": "1 대 0.5입니다."}]
+    row = {"question": "왜 그런가요?", "answer": "주가를 따릅니다."}
+    rows, manifest = read_lines({**row, "history": said}, {**row, "history": said[:1]}, {**row, "history": said[::-1]})
+    assert [r.history for r in rows] == [["합병 비율은요?", "1 대 0.5입니다."]]
+    assert manifest.dropped == {"history-not-pairs": 2}
+
+
 def test_several_answers_are_several_rows(read_lines):
     listed = {"question": "q", "answers": ["a1", "a2"]}
     numbered = {"질문": "q3", "답변1": "a3", "답변2": "", "답변3": "a4"}
