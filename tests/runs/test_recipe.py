@@ -79,6 +79,8 @@ def test_a_habit_of_another_tool_finds_the_key() -> None:
         ("{method: grpo, options: {generations: 1}}", "generations: Input should be greater than or equal to 2"),
         ("{method: grpo, options: {rewards: {citation_exist: 1}}}", "did you mean 'citation_exists'?"),
         ("{method: grpo, options: {rewards: {ends: -1}}}", "the weight of ends must not be negative"),
+        ("{method: grpo, options: {rewards: {ends: .nan}}}", "Input should be a finite number"),
+        ("{epochs: .inf}", "Input should be a finite number"),
         ("{method: grpo, options: {rewards: {ends: 0}}}", "at least one reward needs a weight above 0"),
         ("{lora: {modules_to_save: [lm_head]}}", "modules_to_save is refused: a whole trained embedding"),
         ("{lora: {use_rslra: true}}", "did you mean 'use_rslora'?"),

@@ -25,6 +25,8 @@ def test_every_combination_is_a_run_of_its_own() -> None:
     nested = combinations("quickstart", [], ["train.lora={use_dora: true},{use_rslora: true}"])
     assert [one.recipe.train.lora.use_dora for one in nested] == [True, False]
     assert all(set(one.name).isdisjoint("/{}: ") for one in nested)
+    alike = combinations("quickstart", [], [f"train.from_adapter={'long/' * 20}a,{'long/' * 20}b"])
+    assert alike[0].name != alike[1].name
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,7 @@ def test_every_combination_is_a_run_of_its_own() -> None:
         (["train.r=8"], "takes section.key=VALUE,VALUE"),
         (["train.r"], "takes section.key=VALUE,VALUE"),
         (["train.r=8,8"], "two combinations are the same"),
+        (["train.r=8,,16"], "takes section.key=VALUE,VALUE"),
         (["train.r=4,8", "train.r=16,32"], "each once"),
         (["train.rank=4,8"], "did you mean 'r'"),
     ],
@@ -49,6 +52,7 @@ def test_what_is_no_grid_is_refused(over, told) -> None:
         ("train.r=4,8", ["read", "curate", "judge", "compose"]),
         ("compose.general={},{pack:general: 0.1}", ["read", "curate", "judge"]),
         ("judge.keep_above=20,30", ["read", "curate"]),
+        ("generation.repetition_penalty=1.0,1.5", ["read", "curate", "judge", "compose", "train"]),
         ("evaluate.items=4,8", ["read", "curate", "judge", "compose", "train"]),
         ("seed=1,2", []),
         ("pack=mna_ko,inheritance_ko", []),
@@ -56,6 +60,11 @@ def test_what_is_no_grid_is_refused(over, told) -> None:
 )
 def test_what_comes_before_the_first_difference_is_common(over, common) -> None:
     assert shared_stages(combinations("quickstart", [], [over])) == common
+
+
+def test_a_method_that_has_the_model_answer_depends_on_how_it_answers() -> None:
+    runs = combinations("quickstart", ["train.method=distill"], ["generation.repetition_penalty=1.0,1.5"])
+    assert shared_stages(runs) == ["read", "curate", "judge", "compose"]
 
 
 @pytest.fixture

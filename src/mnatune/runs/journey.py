@@ -117,8 +117,12 @@ def section_of(stage: str, recipe: Recipe) -> dict[str, Any]:
     """The part of the recipe that a stage's result depends on: not what it costs, nor where it is logged."""
     section = recipe.section(*STEPS[stage].sections)
     if stage == "train":
+        from ..stages.train.methods import METHODS
+
         for name in FREE_TRAIN_KEYS:
             section["train"].pop(name, None)
+        if METHODS[recipe.train.method].answers:
+            section["generation"] = {"repetition_penalty": recipe.generation.repetition_penalty}
         if recipe.train.options.get("rewards", {}).get("rubric"):  # a judge of the endpoint gives it
             section |= recipe.section("endpoint")
     if "endpoint" in section:

@@ -28,7 +28,7 @@ FREE_TRAIN_KEYS = ("tracking", "track_as", "checkpoint_every")
 class Section(BaseModel):
     """A part of the recipe: unknown keys are refused, values cannot be changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def without_secret(url: str) -> str:

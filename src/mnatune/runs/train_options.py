@@ -28,7 +28,7 @@ REWARD_NAMES = (*REWARDS, "rubric")
 class OptionsForm(BaseModel):
     """Unknown keys are refused, values cannot be changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class LoraOptions(OptionsForm):

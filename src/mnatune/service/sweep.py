@@ -19,17 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..reports.compared_models import comparison_page
 from ..runs import journey
 from ..runs.errors import UsageError
 from ..runs.output_language import say
 from ..runs.recipe import Recipe, load_recipe
-from ..runs.workspace import Manifest, Run, atomic_path, atomic_text, write_json
+from ..runs.workspace import Manifest, Run, atomic_path, atomic_text, value_hash, write_json
 from ..runs.yaml_text import parse_yaml
 from ..stages.evaluate.compare import compare_all
 from ..stages.evaluate.statistics import holm
 
 SHARED = "shared"
+LONGEST_NAME = 32  # letters of a value in a folder's name; a longer one is told apart by its hash
 LIKELY = 0.05  # a corrected p below this, with an interval that leaves out 0, is a difference
 Tell = Callable[[str, Manifest, bool], Any]
 
@@ -179,7 +182,10 @@ def sweep_text(found: dict[str, Any]) -> str:
 
 def _axis(over: str) -> tuple[str, list[Any]]:
     key, separator, values = over.partition("=")
-    read = parse_yaml(f"[{values}]") if separator and values else []
+    try:
+        read = parse_yaml(f"[{values}]") if separator and values else []
+    except yaml.YAMLError:
+        read = []
     if not isinstance(read, list) or len(read) < 2:
         raise UsageError(f"--over takes section.key=VALUE,VALUE, not {over!r}")
     return key.strip(), read
@@ -188,7 +194,8 @@ def _axis(over: str) -> tuple[str, list[Any]]:
 def _plain(value: Any) -> str:
     """A value as part of a folder's name."""
     text = f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
-    return re.sub(r"[^\w.+-]+", "-", text).strip("-.")[:40] or "none"
+    name = re.sub(r"[^\w.+-]+", "-", text).strip("-.") or "none"
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{value_hash(value)[:8]}"
 
 
 def _number(value: float | None, digits: int) -> str:

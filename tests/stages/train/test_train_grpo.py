@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny_run import adapter_bytes, compose, make_recipe, train_job
 from transformers import TrainerCallback
 
+from mnatune.model.load import load_tokenizer
 from mnatune.pack import Pack
 from mnatune.reports.training import GUARDS as LABELS
 from mnatune.runs.errors import DataError, Interrupted, UsageError
@@ -76,7 +77,8 @@ def test_a_step_draws_marks_and_learns(trained, whole) -> None:
         assert {"rewards/korean/mean", "rewards/ends/std", "tricks/share", "kl", "num_tokens"} <= line.keys()
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-6), "the reference is the adapter at the start"
     assert steps[-1]["num_tokens"] > steps[0]["num_tokens"] > 0
-    assert adapter_bytes(run) != whole[1]
+    last = run.folder("train") / "checkpoints" / "checkpoint-4" / "adapter_model.safetensors"
+    assert last.read_bytes() != whole[1], "it has learnt, whether or not the start is kept in the end"
     facts = job.manifest.facts
     assert facts["rewards"] == {"ends": 1.0, "korean": 1.0, "length": 0.5}
     assert facts["held_out"]["questions"] == 6
@@ -185,6 +187,15 @@ def test_batches_hold_every_place_once_and_lengths_that_are_alike(lengths) -> No
     assert all(max(lengths[at] for at in batch) <= 2 * min(lengths[at] for at in batch) for batch in batches)
     firsts = [min(lengths[at] for at in batch) for batch in batches]
     assert all(after > 2 * before for before, after in pairwise(firsts)), "no more batches than needed"
+
+
+def test_the_watched_questions_are_drawn_from_all_of_the_split(whole, tiny_model, tmp_path, job_of) -> None:
+    run = compose(tmp_path / "run", rows=8, valid=90)
+    job = job_of(grpo_recipe(tiny_model, str(whole[0].folder("train") / "adapter")), run)
+    drawn = [int(one.id) for one in grpo_loop.watched_questions(job, load_tokenizer(str(tiny_model)))]
+    assert len(drawn) == grpo_loop.HELD_OUT
+    assert drawn == sorted(drawn)
+    assert sum(number >= 945 for number in drawn) > 12, "not the first ones alone"
 
 
 def test_a_watched_answer_may_repeat_its_passages_but_not_its_question() -> None:

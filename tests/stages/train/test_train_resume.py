@@ -130,6 +130,25 @@ def test_each_harmed_file_makes_the_checkpoint_before_be_used(whole, tmp_path, c
         assert not (folder / "checkpoint-6").exists()
 
 
+def test_the_best_checkpoint_and_the_start_are_verified_too(whole, tmp_path, caplog) -> None:
+    folder = Path(shutil.copytree(whole[0].folder("train") / "checkpoints", tmp_path / "checkpoints"))
+    identity = json.loads((folder / "checkpoint-6" / MANIFEST).read_text())["identity"]
+    keeper = CheckpointKeeper(folder, identity, TrainSection())
+    start = tmp_path / "start"
+    start.mkdir()
+    shutil.copy(folder / "checkpoint-4" / "adapter_model.safetensors", start)
+    keeper.keep_start(start, -1.0)
+    assert keeper.best_verified() == folder / "start-0"
+    flip_one_bit(folder / "start-0" / "adapter_model.safetensors")
+    flip_one_bit(folder / "checkpoint-4" / "adapter_model.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert newest_verified(folder, identity) == folder / "checkpoint-6"
+    assert {path.name for path in (folder / DAMAGED).iterdir()} == {"start-0", "checkpoint-4"}
+    assert keeper.best_verified() == folder / "checkpoint-6"
+    flip_one_bit(folder / "checkpoint-6" / "adapter_model.safetensors")
+    assert keeper.best_verified() is None, "harmed while it was trained on"
+
+
 def test_a_flipped_bit_anywhere_in_the_manifest_is_seen(whole, tmp_path) -> None:
     folder = tmp_path / "checkpoint-6"
     shutil.copytree(whole[0].folder("train") / "checkpoints" / "checkpoint-6", folder)
@@ -212,6 +231,10 @@ def test_keys_that_would_break_the_order_are_refused(tiny_model, tmp_path) -> No
     run = compose(tmp_path, rows=16)
     with pytest.raises(UsageError, match=r"train\.extra\.max_steps cannot be set: it is decided by train\.epochs"):
         train(train_job(make_recipe(tiny_model, extra={"max_steps": 5}), run))
+    with pytest.raises(UsageError, match=r"decided by train\.learning_rate"):
+        train(train_job(make_recipe(tiny_model, extra={"learning_rate": 0.5}), run))
+    with pytest.raises(UsageError, match="'4' is no number of rows"):
+        train(train_job(make_recipe(tiny_model, extra={"per_device_train_batch_size": "4"}), run))
     with pytest.raises(UsageError, match="TRL's SFTConfig refuses"):
         train(train_job(make_recipe(tiny_model, extra={"learning_rat": 5}), run))
     with pytest.raises(UsageError, match="do not fit the model"):

@@ -130,6 +130,26 @@ def test_saying_that_one_cannot_tell_is_paid_where_the_passages_lack_the_article
     assert paid(told).parts["abstention"] is None, "asked without evidence"
 
 
+@pytest.mark.parametrize("reference", ["20일입니다.", "아니요, 안 됩니다.", "네. " + "그렇습니다 그렇습니다 " * 20])
+def test_what_a_short_or_repetitive_reference_says_is_no_trick(paid, reference) -> None:
+    asked = question(reference=reference)
+    assert paid(reference, asked).trick == ""
+    assert paid("", asked).trick == "empty"
+
+
+def test_an_answer_without_a_usable_reply_of_the_judge_gets_its_questions_mean(rewarder, monkeypatch) -> None:
+    one, two, three = (replace(question(), id=name) for name in "abc")
+    answers = [DrawnAnswer(f"{REFERENCE} {n}", True) for n in range(5)]
+
+    class Judge:
+        def marks(self, asked):
+            return [0.9, None, 0.3, None, 0.5]
+
+    monkeypatch.setattr(rewarder, "_judge", Judge())
+    marks = rewarder.mark_all([one, one, one, two, three], answers)
+    assert [m.parts[REWARD] for m in marks] == [0.9, pytest.approx(0.6), 0.3, None, 0.5]
+
+
 def test_numbers_count_against_the_reference_else_against_the_question(paid) -> None:
     right = "출석한 주주 의결권의 3분의 2 이상과 발행주식총수의 3분의 1 이상이 찬성해야 합니다."
     wrong = "출석한 주주 의결권의 2분의 1 이상과 발행주식총수의 4분의 1 이상이 찬성해야 합니다."

@@ -18,12 +18,13 @@ def save_adapter(job: Job, trainer: Any, tokenizer: Any, keeper: CheckpointKeepe
 
     Every process must call it.
     """
-    best, steps = keeper.best(), trainer.state.global_step
+    steps = trainer.state.global_step
     gathered = job.path("checkpoints") / ".adapter"
     trainer.save_model(str(gathered))
     wait_for_all()
     if not in_charge():
         return
+    best = keeper.best_verified()
     source = best if best and step_of(best) != steps else gathered
     saved: dict[str, Any] = {"step": step_of(best) if best else steps, "of": steps}
     job.manifest.facts["saved"] = saved | ({"eval_loss": eval_loss(best)} if best else {})

@@ -3,7 +3,8 @@
 Transformers' Trainer writes a checkpoint file by file under its final name, without a hash: a crash leaves a folder
 that looks complete, a missing optimizer.pt resumes silently on another trajectory, and a flipped bit goes unseen.
 Here the Trainer writes into `checkpoints/.writing`; then every file is hashed into MANIFEST.json, all is flushed to
-disk, and the folder is renamed. Resume takes the newest checkpoint that verifies and sets damaged ones aside.
+disk, and the folder is renamed. Resume takes the newest checkpoint that verifies; damaged ones are set aside, older ones
+too, since the best of all becomes the adapter.
 """
 
 import errno
@@ -121,6 +122,12 @@ class CheckpointKeeper(TrainerCallback):  # type: ignore[misc]
         losses = {path: loss for path in known if (loss := eval_loss(path)) is not None}
         return min(losses, key=lambda path: losses[path], default=None)
 
+    def best_verified(self) -> Path | None:
+        """The best one whose every file has the hash of its manifest."""
+        while (best := self.best()) is not None and _set_aside(best):
+            pass
+        return best
+
     def finish(self) -> None:
         """Note that the training reached its end: another recipe may now start over without being asked."""
         write_json(self.folder / FINISHED, self.identity)
@@ -168,15 +175,10 @@ def newest_verified(folder: Path, identity: dict[str, str]) -> Path | None:
         for path in _all(folder):
             _remove(path)
     (folder / FINISHED).unlink(missing_ok=True)
-    for path in sorted(_all(folder), key=step_of, reverse=True):
-        fault = find_fault(path)
-        if fault:
-            aside = folder / DAMAGED / path.name
-            aside.parent.mkdir(exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            path.replace(aside)
-            logger.warning("checkpoint %s is damaged (%s); set aside, using the one before", path.name, fault)
-            continue
+    if (folder / START).is_dir():
+        _set_aside(folder / START)
+    intact = [path for path in sorted(_all(folder), key=step_of, reverse=True) if not _set_aside(path)]
+    for path in intact[:1]:
         differing = _differing(_manifest(path)["identity"], identity)
         if differing:
             raise UsageError(
@@ -208,7 +210,7 @@ def find_fault(path: Path) -> str:
         files = manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"no readable {MANIFEST}"
-    for names in REQUIRED:
+    for names in REQUIRED[: 1 if path.name == START else None]:  # nothing is gone on with from the start itself
         if not any(name in files for name in names):
             return f"{names[0]} is not in the manifest"
     for name, facts in files.items():
@@ -218,6 +220,18 @@ def find_fault(path: Path) -> str:
         if file.stat().st_size != facts["bytes"] or file_hash(file) != facts["sha256"]:
             return f"{name} has changed"
     return ""
+
+
+def _set_aside(path: Path) -> bool:
+    """Move a checkpoint to `damaged/` with a warning if something is wrong with it; tells if it was."""
+    fault = find_fault(path)
+    if fault:
+        aside = path.parent / DAMAGED / path.name
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        path.replace(aside)
+        logger.warning("checkpoint %s is damaged (%s); set aside", path.name, fault)
+    return bool(fault)
 
 
 def save_fault(error: Exception, folder: Path) -> EnvironmentFault | None:

@@ -73,7 +73,7 @@ def train_on_passages(job: Job) -> None:
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(recipe.train),
-        "prompts": value_hash(job.pack.hashes("prompts.yaml")),
+        "prompts": value_hash([job.pack.hashes("prompts.yaml"), recipe.generation.repetition_penalty]),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, recipe.train)
     resume = find_resume(keeper)

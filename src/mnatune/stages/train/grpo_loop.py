@@ -7,6 +7,7 @@ itself, where none has more.
 """
 
 import json
+import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,19 @@ def train_on_rewards(job: Job, method: Method) -> None:
     job.manifest.facts["rewards"] = {name: options.rewards[name] for name in weighted(options)}
     judge = RubricJudge(job) if options.rewards.get(REWARD) else None
     pack_files = [name for name in method.pack_files if (job.pack.root / name).exists()]
+    held_out = watched_questions(job, tokenizer)
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
         "base model": base_fingerprint(recipe.model.id, recipe.model.revision),
         "starting adapter": adapter_hash(train),
         "rewards": value_hash([job.pack.hashes(*pack_files), judge.identity if judge else "", GUARDS]),
+        "held-out questions": value_hash([[one.id for one in held_out], recipe.generation.repetition_penalty]),
     }
     keeper = CheckpointKeeper(job.path("checkpoints"), identity, train)
     resume = find_resume(keeper)
     metrics = DrawnMetrics(job.path("metrics.jsonl"), train.epochs, (0,), kept=(*method.figures, *GUARD_FIGURES))
-    trainer, guard = made_trainer(job, setting, questions, Rewarder(job.pack, judge), [keeper, metrics])
+    trainer, guard = made_trainer(job, setting, (questions, held_out), Rewarder(job.pack, judge), [keeper, metrics])
     if trainer.held_out:
         trainer.before = marks_before(trainer, keeper, job.path("state") / BEFORE, fresh=resume is None)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
@@ -93,18 +96,29 @@ def answerable(job: Job, path: Path, tokenizer: Any) -> list[AskedQuestion]:
     return found
 
 
+def watched_questions(job: Job, tokenizer: Any) -> list[AskedQuestion]:
+    """Questions of the validation split that the training is watched on: drawn at random, since the rows stand source by source."""
+    valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer)
+    found = fitting_questions(valid, grpo_options(job.recipe).answer_tokens, job.recipe.model.max_length)
+    drawn = random.Random(f"{job.recipe.seed}/held-out").sample(range(len(found)), min(HELD_OUT, len(found)))
+    return [found[at] for at in sorted(drawn)]
+
+
 def made_trainer(
-    job: Job, setting: Setting, questions: list[AskedQuestion], rewarder: Rewarder, callbacks: list[Any]
+    job: Job,
+    setting: Setting,
+    asked: tuple[list[AskedQuestion], list[AskedQuestion]],
+    rewarder: Rewarder,
+    callbacks: list[Any],
 ) -> tuple[RewardTrainer, GuardStop]:
     """The trainer, with the model loaded, and what stops it when a guard falls.
 
     Args:
+        asked: the questions to train on, and those to watch.
         callbacks: the keeper of the checkpoints first.
     """
-    recipe, options, keeper = job.recipe, grpo_options(job.recipe), callbacks[0]
+    recipe, options, keeper, (questions, held_out) = job.recipe, grpo_options(job.recipe), callbacks[0], asked
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer)
-    held_out = fitting_questions(valid, options.answer_tokens, recipe.model.max_length)[:HELD_OUT]
     own = grpo_values(recipe, setting, keeper.folder / WRITING, prepare_tracker(recipe.train, job.path("state")))
     own["eval_strategy"] = "steps" if held_out else "no"
     prompts = [len(one.prompt) for one in questions]

@@ -54,6 +54,7 @@ class Method:
         work: does the train stage.
         figures: its own keys of metrics.jsonl, in the order in which the report shows them.
         reading: what its teacher reads of the rows, if it has one.
+        answers: it has the model answer, by the recipe's repetition penalty.
         pack_files, code: what of the pack, and which rooms besides `stages/train` and `model`, its result depends on.
     """
 
@@ -66,5 +67,6 @@ class Method:
     work: Callable[[Job], None]
     figures: Mapping[str, Figure] = field(default_factory=dict)
     reading: Callable[[Recipe, Run], TeacherReading] | None = None
+    answers: bool = False
     pack_files: tuple[str, ...] = ()
     code: tuple[str, ...] = ()

@@ -338,6 +338,8 @@ def batch_sizes(train: TrainSection, rows: int, least: int = 1) -> list[int]:
     """
     own = share_of_step(rows)
     stated = train.extra.get("per_device_train_batch_size")
+    if stated is not None and (not isinstance(stated, int) or stated < 1):
+        raise UsageError(f"{stated!r} is no number of rows", where="train.extra.per_device_train_batch_size")
     sizes = [stated] if stated else [size for size in range(own, 0, -1) if own % size == 0 and size >= least]
     if not sizes or own % sizes[0] or sizes[0] < least:
         raise UsageError(

@@ -106,7 +106,8 @@ class Rewarder:
             judged = dict.fromkeys(range(len(marks)), 0.0) | dict(
                 zip(honest, self._judge.marks([(questions[at], answers[at].text) for at in honest]), strict=True)
             )
-            marks = [Marks({**found.parts, REWARD: judged[at]}, found.trick) for at, found in enumerate(marks)]
+            told = _filled(judged, [id(question) for question in questions])
+            marks = [Marks({**found.parts, REWARD: told[at]}, found.trick) for at, found in enumerate(marks)]
         return marks
 
     def mark(self, question: AskedQuestion, answer: DrawnAnswer) -> Marks:
@@ -123,7 +124,8 @@ class Rewarder:
     def trick_of(self, held: _Held) -> Trick:
         """The trick that an answer plays; empty if it plays none. What the reference does itself is no trick."""
         text, question = held.answer.text, held.question
-        if len(language.HANGUL.findall(text)) < SHORTEST:
+        shortest = min(SHORTEST, len(language.HANGUL.findall(question.reference)))
+        if len(language.HANGUL.findall(text)) < max(1, shortest):
             return "" if question.letter and read_letter(text) else "empty"
         distinct, own = ({(c.law, c.article) for c in cited} for cited in (held.cited, held.model))
         if (
@@ -131,7 +133,7 @@ class Rewarder:
             or len(held.cited) > 2 * len(held.model) + 2 * SPARE_CITATIONS
         ):
             return "stuffing"
-        if language.is_repetitive(text):
+        if language.is_repetitive(text) and not language.is_repetitive(question.reference):
             return "looping"
         source = _grams(question.asked)
         if copied(text, source) > max(COPIED, copied(question.reference, source)):
@@ -152,6 +154,16 @@ class Rewarder:
         dated = fact_date(question.asked, today) if question.evidence is None else None
         day = question.day or (dated.day if dated else today)
         return check_citations(self.memory, text, day=day, question=question.asked)
+
+
+def _filled(judged: Mapping[int, float | None], groups: Sequence[int]) -> list[float | None]:
+    """An answer that the judge gave no usable reply about gets the mean of its question's others: TRL would count it as 0."""
+    known: dict[int, list[float]] = {}
+    for at, mark in judged.items():
+        if mark is not None:
+            known.setdefault(groups[at], []).append(mark)
+    means = {group: sum(marks) / len(marks) for group, marks in known.items()}
+    return [means.get(groups[at]) if judged[at] is None else judged[at] for at in range(len(groups))]
 
 
 def copied(text: str, source: frozenset[str]) -> float:

@@ -55,6 +55,7 @@ DISTILL = Method(
     lengths=lambda recipe, run: [len(row.example) for row in _rows(recipe, run)],
     needs=_needs,
     work=_work,
+    answers=True,
     code=("text",),
     reading=lambda recipe, run: reading_of(_rows(recipe, run)),
 )

@@ -69,6 +69,7 @@ GRPO = Method(
     _needs,
     _work,
     FIGURES,
+    answers=True,
     pack_files=(
         "evaluate.yaml",
         "rubric.yaml",
