@@ -5,23 +5,20 @@ Does not: paraphrase, or read decisions, whose issues and holdings `read` takes 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .passages import Passage
+from .sentences import LIST_FOLLOWS, REVISION, Sentence, outside, sentences, with_support
 
 ARTICLE_TITLE = re.compile(r"^(?P<law>.{1,200}?) (?P<article>제\d+조(?:의\d+)*) *(?:\((?P<topic>.{1,200})\))?$")
-DEFINITION = re.compile(
-    r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^()\n]*\))?(?:이)?란 "
-    r"(?P<body>[^\n]{10,400}?)(?P<end>을|를) 말한다\."
-)
+TERM = re.compile(r"[\"“'‘「](?P<term>[^\"”'’」\n]{2,40})[\"”'’」](?:\([^()\n]*\))?(?:이)?란 ")
+MEANT = re.compile(r"(?P<end>을|를) 말한다\.")
+SHORTEST_MEANING, LONGEST_MEANING = 10, 400
 DEADLINE = re.compile(
     r"(?<!\d)\d++\s?(?:일|주|주일|개월|월|년)\s?(?:이내|내에|전까지|전에|이전|까지|이상|간)|(?<!\d)\d++시간\s?이내"
 )
 SHARE = re.compile(r"(?<!\d)\d++(?:분의\s?\d+|퍼센트)|과반수")
-SENTENCE = re.compile(r"[^\n]+?다\.(?=\s|$)|[^\n]+$", re.MULTILINE)
-NUMBERING = re.compile(r"^(?:[①-⑳]|\d+\.|[가-하]\.|\*\*[①-⑳]\*\*)\s*")
-REVISION = re.compile(r"(?<!\s)\s*+[<\[](?:개정|신설|전문개정|본조신설|제목개정|시행일|삭제)[^>\]]{0,300}[>\]]")
 LONGEST_ANSWER = 600
 POLITE = (
     ("하여야 한다.", "하여야 합니다."),
@@ -83,16 +80,23 @@ def particle(word: str, closed: str, open_: str) -> str:
 
 def _definitions(passage: Passage) -> Iterator[Made]:
     place = ARTICLE_TITLE.match(passage.title)
-    for found in DEFINITION.finditer(passage.text):
-        body = REVISION.sub("", found["body"])
-        if "다음 각" in body:
-            continue  # the list that follows is not in the sentence
-        term = found["term"].strip()
-        asked = f"{place['law']}에서 말하는 " if place else ""
-        quoted = particle(f"'{term}'", "이란", "란")
-        question = f"{asked}{quoted} 무엇인가요?"
-        answer = f"{particle(term, '이란', '란')} {body}{found['end']} 말합니다."
-        yield Made(question, answer + rests_on(place), found.group(), "definition")
+    for line in passage.text.split("\n"):
+        done = 0
+        for found in TERM.finditer(line):
+            rest = line[found.end() :]
+            end = next(outside(MEANT, rest), None)
+            if end is None or found.start() < done or not SHORTEST_MEANING <= end.start() <= LONGEST_MEANING:
+                continue
+            done = found.end() + end.end()
+            body = REVISION.sub("", rest[: end.start()])
+            if LIST_FOLLOWS in body:
+                continue  # the list is not in the sentence
+            term = found["term"].strip()
+            asked = f"{place['law']}에서 말하는 " if place else ""
+            quoted = particle(f"'{term}'", "이란", "란")
+            question = f"{asked}{quoted} 무엇인가요?"
+            answer = f"{particle(term, '이란', '란')} {body}{end['end']} 말합니다."
+            yield Made(question, answer + rests_on(place), line[found.start() : done], "definition")
 
 
 def _from_article(passage: Passage) -> Iterator[Made]:
@@ -100,24 +104,27 @@ def _from_article(passage: Passage) -> Iterator[Made]:
     if not place or not place["topic"]:
         return
     where = f"{place['law']} {place['article']}({place['topic']})"
-    found = [(piece.group(), _plain(piece.group())) for piece in SENTENCE.finditer(passage.text)]
-    found = [(raw, text) for raw, text in found if text]
-    sentences = [(raw, text) for raw, text in found if text.endswith("다.") and "다음 각" not in text]
-    for (_, before), (raw, text) in zip([("", ""), *sentences], sentences, strict=False):
-        if text.startswith("이 경우"):
-            text = f"{polite(before)} {text}".strip()
-        if DEADLINE.search(text):
-            yield _made(f"{where}에서 정한 기한은 어떻게 되나요?", text, raw, "deadline", place)
-        if SHARE.search(text):
-            yield _made(f"{where}에서 정한 비율 요건은 무엇인가요?", text, raw, "share", place)
-        if text.startswith("다만") and before:
-            both = f"{polite(before)} {text}"
-            yield _made(f"{where}의 원칙과 예외는 무엇인가요?", both, raw, "exception", place)
-    if sentences and len(sentences) == len(found):
-        text = " ".join(polite(text) for _, text in sentences)
-        if len(text) <= LONGEST_ANSWER:
+    found = sentences(passage.text)
+    for at, one in enumerate(found):
+        run = with_support(found, at)
+        if not run:
+            continue  # alone it would be told of nothing, or of another paragraph's rule
+        told = _told(run)
+        if DEADLINE.search(one.text):
+            yield _made(f"{where}에서 정한 기한은 어떻게 되나요?", told, one.raw, "deadline", place)
+        if SHARE.search(one.text):
+            yield _made(f"{where}에서 정한 비율 요건은 무엇인가요?", told, one.raw, "share", place)
+        if one.text.startswith("다만"):
+            yield _made(f"{where}의 원칙과 예외는 무엇인가요?", told, one.raw, "exception", place)
+    if found and not found[0].leans and all(one.complete for one in found):
+        told = _told(found)
+        if len(told) <= LONGEST_ANSWER:
             question = f"{particle(where, '은', '는')} 어떤 내용을 정하고 있나요?"
-            yield _made(question, text, sentences[0][0], "content", place)
+            yield _made(question, told, found[0].raw, "content", place)
+
+
+def _told(run: Sequence[Sentence]) -> str:
+    return " ".join(polite(one.text) for one in run)
 
 
 def _from_table(passage: Passage) -> Iterator[Made]:
@@ -137,12 +144,6 @@ def _from_table(passage: Passage) -> Iterator[Made]:
 
 def _made(question: str, answer: str, raw: str, kind: str, place: re.Match[str]) -> Made:
     return Made(question, polite(answer) + rests_on(place), raw.strip(), kind)
-
-
-def _plain(sentence: str) -> str:
-    """A statute's sentence without paragraph numbers, emphasis and revision notes."""
-    text = REVISION.sub("", sentence.replace("**", "")).strip()
-    return NUMBERING.sub("", text).strip()
 
 
 def rests_on(place: re.Match[str] | None) -> str:

@@ -9,6 +9,7 @@ import unicodedata
 from ...text.untrusted import bare, echoes, squeezed
 from ...text.values import unsupported, values
 from .passages import Passage
+from .sentences import balanced
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 POINTS_AT_PASSAGE = re.compile(r"(?:이|위|본|주어진|제시된) ?(?:글|자료|본문|지문|문서)(?:에|의|을|은|이|에서|로)")
@@ -33,6 +34,8 @@ def fault(passage: Passage, question: str, answer: str, span: str, prompt: str =
         return "no-answer"
     if POINTS_AT_PASSAGE.search(question):
         return "points-at-the-passage"
+    if not balanced(answer):
+        return "unbalanced-parentheses"  # a piece of a sentence, cut in the middle of what it says
     text = squeezed(unicodedata.normalize("NFC", passage.text))
     quoted = squeezed(unicodedata.normalize("NFC", span))
     if len(quoted) < SHORTEST_SPAN or quoted not in text:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ...runs.records import Document, content_id
+from .sentences import outside
 
 HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 SENTENCE_END = re.compile(r"(?<=[다요음됨함][.])\s+|(?<=[.!?])\s+(?=[가-힣A-Z])")
@@ -47,7 +48,7 @@ def _sections(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _units(text: str, longest: int, count: Count) -> Iterator[str]:
-    """Paragraphs, and sentences of those that are too long."""
+    """Paragraphs, and sentences of those that are too long; an empty one where a sentence beyond that is left out."""
     for paragraph in re.split(r"\n\s*\n", text):
         if not paragraph.strip():
             continue
@@ -55,16 +56,26 @@ def _units(text: str, longest: int, count: Count) -> Iterator[str]:
             yield paragraph.strip()
             continue
         for line in paragraph.split("\n"):
-            pieces = [line] if count(line) <= longest else SENTENCE_END.split(line)
-            yield from (piece.strip() for piece in pieces if piece.strip() and count(piece) <= longest)
+            for piece in [line] if count(line) <= longest else _sentences(line):
+                if piece.strip():
+                    yield piece.strip() if count(piece) <= longest else ""
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """A line cut between sentences, but not in a parenthesis: its rest would be a passage without a beginning."""
+    start = 0
+    for gap in outside(SENTENCE_END, line):
+        yield line[start : gap.start()]
+        start = gap.end()
+    yield line[start:]
 
 
 def _packed(units: Iterable[str], longest: int, count: Count) -> Iterator[str]:
-    """Neighbouring units joined as long as they fit."""
+    """Neighbouring units joined as long as they fit; what stood before and after a gap are no neighbours."""
     held = ""
     for unit in units:
         joined = f"{held}\n\n{unit}" if held else unit
-        if held and count(joined) > longest:
+        if held and (not unit or count(joined) > longest):
             yield held
             joined = unit
         held = joined

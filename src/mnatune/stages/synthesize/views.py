@@ -8,8 +8,9 @@ of a rule with its exception. A view rests on the span of the pair that it is ma
 import re
 from collections.abc import Iterator, Sequence
 
-from .by_rule import ARTICLE_TITLE, DEADLINE, SENTENCE, SHARE, Made, particle, rests_on
+from .by_rule import ARTICLE_TITLE, DEADLINE, SHARE, Made, particle, rests_on
 from .passages import Passage
+from .sentences import pieces
 
 # kind of the pair → kind of the view → question and answer. {law은} is the law with its particle; {told} the pair's statement,
 # {first} its first sentence, {value} the one period or share in it.
@@ -86,8 +87,8 @@ def views(passage: Passage, found: Sequence[Made]) -> Iterator[Made]:
             if kind not in VIEWS.get(made.kind, {}):
                 continue
             told = made.answer.removesuffix(rests_on(place))
-            first = SENTENCE.search(told)
-            if kind == "summary" and (first is None or first.group() == told):
+            first = next(pieces(told), "")
+            if kind == "summary" and first == told:
                 continue  # the whole is one sentence already
             value = _value(made.kind, told) if kind == "value" else ""
             if kind == "value" and not value:
@@ -96,7 +97,7 @@ def views(passage: Passage, found: Sequence[Made]) -> Iterator[Made]:
                 **names,
                 "law은": particle(place["law"], "은", "는"),
                 "told": told,
-                "first": first and first.group(),
+                "first": first,
                 "value": value,
             }
             question, answer = (text.format(**words) for text in VIEWS[made.kind][kind])
