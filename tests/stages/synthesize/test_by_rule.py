@@ -1,4 +1,4 @@
-"""What patterns take from an article is whole: no rule of another paragraph, no piece of a parenthesis."""
+"""What patterns take from an article or a table is whole: no rule of another paragraph, no piece of a parenthesis, no number as a name."""
 
 import pytest
 
@@ -141,3 +141,70 @@ def test_a_definition_ends_after_its_parentheses() -> None:
 def test_a_piece_of_a_parenthesis_is_no_answer(answer: str, why: str) -> None:
     here = passage(f"{HELD} 가목1)과 2)에 따른 자는 제외한다.")
     assert fault(here, "주주는 언제 청구할 수 있나요?", answer, here.text[:40]) == why
+
+
+# ------------------------------------------------------------------------------------------------------- tables
+
+
+def table(*rows: str, title: str = "실사", place: str = "") -> list[Made]:
+    lines = [f"| {row} |" for row in rows]
+    text = "\n".join([lines[0], "|---|---|", *lines[1:]])
+    return [made for made in extract(passage(text, title, place), 9) if made.kind == "table"]
+
+
+@pytest.mark.parametrize(
+    ("head", "first"),
+    [
+        ("번호", "1"),
+        ("No.", "A-1"),
+        ("연번", "가"),
+        ("구분", "21"),
+        ("항목", "2-1"),
+        ("구분", "(1)"),
+        ("순번 | 번호", "1 | 3"),
+    ],
+)
+def test_a_running_number_names_no_row(head: str, first: str) -> None:
+    (made,) = table(f"{head} | 요청 자료 | 기한 | 담당", f"{first} | 최근 3년의 감사보고서 | 2024-03-31 | 법무팀")
+    assert made.question == "실사의 표에서 '최근 3년의 감사보고서' 항목의 기한, 담당은 무엇인가요?"
+    assert made.answer == "'최근 3년의 감사보고서' 항목은 기한 2024-03-31, 담당 법무팀입니다."
+    assert first.partition(" |")[0] in made.span
+
+
+def test_a_name_that_has_digits_is_a_name() -> None:
+    (made,) = table("사업연도 | 매출액의 규모와 전년의 증감", "2023 | 삼백억 원으로 전년보다 늘어남")
+    assert "'2023' 항목의" in made.question
+    assert table("번호 | 이름을 적는 칸", "1 | 홍길동과 그 밖의 주주 스무 명") == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "매도인은 다음 자료를 제출하여야 합니다.",
+        "아래에 적어 주세요",
+        "주주는 누구입니까?",
+        "갑은 판다. 을은 산다",
+        "가나다라 " * 7,
+    ],
+)
+def test_a_table_whose_header_is_a_sentence_gives_no_question(header: str) -> None:
+    rows = "정관과 등기부등본과 주주명부 | 2024-03-31까지 제출"
+    assert table(f"요청 자료 | {header}", rows) == []
+    assert table(f"번호 | 요청 자료 | {header}", f"1 | {rows}") == []
+    assert table("요청 자료 | 개요 및 제출 필요", rows)
+
+
+@pytest.mark.parametrize(
+    ("title", "sheet", "named"),
+    [
+        ("실사 실사 목록", "실사 목록", "실사 목록"),
+        ("실사 목록 실사", "실사", "실사 목록"),
+        ("실사 목록 실사 목록", "실사 목록", "실사 목록"),
+        ("딜룸 실사 목록", "실사 목록", "딜룸 실사 목록"),
+        ("실사 목록", "", "실사 목록"),
+    ],
+)
+def test_a_file_and_its_sheet_are_named_once(title: str, sheet: str, named: str) -> None:
+    rows = ("요청 자료 | 기한", "정관과 등기부등본과 주주명부 | 2024-03-31까지 제출")
+    (made,) = table(*rows, title=title, place=f"{sheet}!A3:B9" if sheet else "2쪽")
+    assert made.question.startswith(f"{named}의 표에서 ")

@@ -20,6 +20,10 @@ DEADLINE = re.compile(
 )
 SHARE = re.compile(r"(?<!\d)\d++(?:분의\s?\d+|퍼센트)|과반수")
 LONGEST_ANSWER = 600
+LONGEST_HEADER = 30  # characters; longer ones are no name of a column
+TOLD = re.compile(r"다[.\s]*$|다\. |[가-힣][.?!]$|(?:세요|까요|시오)$")  # a header that is a sentence
+NUMBER_COLUMN = re.compile(r"(?:번호|순번|연번|일련 ?번호|순서|#|No\.?|№)$", re.IGNORECASE)
+RUNNING = re.compile(r"\(?\d{1,3}(?:[.-]\d{1,3})*[.)]?$")  # 1, 2., (3), 1-2; a year or a day is a name
 POLITE = (
     ("하여야 한다.", "하여야 합니다."),
     ("못한다.", "못합니다."),
@@ -132,14 +136,34 @@ def _from_table(passage: Passage) -> Iterator[Made]:
     lines = [line for line in passage.text.split("\n") if line.startswith("| ")]
     if len(lines) < 2:
         return
-    head, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    head, *rows = _named([[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines])
+    if any(len(name) > LONGEST_HEADER or TOLD.search(name) for name in head):
+        return  # not a table of names and values: a text set in columns
     for line, row in zip(lines[1:], rows, strict=True):
-        values = [f"{name} {cell}" for name, cell in zip(head[1:], row[1:], strict=False) if name and cell]
-        if len(row) == len(head) and row[0] and values:
-            asked = particle(", ".join(head[1:]), "은", "는")
-            told = f"'{row[0]}' 항목은 {', '.join(values)}입니다."
-            yield Made(f"{passage.title}의 표에서 '{row[0]}' 항목의 {asked} 무엇인가요?", told, line, "table")
+        cells = [(name, cell) for name, cell in zip(head[1:], row[1:], strict=False) if name and cell]
+        if len(row) == len(head) and row[0] and cells:
+            asked = particle(", ".join(name for name, _ in cells), "은", "는")
+            told = f"'{row[0]}' 항목은 {', '.join(f'{name} {cell}' for name, cell in cells)}입니다."
+            question = f"{_table_name(passage)}의 표에서 '{row[0]}' 항목의 {asked} 무엇인가요?"
+            yield Made(question, told, line, "table")
             return
+
+
+def _named(table: list[list[str]]) -> list[list[str]]:
+    """The table from its first column that names rows: nobody asks for item '1'."""
+    first = [row[0] for row in table]
+    if len(table[0]) > 1 and (NUMBER_COLUMN.match(first[0]) or all(RUNNING.match(cell) for cell in first[1:])):
+        return _named([row[1:] or [""] for row in table])
+    return table
+
+
+def _table_name(passage: Passage) -> str:
+    """The passage's title; of the names of a file and its sheet only the longer one where it contains the other."""
+    sheet, at, _ = passage.document.source.place.rpartition("!")
+    file, found, rest = passage.title.partition(f" {sheet}")
+    if at and found and file in sheet:
+        return sheet + rest
+    return file + rest if at and found and sheet in file else passage.title
 
 
 def _made(question: str, answer: str, raw: str, kind: str, place: re.Match[str]) -> Made:
