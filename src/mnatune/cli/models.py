@@ -94,6 +94,10 @@ def load(
     server: Server = HERE,
 ) -> None:
     """Have a running server serve a model beside the others; MNATUNE_KEY holds an administrator's key."""
+    from ..runs.errors import UsageError
+
+    if set(name) - set("0123456789abcdef"):
+        raise UsageError(f"there is no model {name!r}: a model's name is a hash", next_step="mnatune models list")
     told = _ask_server("PUT", server, served or name, {"model": name})
     typer.echo(
         f"{told['model']} is served as {told['served']}; for one matter alone: mnatune keys wall MATTER {told['served']}"

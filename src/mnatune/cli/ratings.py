@@ -186,7 +186,10 @@ def delete_user(
     exports = store.exports_with(rater)
     typer.echo(f"{store.delete_user(rater)} answers of {rater} erased")
     for export in exports:
-        typer.echo(f"an earlier export holds rows of this user: {export[:12]}; remove its folder and train without it")
+        typer.echo(
+            f"an earlier export holds rows of this user: {export[:12]}; remove its folder (its hash stands in manifest.json) "
+            "and train without it"
+        )
 
 
 @app.command()

@@ -104,7 +104,8 @@ def improve(
     everyone = store.within("")  # of no matter: all will use the model
     made = export(everyone, out / "feedback", known_of(pack, parent), terms.export)
     rows = made.rows[TRAINED_ON[recipe.train.method]]
-    tell(f"feedback: {rows} rows for {recipe.train.method}")
+    left_out = "".join(f", {count} left out as {reason}" for reason, count in sorted(made.dropped.items()))
+    tell(f"feedback: {rows} rows for {recipe.train.method}{left_out} ({made.folder}, {made.id[:12]})")
     if rows < terms.least:
         return RoundOutcome("hold", "", [f"피드백이 {rows}행뿐이라 학습하지 않았습니다(최소 {terms.least}행)."], made)
     run = Run(out / "run")

@@ -52,8 +52,10 @@ def collect(job: Job) -> None:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(job.manifest.dropped.items()))
         raise EnvironmentFault(
             f"no page was collected: {reasons or 'nothing could be fetched'}",
-            where=", ".join(job.recipe.collect.start_urls),
-            next_step="check the addresses, collect.follow and the network",
+            where=", ".join(job.recipe.collect.start_urls) or "collect.start_urls",
+            next_step="check the addresses, collect.follow and the network"
+            if job.recipe.collect.start_urls
+            else "set collect.start_urls: it names no page to begin with",
         )
     write_table(to_table(documents, DOCUMENT_SCHEMA), job.path("pages.parquet"))
     write_jsonl(job.path("fetches.jsonl"), sorted(fates, key=lambda row: (row["url"], row["reason"])))
