@@ -94,6 +94,12 @@ def test_a_methods_options_and_loras_are_its_own(tmp_path: Path, options: str, t
     assert f"{file}:2" in caught.value.what
 
 
+@pytest.mark.parametrize("rows", [0, -1])
+def test_a_data_set_of_no_rows_is_refused(rows: int) -> None:
+    with pytest.raises(UsageError, match=r"compose\.max_rows: Input should be greater than or equal to 1"):
+        load_recipe("quickstart", [f"compose.max_rows={rows}"])
+
+
 def test_options_have_the_methods_defaults() -> None:
     assert load_recipe("quickstart", ["train.method=dpo", "train.options.margin=2"]).train.own.model_dump() == {
         "rows": None,

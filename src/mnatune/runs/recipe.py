@@ -185,7 +185,7 @@ class ComposeSection(Section):
 
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test; groups and near-duplicate clusters stay whole."""
-    max_rows: int | None = None
+    max_rows: int | None = Field(None, ge=1)
     """Rows at most, best score first; None keeps all."""
     general: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """General Korean dialogues against forgetting: a JSONL file, or `pack:general`, → its share of the train rows."""
