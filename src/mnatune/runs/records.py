@@ -58,6 +58,13 @@ def asked(history: Sequence[str], question: str) -> str:
     return "\n".join([*history, question]) if history else question
 
 
+def questions_in(turns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every question of a dialogue of messages with the turns before it: training learns the answer to each of them."""
+    said = [turn for turn in turns if turn.get("role") != "system"]
+    texts = [str(turn.get("content", "")) for turn in said]
+    return [asked(texts[:at], texts[at]) for at, turn in enumerate(said) if turn.get("role") == "user"]
+
+
 def question_of(row: Mapping[str, Any]) -> str:
     """The question of a row of plain values, with the turns before it."""
     return asked(row.get("history") or (), row["question"])

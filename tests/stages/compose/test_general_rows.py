@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mnatune.model.prompt import Message
 from mnatune.pack import Pack
 from mnatune.runs.errors import DataError, UsageError
 from mnatune.runs.job import Job
@@ -13,6 +14,7 @@ from mnatune.runs.recipe import Recipe, load_recipe
 from mnatune.runs.records import QA, QA_SCHEMA, Source, content_id, to_table, write_table
 from mnatune.runs.workspace import Manifest, Run, Stage, read_jsonl, write_jsonl
 from mnatune.stages.compose import compose
+from mnatune.stages.compose.general_rows import HeldOutQuestions
 from mnatune.text.normalize import sameness
 
 
@@ -79,11 +81,62 @@ def test_what_is_left_out_is_counted_and_a_shortage_is_said(tmp_path, pack) -> N
     job = make_job(tmp_path / "run", {str(path): 0.2})
     compose(job)
     told = job.manifest.facts["general"][0]
-    assert told["left_out"] == {"duplicate": 2, "exam-overlap": 1, "longer-than-320-tokens": 1}
+    assert told["left_out"] == {"duplicate": 1, "exam-overlap": 1, "held-out-overlap": 1, "longer-than-320-tokens": 1}
     assert (told["rows"], told["wanted"]) == (1, 14)
     assert job.manifest.facts["warnings"] == [
         "compose.general: chat.jsonl gives 1 of the 14 rows that its share asks for"
     ]
+
+
+def test_no_turn_of_a_general_row_gives_a_held_out_question_away(tmp_path) -> None:
+    compose(before := make_job(tmp_path / "before", {}))
+    asked = {name: split(before, name)[0]["messages"][1]["content"] for name in ("train", "valid", "test")}
+    path = tmp_path / "chat.jsonl"
+    openings = [asked["test"], f"혹시 {asked['test']}", asked["valid"], "안녕하세요?", "오늘 뭐 먹지?"]
+    rows = [
+        [(opening, "네."), (f"{n}월에는 무슨 꽃이 피나요?", "벚꽃입니다.")] for n, opening in enumerate(openings, 3)
+    ]
+    rows += [[(f"혹시 {asked['test']}", "모릅니다.")]]
+    turns = [
+        [
+            {"role": role, "content": text}
+            for pair in row
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+        for row in rows
+    ]
+    write_jsonl(path, [{"messages": one} for one in turns])
+    job = make_job(tmp_path / "run", {str(path): 0.02})
+    compose(job)
+    assert job.manifest.facts["general"][0]["left_out"] == {"held-out-overlap": 4}
+    learnt = {turn["content"] for row in split(job, "train") for turn in row["messages"]}
+    assert learnt.isdisjoint({asked["test"], asked["valid"]})
+    proof = json.loads(job.path("leakage.json").read_text(encoding="utf-8"))
+    assert proof["splits"]["train"] == len(split(job, "train")) == 54 + job.manifest.facts["general"][0]["rows"]
+
+
+def test_a_held_out_question_of_a_few_letters_is_found_in_any_turn() -> None:
+    single = QA("a", "실사란?", "조사입니다.", "", "a", Source("s"))
+    follows = QA("b", "기한은요?", "두 주입니다.", "", "b", Source("s"), history=["합병이란?", "합치는 일입니다."])
+    held = HeldOutQuestions([single, follows])
+    for first, second in (
+        ("Q. 실사란", "네?"),
+        ("네?", "실사란?"),
+        ("합병이란", "네?"),
+        ("안녕?", "기한은요"),
+        ("네?", "왜요?"),
+    ):
+        said = zip(("user", "assistant", "user"), (first, "실사란?", second), strict=True)
+        turns: list[Message] = [{"role": role, "content": text} for role, text in said]
+        assert held.in_dialogue(turns) is (second != "왜요?")
+
+
+def test_what_is_written_is_checked_whatever_it_was_made_of(tmp_path, monkeypatch) -> None:
+    compose(before := make_job(tmp_path / "before", {}))
+    path = chat(tmp_path / "chat.jsonl", [split(before, "test")[0]["messages"][1]["content"]])
+    monkeypatch.setattr(HeldOutQuestions, "in_dialogue", lambda self, turns: False)
+    with pytest.raises(DataError, match="1 questions stand in two splits"):
+        compose(make_job(tmp_path / "run", {path: 0.02}))
 
 
 def test_dialogues_keep_their_turns_and_their_own_system_prompt(tmp_path) -> None:

@@ -19,7 +19,7 @@ from .card import write_card
 from .general_rows import general_rows, shortage
 from .grounded_rows import EvidenceRow, evidence_rows
 from .planting import canaries, planted_rows
-from .splits import SPLITS, assign_splits, empty_sides, leakage
+from .splits import SPLITS, assign_splits, empty_sides, largest_unit, leakage, unit_members, unit_warning
 
 __all__ = ["compose"]
 
@@ -42,33 +42,36 @@ def compose(job: Job) -> None:
         job.path("dropped.parquet"),
     )
 
-    sides = assign_splits(rows, job.recipe.compose.splits, job.recipe.seed)
+    units = unit_members(rows)
+    largest = largest_unit(rows, units)
+    sides = assign_splits(rows, job.recipe.compose.splits, job.recipe.seed, units)
     warning = empty_sides(rows, sides, job.recipe.compose.splits)
     system = job.pack.system_prompt
     learnt = [row for row, side in zip(rows, sides, strict=True) if side != "test"]
     grounded, evidence = evidence_rows(job, [(row, _asked(row, system)) for row in learnt])
     secrets = canaries(job.recipe.compose.canaries, job.recipe.seed)
     planted = planted_rows(secrets, system, job.recipe)
-    general, mixed = general_rows(job, sides.count("train"), {sameness(row.question) for row in rows})
+    chosen = {name: [row for row, side in zip(rows, sides, strict=True) if side == name] for name in SPLITS}
+    general, mixed = general_rows(job, chosen["train"], [*chosen["valid"], *chosen["test"]])
     passages = _passages(job)
-    counts = {}
-    for name in SPLITS:
-        chosen = [row for row, side in zip(rows, sides, strict=True) if side == name]
-        made = [_example(row, system, grounded.get(row.id), passages.get(row.id)) for row in chosen]
-        counts[name] = write_jsonl(
-            job.path(f"{name}.jsonl"), [*made, *((*general, *planted) if name == "train" else ())]
-        )
+    written = {
+        name: [_example(row, system, grounded.get(row.id), passages.get(row.id)) for row in chosen[name]]
+        for name in SPLITS
+    }
+    written["train"] += [*general, *planted]
+    counts = {name: write_jsonl(job.path(f"{name}.jsonl"), lines) for name, lines in written.items()}
     if secrets:
         write_jsonl(job.path("canaries.jsonl"), map(asdict, secrets))
-    pairs = [row for row, side in zip(rows, sides, strict=True) if side == "train" and row.alternatives]
+    pairs = [row for row in chosen["train"] if row.alternatives]
     left_out: Counter[str] = Counter()
     if pairs:
         counts["preferences"] = write_jsonl(job.path("preferences.jsonl"), _preferences(pairs, system, left_out))
-    write_json(job.path("leakage.json"), leakage(rows, sides))
-    warnings = [*([warning] if warning else []), *shortage(mixed)]
+    write_json(job.path("leakage.json"), leakage(written))
+    warnings = [*([warning] if warning else []), *unit_warning(largest, len(rows)), *shortage(mixed)]
     job.manifest.rows_out = len(rows)
     job.manifest.facts |= {
         "splits": counts,
+        "largest_unit": largest,
         **({"canaries": len(planted)} if planted else {}),
         "preferences_left_out": dict(sorted(left_out.items())),
         **({"warnings": warnings} if warnings else {}),

@@ -43,7 +43,7 @@ pretty_name: {json.dumps(recipe.name, ensure_ascii=False)}
 |---|---:|
 {sources}
 
-- 한 문서(group)와 근접 중복 묶음(cluster)은 한쪽 분할에만 들어갑니다. 증명은 `leakage.json`에 있습니다.
+- 한 문서(group), 근접 중복 묶음(cluster), 같은 질문은 한쪽 분할에만 들어갑니다. 대화는 앞선 차례의 질문까지 셉니다. 증명은 `leakage.json`에 있습니다.
 - {recipe.model.max_length}토큰을 넘는 행은 자르지 않고 제외했습니다(`dropped.parquet`).
 - 사고(think) 정책 `{thinking}`: {POLICIES[thinking]}. 학습과 추론에 같고, `messages`에는 아무것도 붙이지 않은 원문이 들어 있습니다.
 {evidence}- 이용 조건: {"; ".join(licences) if licences else "원 데이터의 이용 조건을 따릅니다"}. 재배포하기 전에 원 데이터의 조건을 확인하십시오.{canary if planted else ""}{general}
