@@ -12,6 +12,7 @@ is learnt from, and how, is a method: one module each in methods/.
 from ...model.load import release
 from ...model.memory import forget_frames, memory_faults
 from ...runs.job import Job
+from .held_out_rows import refuse_test_questions
 from .methods import METHODS
 
 __all__ = ["train"]
@@ -25,12 +26,15 @@ def train(job: Job) -> None:
     However it ends, no model stays in memory.
 
     Raises:
+        DataError: the rows that `train.options.rows` names ask what the run is tested on.
         Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
         EnvironmentFault: the machine cannot do it (memory, CUDA, disk, a missing extra).
     """
+    method = METHODS[job.recipe.train.method]
+    refuse_test_questions(job.recipe, job.run, method.rows)
     try:
         with memory_faults("training", ADVICE):
-            METHODS[job.recipe.train.method].work(job)
+            method.work(job)
     except BaseException as error:
         forget_frames(error)
         raise
