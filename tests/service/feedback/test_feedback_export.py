@@ -172,6 +172,14 @@ def test_held_out_questions_are_not_trained_on(tmp_path, store):
     assert result.dropped == {"held-out-item": 2}
 
 
+def test_a_held_out_question_of_a_few_letters_is_found_too(tmp_path, store):
+    edited(store, 1, "고친 답", question="Q. 실사란?")
+    edited(store, 2, "다른 답", question="합병이란?")
+    result = export(store, tmp_path / "out", Known(SYSTEM, Citations(), held_out=["실사란"]))
+    assert result.rows["train.jsonl"] == 1
+    assert result.dropped == {"held-out-item": 2}
+
+
 def test_a_thumb_up_for_a_cut_answer_or_a_false_article_is_refused(tmp_path, store):
     served(store, 1, "상법 제999조입니다.")
     served(store, 2, "끝나지 않은", finish_reason="length")

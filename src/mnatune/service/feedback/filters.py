@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from ...law.citations import CitationChecker
+from ...text.normalize import sameness
 from ...text.shingles import SHORT, ExamOverlap, facts_of, resemblance, shingles, spaceless
 from .candidates import Candidate, Refused
 
@@ -72,6 +73,8 @@ def without_known_items(
     """Rows that give away an item of the exam or of the held-out split, in question or answer, are not trained on."""
     for questions, reason in ((exam, "exam-item"), (held_out, "held-out-item")):
         known = set(ExamOverlap(questions).find([f"{row.question}\n{row.text}\n{row.rejected}" for row in rows]))
+        letters = {sameness(question) for question in questions}  # some are too short to overlap
+        known |= {at for at, row in enumerate(rows) if sameness(row.question) in letters}
         for at in sorted(known):
             _refuse(rows[at], reason, refuse)
         rows = [row for at, row in enumerate(rows) if at not in known]
