@@ -76,6 +76,12 @@ def test_every_reward_has_a_weight_by_default_and_a_function() -> None:
     assert list(PARTS) == list(WEIGHTS), "a judge is asked only where the recipe says so"
 
 
+def test_an_answer_is_held_against_its_own_reference_whatever_the_ids(paid) -> None:
+    other = "주식매수청구권은 상법 제522조의3에 따라 합병에 반대하는 주주가 행사할 수 있습니다."
+    for one in (question(), replace(question(reference=other), id=question().id)):
+        assert paid(one.reference, one).parts["citation_supported"] == 1.0
+
+
 def test_an_invented_citation_is_not_paid_and_none_is_not_the_way_out(paid) -> None:
     cites = "합병계약서는 상법 제{}조에 따라 주주총회의 특별결의로 승인받아야 합니다."
     assert paid(cites.format(522)).parts["citation_exists"] == 1

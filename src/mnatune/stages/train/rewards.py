@@ -91,7 +91,8 @@ class Rewarder:
         words: dict[str, Any] = pack.yaml("evaluate.yaml") if (pack.root / "evaluate.yaml").is_file() else {}
         self._refusals: list[str] = words.get("refusals", [])
         self._hedges = [re.compile(pattern) for pattern in (*words.get("hedges", []), *self._refusals)]
-        self._model: dict[str, list[CheckedCitation]] = {}  # citations of each question's reference
+        # citations of references, by all that they are checked with: ids are whatever the rows say
+        self._model: dict[tuple[str, str, str, bool], list[CheckedCitation]] = {}
 
     @cached_property
     def memory(self) -> LawIndex | None:
@@ -112,9 +113,10 @@ class Rewarder:
 
     def mark(self, question: AskedQuestion, answer: DrawnAnswer) -> Marks:
         """The rewards of an answer that code can verify; a trick makes them 0."""
-        if question.id not in self._model:
-            self._model[question.id] = self._cited(question, question.reference)
-        held = _Held(question, answer, self._cited(question, answer.text), self._model[question.id], self._refusals)
+        key = (question.reference, question.asked, question.day, question.evidence is None)
+        if key not in self._model:
+            self._model[key] = self._cited(question, question.reference)
+        held = _Held(question, answer, self._cited(question, answer.text), self._model[key], self._refusals)
         trick = self.trick_of(held)
         parts = {name: part(held) for name, part in PARTS.items()}
         if self.memory is None:
