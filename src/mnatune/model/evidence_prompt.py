@@ -37,13 +37,14 @@ class NumberedPassage:
 
 
 def without_passages(row: Mapping[str, Any]) -> list[Message]:
-    """The dialogue of a composed row, with its own question and answer where it was rendered with evidence."""
+    """The dialogue of a row, with its own question and answer where it was rendered with evidence and says them."""
     messages: list[Message] = list(row["messages"])
     plain = row.get("evidence")
     if not plain:
         return messages
     question, answer = messages[-2:]
-    return [*messages[:-2], {**question, "content": plain["question"]}, {**answer, "content": plain["answer"]}]
+    asked, told = plain.get("question", question["content"]), plain.get("answer", answer["content"])
+    return [*messages[:-2], {**question, "content": asked}, {**answer, "content": told}]
 
 
 def in_force(hit: "Hit", day: str) -> str:

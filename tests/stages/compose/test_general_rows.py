@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -150,13 +151,57 @@ def test_dialogues_keep_their_turns_and_their_own_system_prompt(tmp_path) -> Non
 
 @pytest.mark.parametrize(
     "row",
-    [{"question": "왜요?"}, {"messages": [{"role": "user", "content": "왜요?"}]}, {"question": "왜", "answer": " "}],
+    [
+        {"question": "왜요?"},
+        {"question": "왜요?", "answer": None},
+        {"messages": [{"role": "user", "content": "왜요?"}]},
+        {"question": "왜", "answer": " "},
+    ],
 )
 def test_a_line_that_is_no_dialogue_is_refused_with_its_place(tmp_path, row) -> None:
     write_jsonl(tmp_path / "bad.jsonl", [row])
     with pytest.raises(DataError, match="not a general dialogue") as caught:
         compose(make_job(tmp_path / "run", {str(tmp_path / "bad.jsonl"): 0.1}))
     assert caught.value.where == f"{tmp_path / 'bad.jsonl'}:1"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ([1], "a row must be a JSON object"),
+        ({"messages": "ab"}, "messages must be a list of turns, and it is text"),
+        ({"messages": [1]}, "number 1 is no turn"),
+        (
+            {"messages": [{"role": "user", "content": "왜?"}, {"role": "assistant", "content": None}]},
+            "turn 2 is no text",
+        ),
+        (
+            {"messages": [{"role": "human", "content": "왜?"}, {"role": "assistant", "content": "네."}]},
+            "role of turn 1",
+        ),
+    ],
+)
+def test_a_line_with_another_shape_is_refused_with_its_place(tmp_path, row, told) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(f"\n{json.dumps(row)}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=told) as caught:
+        compose(make_job(tmp_path / "run", {str(path): 0.1}))
+    assert caught.value.where == f"{path}:2"
+    assert caught.value.next_step
+
+
+def test_a_file_without_a_line_is_refused(tmp_path) -> None:
+    (tmp_path / "none.jsonl").write_text("\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the file holds no rows"):
+        compose(make_job(tmp_path / "run", {str(tmp_path / "none.jsonl"): 0.1}))
+
+
+def test_general_dialogues_are_brought_to_nfc(tmp_path) -> None:
+    chat(tmp_path / "apart.jsonl", [normalize("NFD", "김치는 어떻게 담그나요?")])
+    job = make_job(tmp_path / "run", {str(tmp_path / "apart.jsonl"): 0.01})
+    compose(job)
+    (row,) = (row for row in split(job, "train") if row["category"] == "일반")
+    assert row["messages"][1]["content"] == "김치는 어떻게 담그나요?"
 
 
 def test_the_recipe_refuses_shares_that_leave_no_room_and_files_that_are_not_there(tmp_path) -> None:

@@ -127,7 +127,7 @@ def test_the_student_never_reads_the_passage_and_the_teacher_reads_it_as_served(
         {"role": "assistant", "content": "7일입니다."},
     ]
     write_jsonl(path, [*read_jsonl(path), {"id": "e", "messages": asked, "evidence": shown}])
-    rows = {row.id: row for row in distill_rows(path, tokenizer, words, 160)}
+    rows = {row.id: row for row in distill_rows(path, tokenizer, words)}
     row = rows["t5"]
     student, teacher = (tokenizer.decode(ids) for ids in (row.example.prompt, row.teacher))
     assert "사유가 생긴 날부터" not in student
@@ -192,7 +192,7 @@ def test_the_kept_states_are_those_of_the_teacher_as_it_reads(tiny_model, pack, 
     tokenizer = load_tokenizer(str(tiny_model))
     run, recipe = with_passages(tmp_path), distill_recipe(tiny_model)
     path = run.folder("compose") / "train.jsonl"
-    rows = distill_rows(path, tokenizer, EvidenceWords.of(pack.prompts), 160)
+    rows = distill_rows(path, tokenizer, EvidenceWords.of(pack.prompts))
     job, setting = train_job(recipe, run), Setting(*fitted(recipe, [len(row.example) for row in rows]))
     model = loop.adapted(recipe, setting)
     with torch.no_grad():  # an adapter that is no longer the identity
@@ -266,7 +266,7 @@ def test_what_the_teacher_reads_is_planned_as_it_is_read(tiny_model, tmp_path, p
     lengths, reading = method.lengths(recipe, run), method.reading(recipe, run)
     assert len(lengths) == 24, "half of the rows have a passage"
     rows = distill_rows(
-        run.folder("compose") / "train.jsonl", load_tokenizer(str(tiny_model)), EvidenceWords.of(pack.prompts), 160
+        run.folder("compose") / "train.jsonl", load_tokenizer(str(tiny_model)), EvidenceWords.of(pack.prompts)
     )
     tokens = [one.teacher_tokens for one in rows if one.teacher]
     assert (reading.mean, reading.widest) == (sum(tokens) / 24, max(tokens))

@@ -164,7 +164,9 @@ def test_what_grpo_refuses(trained, job_of, whole, tiny_model, tmp_path) -> None
     )
     with pytest.raises(DataError, match="no question leaves room"):
         train(job_of(long, run))
-    (run.folder("compose") / "train.jsonl").write_text('{"messages": []}\n', encoding="utf-8")
+    (run.folder("compose") / "train.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "?"}]}\n', encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"train\.jsonl:1") as wrong:
         train(job_of(grpo_recipe(tiny_model, start), run))
     assert "question and its answer" in str(wrong.value)

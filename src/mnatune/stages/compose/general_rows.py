@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...model.dialogue_rows import given_rows, turns_of
 from ...model.load import load_tokenizer
 from ...model.prompt import Message, dialogue, examples
 from ...runs.errors import DataError
 from ...runs.job import Job
 from ...runs.records import QA, content_id
-from ...runs.workspace import read_jsonl
 from ...text.normalize import sameness
 from ...text.shingles import ExamOverlap
 
@@ -99,23 +99,23 @@ def _read(path: Path, system: str) -> list[dict[str, Any]]:
     """The dialogues of a file as lines of a composed split.
 
     Raises:
-        DataError: a line is no dialogue that ends with an answer.
+        DataError: a line is no dialogue that ends with an answer, or there is none.
     """
     made = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        turns: list[Message] = row.get("messages") or []
+    for index, (where, row) in enumerate(given_rows(path)):
+        turns: list[Message] = turns_of(row, "messages", where) if row.get("messages") else []
         if not turns and isinstance(row.get("question"), str) and isinstance(row.get("answer"), str):
             turns = [*dialogue(row["question"], system), {"role": "assistant", "content": row["answer"]}]
-        roles = [turn.get("role") for turn in turns]
-        if roles[-2:] != ["user", "assistant"] or not all(str(turn.get("content", "")).strip() for turn in turns):
+        roles = [turn["role"] for turn in turns]
+        if roles[-2:] != ["user", "assistant"] or not all(turn["content"].strip() for turn in turns):
             raise DataError(
                 "not a general dialogue: question and answer, or messages that end with an answer",
-                where=f"{path}:{number}",
+                where=where,
             )
         if roles[0] != "system":
             turns = [{"role": "system", "content": system}, *turns]
         identity = content_id(*(turn["content"] for turn in turns[1:]))
-        place = {"name": path.stem, "archive": path.name, "member": "", "index": number - 1, "licence": "", "place": ""}
+        place = {"name": path.stem, "archive": path.name, "member": "", "index": index, "licence": "", "place": ""}
         facts = {"category": CATEGORY, "group": identity, "cluster": "", "reference": "", "score": -1, "source": place}
         made.append({"id": identity, "messages": turns, **facts})
     return made

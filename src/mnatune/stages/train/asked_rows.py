@@ -1,7 +1,8 @@
 """Questions that a model answers while it is trained, with what is known of a right answer.
 
 A row is a composed one: `messages` with the reference as the last turn. If it was rendered with evidence, `evidence` holds
-{"passages": ["상법 522의3", …], "day"}; a question of choices may carry `letter`.
+{"passages": ["상법 522의3", …], "day"}, and `question` and `answer` where they were others without it; a question of choices
+may carry `letter`.
 """
 
 from collections.abc import Sequence
@@ -9,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...model.dialogue_rows import answered_turns, given_rows
 from ...model.evidence_prompt import without_passages
-from ...model.prompt import Message, prompt_ids
+from ...model.prompt import prompt_ids
 from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.records import asked
 from ...runs.train_options import GrpoOptions
-from ...runs.workspace import read_jsonl
 from ...text.letters import LETTERS
+from .given_rows import evidence_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ def grpo_options(recipe: Recipe) -> GrpoOptions:
     return options
 
 
-def asked_questions(path: Path, tokenizer: Any) -> list[AskedQuestion]:
+def asked_questions(path: Path, tokenizer: Any, *, empty_ok: bool = False) -> list[AskedQuestion]:
     """The questions of a file, each dialogue's last one.
 
     Raises:
-        DataError: a row is no dialogue that ends with an answer, or its letter is none.
+        DataError: a row is no dialogue that ends with an answer, its evidence or letter is none, or there is no row.
     """
-    return [_question(row, tokenizer, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
+    return [_question(row, tokenizer, where) for where, row in given_rows(path, empty_ok=empty_ok)]
 
 
 def fitting_questions(questions: Sequence[AskedQuestion], answer_tokens: int, max_length: int) -> list[AskedQuestion]:
@@ -70,20 +72,21 @@ def answered_lengths(questions: Sequence[AskedQuestion], options: GrpoOptions) -
 
 
 def _question(row: dict[str, Any], tokenizer: Any, where: str) -> AskedQuestion:
-    turns: list[Message] = row.get("messages") or []
-    if len(turns) < 2 or turns[-1].get("role") != "assistant" or turns[-2].get("role") != "user":
-        raise DataError("not a dialogue that ends with a question and its answer", where=where)
+    turns, evidence = answered_turns(row, where), evidence_of(row, where)
     letter = str(row.get("letter", ""))
-    if letter and letter not in LETTERS:
-        raise DataError(f"the letter {letter!r} is none of {', '.join(LETTERS)}", where=where)
-    evidence, question = row.get("evidence") or {}, without_passages(row)[-2]
+    if letter and letter not in tuple(LETTERS):
+        raise DataError(
+            f"the letter {letter!r} is none of {', '.join(LETTERS)}", where=where,
+            next_step="write the letter of the right choice",
+        )  # fmt: skip
+    question = without_passages({"messages": turns, "evidence": evidence})[-2]
     return AskedQuestion(
         id=str(row.get("id", where)),
         prompt=prompt_ids(tokenizer, turns[:-1]),
         asked=turns[-2]["content"],
         plain=asked([t["content"] for t in turns[:-2] if t["role"] != "system"], question["content"]),
         reference=turns[-1]["content"],
-        evidence=frozenset(map(str, evidence.get("passages", []))) if evidence else None,
-        day=str(evidence.get("day", "")),
+        evidence=frozenset(evidence["passages"]) if evidence else None,
+        day=evidence.get("day", ""),
         letter=letter,
     )

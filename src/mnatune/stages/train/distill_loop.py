@@ -11,6 +11,7 @@ answers are kept in the stage's state folder, and facts.jsonl tells of each ques
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from .distill_rows import (
     distill_needs,
     distill_options,
     distill_rows,
+    fitting_rows,
     is_right,
     known_facts,
     mixed,
@@ -62,12 +64,7 @@ def train_on_passages(job: Job) -> None:
         raise UsageError("train.method: distill trains in one process and with its own loss", where="train.extra")
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     path, words = rows_file(job.run, options.rows), EvidenceWords.of(job.pack.prompts)
-    rows = distill_rows(path, tokenizer, words, recipe.model.max_length)
-    if not any(row.teacher for row in rows):
-        raise DataError(
-            "no row has a passage that a teacher could read", where=str(path),
-            next_step="read documents and set synthesize.per_passage above 0, or set compose.evidence",
-        )  # fmt: skip
+    rows = teachable(job, path, tokenizer, words)
     identity = {
         "recipe": recipe_hash(recipe),
         "data": file_hash(path),
@@ -92,7 +89,8 @@ def train_on_passages(job: Job) -> None:
     order = step_order(lengths, setting.plan.rows_per_step, section.epochs, recipe.seed)
     marks = tokens_by_step(lengths, order, setting.plan.rows_per_step)
     metrics = MetricsFile(job.path("metrics.jsonl"), section.epochs, marks)
-    valid = distill_rows(job.run.require("compose", "valid.jsonl"), tokenizer, words, recipe.model.max_length)
+    held_out = distill_rows(job.run.require("compose", "valid.jsonl"), tokenizer, words, empty_ok=True)
+    valid = fitting_rows(held_out, recipe.model.max_length)
     report_to = prepare_tracker(section, job.path("state"))
     own = collator(tokenizer, setting)
     states = taught_states(job, model, own, [*chosen, *valid], setting.batch, value_hash(identity))
@@ -111,6 +109,29 @@ def train_on_passages(job: Job) -> None:
     keep_tally(trainer, keeper, resume)
     to_the_end(job, trainer, tokenizer, (keeper, metrics, resume))
     states.remove()
+
+
+def teachable(job: Job, path: Path, tokenizer: Any, words: EvidenceWords) -> list[DistillRow]:
+    """The rows to choose from; those that are too long without their passage are counted and left out.
+
+    Raises:
+        DataError: none with a passage is left.
+    """
+    read, limit = distill_rows(path, tokenizer, words), job.recipe.model.max_length
+    rows = fitting_rows(read, limit)
+    if not any(row.teacher for row in read):
+        raise DataError(
+            "no row has a passage that a teacher could read", where=str(path),
+            next_step="read documents and set synthesize.per_passage above 0, or set compose.evidence",
+        )  # fmt: skip
+    if not any(row.teacher for row in rows):
+        raise DataError(
+            f"no row with a passage fits model.max_length {limit}", where=str(path),
+            next_step="raise model.max_length, or shorten the questions and answers",
+        )  # fmt: skip
+    job.manifest.rows_in = len(read)
+    job.manifest.drop(f"longer-than-{limit}-tokens", len(read) - len(rows))
+    return rows
 
 
 def closed_book(job: Job, model: Any, tokenizer: Any, rows: Sequence[DistillRow], identity: str) -> dict[str, str]:
@@ -170,7 +191,7 @@ def tell_facts(
     left = sum(bool(row.teacher) for row in chosen)
     if not left:
         raise DataError("the model knows every fact of the passages already", where=str(job.path("facts.jsonl")))
-    job.manifest.rows_in, job.manifest.rows_out = len(rows), len(chosen)
+    job.manifest.rows_out = len(chosen)
     job.manifest.drop("known-fact", len(taught) - left)
     job.manifest.drop("not-mixed", len(rows) - len(taught) - (len(chosen) - left))
     counts = Counter({True: "known", False: "unknown", None: "unchecked"}[knows] for knows in known.values())

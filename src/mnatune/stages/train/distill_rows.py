@@ -1,7 +1,8 @@
 """Rows whose passage a teacher reads and the student does not, and the rows that are mixed with them.
 
 A row carries `passage` {"name", "in_force", "text", "span"} beside its dialogue, as compose writes it for synthesized rows, or was
-asked with evidence (compose.evidence). Rows without either are learnt as they stand.
+asked with evidence (compose.evidence), which then holds the `question` and `answer` without it. Rows without either are learnt
+as they stand.
 """
 
 import random
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...model.dialogue_rows import answered_turns, given_rows
 from ...model.evidence_prompt import EvidenceWords, NumberedPassage, without_passages
 from ...model.prompt import Example, prompt_ids
+from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.train_options import DistillOptions
-from ...runs.workspace import read_jsonl
 from ...text.values import shared, values
+from .given_rows import evidence_of, passage_of
 from .plan import Needs, Rollout, TeacherReading
 from .token_rows import row_examples
 
@@ -74,32 +77,53 @@ def distill_options(recipe: Recipe) -> DistillOptions:
     return options
 
 
-def distill_rows(path: Path, tokenizer: Any, words: EvidenceWords, max_length: int) -> list[DistillRow]:
-    """The rows of a file, one for each answer that is learnt.
+def distill_rows(path: Path, tokenizer: Any, words: EvidenceWords, *, empty_ok: bool = False) -> list[DistillRow]:
+    """The rows of a file, one for each answer that is learnt, of any length.
 
     Raises:
-        DataError: a row is longer than `max_length` without its passage, or holds no answer.
+        DataError: a row is no dialogue that ends with an answer, its passage or evidence is none, two rows with a passage
+            have one id, or there is no row.
     """
-    found = []
-    for number, row in enumerate(read_jsonl(path), 1):
-        where = f"{path}:{number}"
-        passage, evidence = row.get("passage"), row.get("evidence") or {}
-        read = evidence.get("kind") == "right"
-        plain = {**row, "messages": without_passages(row)} if passage or read else row
-        turns = row_examples(plain, tokenizer, max_length, where)
-        if not passage and not read:
-            found += [DistillRow(str(row["id"]), one, [], "", "", "") for one in turns]
-            continue
-        *asked, answer = plain["messages"]
-        if passage:
-            shown = NumberedPassage(passage["name"], passage["in_force"], passage["text"])
-            teacher = words.dialogue(asked, [shown])
-        else:
-            teacher = row["messages"][:-1]
-        fact = (passage or {}).get("span") or str(row["id"])
-        prompt = prompt_ids(tokenizer, teacher)
-        found.append(DistillRow(str(row["id"]), turns[-1], prompt, fact, asked[-1]["content"], answer["content"]))
+    found: list[DistillRow] = []
+    ids: dict[str, str] = {}  # of the rows with a passage: by them their answers are kept
+    for where, row in given_rows(path, empty_ok=empty_ok):
+        made = _taught(row, tokenizer, words, where)
+        if made[-1].teacher and (former := ids.setdefault(made[-1].id, where)) != where:
+            raise DataError(
+                f"the id {made[-1].id!r} is that of {former} too", where=where,
+                next_step="give every row an id of its own, or none",
+            )  # fmt: skip
+        found += made
     return found
+
+
+def fitting_rows(rows: Sequence[DistillRow], max_length: int) -> list[DistillRow]:
+    """Those that fit without their passage."""
+    return [row for row in rows if len(row.example) <= max_length]
+
+
+def _taught(row: dict[str, Any], tokenizer: Any, words: EvidenceWords, where: str) -> list[DistillRow]:
+    """The rows that a line gives: of one with a passage its last answer, else every answer that is learnt."""
+    turns, name = answered_turns(row, where), str(row.get("id", f"line {where.rpartition(':')[2]}"))
+    passage, evidence = passage_of(row, where), evidence_of(row, where)
+    if not passage and evidence.get("kind") != "right":
+        return [
+            DistillRow(name, one, [], "", "", "") for one in row_examples({**row, "messages": turns}, tokenizer, where)
+        ]
+    if evidence and "question" not in evidence:
+        raise DataError(
+            "the row does not say its question without the evidence, as the student is asked", where=where,
+            next_step="add question and answer to evidence",
+        )  # fmt: skip
+    plain = without_passages({"messages": turns, "evidence": evidence})
+    *asked, answer = plain
+    if passage:
+        teacher = words.dialogue(asked, [NumberedPassage(passage["name"], passage["in_force"], passage["text"])])
+    else:
+        teacher = turns[:-1]
+    example = row_examples({"messages": plain, "loss": "last"}, tokenizer, where)[-1]
+    fact = passage.get("span") or name
+    return [DistillRow(name, example, prompt_ids(tokenizer, teacher), fact, asked[-1]["content"], answer["content"])]
 
 
 def mixed(rows: Sequence[DistillRow], known: AbstractSet[str], unknown: float, seed: int) -> list[DistillRow]:

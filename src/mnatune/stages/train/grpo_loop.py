@@ -98,7 +98,7 @@ def answerable(job: Job, path: Path, tokenizer: Any) -> list[AskedQuestion]:
 
 def watched_questions(job: Job, tokenizer: Any) -> list[AskedQuestion]:
     """Questions of the validation split that the training is watched on: drawn at random, since the rows stand source by source."""
-    valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer)
+    valid = asked_questions(job.run.require("compose", "valid.jsonl"), tokenizer, empty_ok=True)
     found = fitting_questions(valid, grpo_options(job.recipe).answer_tokens, job.recipe.model.max_length)
     drawn = random.Random(f"{job.recipe.seed}/held-out").sample(range(len(found)), min(HELD_OUT, len(found)))
     return [found[at] for at in sorted(drawn)]

@@ -345,7 +345,7 @@ def batch_sizes(train: TrainSection, rows: int, least: int = 1) -> list[int]:
         raise UsageError(
             f"the {own} rows of a step cannot be computed {sizes[0] if sizes else least} at a time",
             where="train.extra.per_device_train_batch_size" if stated else "train.rows_per_step",
-            next_step=f"take a divisor of {own}, at least {least}",
+            next_step=f"take a divisor of {own}, at least {least}" if own >= least else f"take at least {least}",
         )
     return sizes
 

@@ -12,12 +12,12 @@ from transformers import set_seed
 
 from ...model.chat_format import chat_format
 from ...model.load import base_fingerprint, load_tokenizer
-from ...runs.errors import DataError, UsageError
+from ...runs.errors import UsageError
 from ...runs.job import Job
 from ...runs.workspace import file_hash
 from .checkpoints import WRITING, CheckpointKeeper
 from .loop import adapted, adapter_hash, build_config, find_resume, recipe_hash, to_the_end
-from .preference_rows import PreferenceForm, find_preferences, fitting_rows, options_of, preference_needs, preferences
+from .preference_rows import PreferenceForm, find_preferences, preference_needs, trainable_rows
 from .setting import Setting, fitted
 from .token_rows import step_order, tokens_by_step
 from .tracking import MetricsFile, prepare_tracker
@@ -33,16 +33,9 @@ def train_on_preferences(job: Job, form: PreferenceForm) -> None:
         )
     path = find_preferences(recipe, job.run, form)
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    wanted = list(preferences(path, form, options_of(recipe).margin))
-    rows, lengths = fitting_rows(wanted, form, tokenizer, recipe.model.max_length)
-    if not rows:
-        raise DataError(
-            "there is no preference to train on",
-            where=str(path),
-            next_step="lower the margin in train.options, or collect feedback",
-        )
-    job.manifest.rows_in, job.manifest.rows_out = len(wanted), len(rows)
-    job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", len(wanted) - len(rows))
+    rows, lengths, longer = trainable_rows(recipe, path, form, tokenizer)
+    job.manifest.rows_in, job.manifest.rows_out = len(rows) + longer, len(rows)
+    job.manifest.drop(f"longer-than-{recipe.model.max_length}-tokens", longer)
     setting = Setting(*fitted(recipe, lengths, preference_needs(form)))
     job.manifest.facts |= {"plan": setting.plan.facts(), "setting": setting.facts()}
     job.manifest.facts["thinking"] = chat_format(tokenizer).policy

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...model.dialogue_rows import given_rows
 from ...model.load import load_tokenizer
 from ...model.prompt import completion_text, prompt_text
 from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.train_options import PreferenceOptions
-from ...runs.workspace import Run, read_jsonl
+from ...runs.workspace import Run
+from .given_rows import is_pair, preference_of
 from .method import Figure
 from .plan import Needs
 
 PAIRS = "preferences.jsonl"
+ROW = "write prompt, chosen and rejected; for kto also prompt, completion and label"
 LEARNING_RATE = 1e-6  # a hundredth of supervised training's, as TRL's default
 
 
@@ -41,11 +44,6 @@ class PreferenceForm:
     figures: Mapping[str, Figure]
     own: Callable[[Sequence[dict[str, Any]]], dict[str, float]] = lambda rows: {}
     least: int = 1
-
-
-def is_pair(row: dict[str, Any]) -> bool:
-    """A better and a worse answer."""
-    return "chosen" in row and "rejected" in row
 
 
 def options_of(recipe: Recipe) -> PreferenceOptions:
@@ -79,11 +77,12 @@ def preferences(path: Path, form: PreferenceForm, margin: int = 1) -> Iterator[d
         DataError: a row has another shape.
     """
     told: set[tuple[str, str]] = set()
-    for number, row in enumerate(read_jsonl(path), 1):
+    for where, given in given_rows(path, empty_ok=True):
+        row = preference_of(given, where)
         made = form.rows(row)
         if made is None:
-            raise DataError(f"not a row for train.method: {form.name}", where=f"{path}:{number}")
-        if is_pair(row) and int(row.get("margin", 1)) < margin:
+            raise DataError(f"not a row for train.method: {form.name}", where=where, next_step=ROW)
+        if is_pair(row) and row["margin"] < margin:
             continue
         for one in made:
             if one is row:
@@ -106,16 +105,38 @@ def fitting_rows(
         texts |= {name: completion_text(tokenizer, row[name][-1]["content"]) for name in form.texts}
         tokens = [len(tokenizer(texts["prompt"] + texts[name])["input_ids"]) for name in form.texts]
         if max(tokens) <= max_length:
-            rows.append({**texts, **({"label": bool(row["label"])} if "completion" in form.texts else {})})
+            rows.append({**texts, **({"label": row["label"]} if "completion" in form.texts else {})})
             lengths.append(sum(tokens))
     return rows, lengths
+
+
+def trainable_rows(
+    recipe: Recipe, path: Path, form: PreferenceForm, tokenizer: Any
+) -> tuple[list[dict[str, Any]], list[int], int]:
+    """The rows of a file as `fitting_rows` gives them, and how many did not fit.
+
+    Raises:
+        DataError: they are fewer than must be computed at once.
+    """
+    wanted = list(preferences(path, form, options_of(recipe).margin))
+    rows, lengths = fitting_rows(wanted, form, tokenizer, recipe.model.max_length)
+    if not rows:
+        raise DataError(
+            "there is no preference to train on", where=str(path),
+            next_step="raise model.max_length" if wanted else "lower the margin in train.options, or collect feedback",
+        )  # fmt: skip
+    if len(rows) < form.least:
+        raise DataError(
+            f"train.method: {form.name} compares at least {form.least} rows with each other, and there is {len(rows)}",
+            where=str(path), next_step="add rows, or collect feedback",
+        )  # fmt: skip
+    return rows, lengths, len(wanted) - len(rows)
 
 
 def preference_lengths(recipe: Recipe, run: Run, form: PreferenceForm) -> list[int]:
     """Tokens that each row is run on."""
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
-    wanted = list(preferences(find_preferences(recipe, run, form), form, options_of(recipe).margin))
-    return fitting_rows(wanted, form, tokenizer, recipe.model.max_length)[1]
+    return trainable_rows(recipe, find_preferences(recipe, run, form), form, tokenizer)[1]
 
 
 def preference_needs(form: PreferenceForm) -> Needs:

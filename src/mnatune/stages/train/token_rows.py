@@ -6,7 +6,7 @@ the rows of 8 × 1.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -54,30 +54,29 @@ def load_rows(path: Path, tokenizer: Any, max_length: int) -> TokenRows:
     """
     found, ids = [], []
     for number, row in enumerate(read_jsonl(path), 1):
-        turns = row_examples(row, tokenizer, max_length, f"{path}:{number}")
+        turns = row_examples(row, tokenizer, f"{path}:{number}")
+        longest = max(map(len, turns))
+        if longest > max_length:
+            raise DataError(
+                f"a row of {longest} tokens is longer than model.max_length {max_length}",
+                where=f"{path}:{number}",
+                next_step="run compose again with this model and max_length",
+            )
         found += turns
         ids += [str(row["id"])] * len(turns)
     return TokenRows(found, ids)
 
 
-def row_examples(row: dict[str, Any], tokenizer: Any, max_length: int, where: str) -> list[Example]:
-    """The answers of a composed row that are learnt, as token ids.
+def row_examples(row: Mapping[str, Any], tokenizer: Any, where: str) -> list[Example]:
+    """The answers of a composed row that are learnt, as token ids, of any length.
 
     Raises:
-        DataError: one is longer than `max_length`, or there is none.
+        DataError: there is none.
     """
     turns = examples(tokenizer, row["messages"])
     if not turns:
         raise DataError("a row without an answer", where=where, next_step="run compose again")
-    turns = turns[-1:] if row.get("loss") == "last" else turns
-    longest = max(map(len, turns))
-    if longest > max_length:
-        raise DataError(
-            f"a row of {longest} tokens is longer than model.max_length {max_length}",
-            where=where,
-            next_step="run compose again with this model and max_length",
-        )
-    return turns
+    return turns[-1:] if row.get("loss") == "last" else turns
 
 
 def count_steps(rows: int, rows_per_step: int, epochs: float) -> int:

@@ -15,6 +15,7 @@ from ..distill_rows import (
     distill_needs,
     distill_options,
     distill_rows,
+    fitting_rows,
     mixed,
     reading_of,
 )
@@ -28,8 +29,8 @@ def _rows(recipe: Recipe, run: Run) -> list[DistillRow]:
     """The rows of a training whose model knows no fact yet: nobody has asked it."""
     tokenizer = load_tokenizer(recipe.model.id, recipe.model.revision)
     words = EvidenceWords.of(Pack.load(recipe.pack).prompts)
-    rows = distill_rows(rows_file(run, distill_options(recipe).rows), tokenizer, words, recipe.model.max_length)
-    return mixed(rows, frozenset(), distill_options(recipe).unknown, recipe.seed)
+    rows = distill_rows(rows_file(run, distill_options(recipe).rows), tokenizer, words)
+    return mixed(fitting_rows(rows, recipe.model.max_length), frozenset(), distill_options(recipe).unknown, recipe.seed)
 
 
 def _needs(recipe: Recipe, lengths: Sequence[int]) -> Needs:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..given_rows import is_pair
 from ..method import Figure
-from ..preference_rows import PAIRS, PreferenceForm, is_pair
+from ..preference_rows import PAIRS, PreferenceForm
 from .by_preference import preference_method
 
 

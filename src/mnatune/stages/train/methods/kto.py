@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..given_rows import is_pair, is_thumb
 from ..method import Figure
-from ..preference_rows import PreferenceForm, is_pair
+from ..preference_rows import PreferenceForm
 from .by_preference import preference_method
 
 THUMBS = "unpaired.jsonl"
@@ -21,7 +22,7 @@ def _rows(row: dict[str, Any]) -> list[dict[str, Any]] | None:
     if is_pair(row):
         sides = (("chosen", True), ("rejected", False))
         return [{"prompt": row["prompt"], "completion": row[name], "label": label} for name, label in sides]
-    return [row] if "completion" in row and "label" in row else None
+    return [row] if is_thumb(row) else None
 
 
 def balance(labels: Sequence[bool]) -> dict[str, float]:
