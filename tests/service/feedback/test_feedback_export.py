@@ -184,11 +184,12 @@ def test_a_thumb_up_for_a_cut_answer_or_a_false_article_is_refused(tmp_path, sto
     served(store, 1, "상법 제999조입니다.")
     served(store, 2, "끝나지 않은", finish_reason="length")
     served(store, 3, "상법 제999조이고 끝나지 않은", finish_reason="length")
-    for n, thumb in ((1, 1), (2, 1), (3, -1)):
+    served(store, 4, " ")
+    for n, thumb in ((1, 1), (2, 1), (3, -1), (4, 1)):
         store.rate(Rating(f"gen-{n}", "key:a", thumb))
     approve_all(store)
     result = export(store, tmp_path / "out", KNOWN)
-    assert result.dropped == {"invalid-citation": 1, "unfinished": 1}
+    assert result.dropped == {"invalid-citation": 1, "unfinished": 1, "empty-answer": 1}
     assert [u["label"] for u in lines(tmp_path / "out", "unpaired.jsonl")] == [False]
 
 

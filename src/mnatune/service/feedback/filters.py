@@ -18,8 +18,9 @@ ROUNDING = 1e-9  # (1 − 0.8) · 5 is a little below 1 in binary
 
 
 def without_unfinished(rows: list[Candidate], refuse: Refuse) -> list[Candidate]:
-    """Answers to be learned must have ended by themselves: a cut answer teaches the model not to stop."""
-    return _split(rows, lambda row: row.finished or not row.desirable, "unfinished", refuse)
+    """Answers to be learned must have ended by themselves, with a word: a cut answer teaches the model not to stop."""
+    said = _split(rows, lambda row: bool(row.text.strip()) or not row.desirable, "empty-answer", refuse)
+    return _split(said, lambda row: row.finished or not row.desirable, "unfinished", refuse)
 
 
 def without_contradictions(rows: list[Candidate], refuse: Refuse) -> list[Candidate]:
