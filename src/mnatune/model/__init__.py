@@ -2,6 +2,5 @@
 
 import logging
 
-logging.getLogger("bitsandbytes").setLevel(
-    logging.ERROR
-)  # it warns at its import that an optional CPU kernel is not installed
+# At its import it warns that an optional CPU kernel is not installed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

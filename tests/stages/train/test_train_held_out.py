@@ -85,3 +85,17 @@ def test_a_run_without_a_test_split_or_without_named_rows_has_nothing_to_refuse(
     test = run.folder("compose") / "test.jsonl"
     recipe = make_recipe("m", method="grpo", options={"rows": str(test.rename(tmp_path / "rows.jsonl"))})
     refuse_test_questions(recipe, run, "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    "line", ["[1]", '{"messages": "ab"}', '{"messages": [1], "evidence": []}', '{"prompt": 3}', "{"]
+)
+def test_a_line_that_is_no_dialogue_is_refused_with_its_place_not_by_a_traceback(
+    run, tiny_model, tmp_path, line
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"\n{line}\n", encoding="utf-8")
+    recipe = make_recipe(tiny_model, method="grpo", options={"rows": str(path)})
+    with pytest.raises(DataError) as caught:
+        train(train_job(recipe, run))
+    assert caught.value.where == f"{path}:2"

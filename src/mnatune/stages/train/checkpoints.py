@@ -178,16 +178,16 @@ def newest_verified(folder: Path, identity: dict[str, str]) -> Path | None:
     if (folder / START).is_dir():
         _set_aside(folder / START)
     intact = [path for path in sorted(_all(folder), key=step_of, reverse=True) if not _set_aside(path)]
-    for path in intact[:1]:
-        differing = _differing(_manifest(path)["identity"], identity)
-        if differing:
-            raise UsageError(
-                f"the checkpoint was made with another {', '.join(differing)}",
-                where=str(path),
-                next_step="use --force to start over, or another --out",
-            )
-        return path
-    return None
+    if not intact:
+        return None
+    differing = _differing(_manifest(intact[0])["identity"], identity)
+    if differing:
+        raise UsageError(
+            f"the checkpoint was made with another {', '.join(differing)}",
+            where=str(intact[0]),
+            next_step="use --force to start over, or another --out",
+        )
+    return intact[0]
 
 
 def newest(folder: Path) -> Path | None:
@@ -210,7 +210,8 @@ def find_fault(path: Path) -> str:
         files = manifest["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"no readable {MANIFEST}"
-    for names in REQUIRED[: 1 if path.name == START else None]:  # nothing is gone on with from the start itself
+    required = REQUIRED[:1] if path.name == START else REQUIRED  # no training goes on from the start
+    for names in required:
         if not any(name in files for name in names):
             return f"{names[0]} is not in the manifest"
     for name, facts in files.items():

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...model.dialogue_rows import given_rows
 from ...runs.errors import DataError
 from ...runs.recipe import Recipe
 from ...runs.records import questions_in
@@ -26,19 +27,21 @@ def refuse_test_questions(recipe: Recipe, run: Run, name: str) -> None:
         name: of the method's rows in a folder.
 
     Raises:
-        DataError: they do.
+        DataError: they do, or a line is no JSON object.
     """
     named, test = recipe.train.options.get("rows"), run.folder("compose") / TEST_ROWS
     if not named or not test.is_file():
         return
     path = Path(named) / name if Path(named).is_dir() else Path(named)
+    if not path.is_file():  # the method says so
+        return
     tested = {sameness(question) for row in read_jsonl(test) for question in _asked(row)[-1:]}
-    rows = enumerate(read_jsonl(path, missing_ok=True), 1)
-    found = [at for at, row in rows if not tested.isdisjoint(map(sameness, _learnt(row)))]
+    rows = given_rows(path, empty_ok=True)
+    found = [where for where, row in rows if not tested.isdisjoint(map(sameness, _learnt(row)))]
     if found:
         raise DataError(
             f"{len(found)} rows to learn from ask a question of the run's own {TEST_ROWS}, which it is measured by",
-            where=f"{path}:{found[0]}",
+            where=found[0],
             next_step=f"take the rows that ask a question of {test} out of the file, or leave out train.options.rows",
         )
 
@@ -49,9 +52,13 @@ def _learnt(row: Mapping[str, Any]) -> list[str]:
 
 
 def _asked(row: Mapping[str, Any]) -> list[str]:
-    """The questions of a row of any method, as they were before passages were put to them; none if it has no turns."""
-    turns = [turn for turn in row.get("messages") or row.get("prompt") or [] if isinstance(turn, Mapping)]
-    plain = (row.get("evidence") or {}).get("question")
+    """The questions of a row of any method, as they were before passages were put to them.
+
+    What is no list of turns or no evidence gives none: the method's own reader refuses it, and says where.
+    """
+    given, evidence = row.get("messages") or row.get("prompt"), row.get("evidence")
+    turns = [turn for turn in given if isinstance(turn, Mapping)] if isinstance(given, list) else []
+    plain = evidence.get("question") if isinstance(evidence, Mapping) else None
     last = max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=-1)
     if plain and last >= 0:
         turns[last] = {**turns[last], "content": plain}
